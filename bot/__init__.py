@@ -1,0 +1,1 @@
+"""What the bot does: channels, the road of a turn, engines, the guard, the web pages."""

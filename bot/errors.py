@@ -1,0 +1,87 @@
+"""What may go wrong on the road of a turn, and who acts on it.
+
+::
+
+    BotError
+    ├── BadConfiguration          the settings are wrong; the start ends with every problem named
+    ├── Again                     the same thing may work later: the worker runs the batch again
+    │   └── NotSent                 certainly not delivered (refused connection, 429)
+    ├── Ambiguous                 the channel may or may not have delivered a part
+    ├── Undeliverable             this chat cannot be written to (blocked, deleted)
+    │   └── BadFormatting           refused as formatted; plain text may pass
+    └── Unavailable               a lesser answer or a person takes over
+        ├── EngineUnavailable       the model cannot answer now
+        │   ├── EngineOverloaded      it could, later
+        │   └── EngineTimeout         it did not in time
+        ├── PromptTooLong           this question does not fit the model
+        └── FileUnavailable         an attachment cannot be downloaded
+
+What the customer is told for each is chosen in `bot.turn`; the words are in `prompts/notices`.
+Superseded and lost leases are the ledger's own (`context.inbox`).
+"""
+
+from __future__ import annotations
+
+
+class BotError(Exception):
+    """Base of everything we raise on purpose.  Messages carry ids, never customers' text or secrets."""
+
+
+class BadConfiguration(BotError):
+    """The settings cannot be used.  `problems` holds one line each, naming the setting."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Again(BotError):
+    """Not now; the same thing may work after `after_s` seconds."""
+
+    def __init__(self, reason: str, *, after_s: float) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class NotSent(Again):
+    """The part was certainly not delivered."""
+
+
+class Ambiguous(BotError):
+    """The part may have been delivered: the connection broke after it was handed over."""
+
+
+class Undeliverable(BotError):
+    """The channel refuses this chat for good (the customer blocked the bot, the account is gone)."""
+
+
+class BadFormatting(Undeliverable):
+    """The channel refuses the part as formatted."""
+
+
+class Unavailable(BotError):
+    """Something the turn would like is not to be had; a lesser answer or a person takes over."""
+
+
+class EngineUnavailable(Unavailable):
+    """The model cannot answer now."""
+
+
+class EngineOverloaded(EngineUnavailable):
+    """The model is there but takes no more work."""
+
+
+class EngineTimeout(EngineUnavailable):
+    """The model did not answer in time."""
+
+
+class PromptTooLong(Unavailable):
+    """The question does not fit the model's context."""
+
+
+class FileUnavailable(Unavailable):
+    """An attachment could not be downloaded.  `code` is a rejection code of `context.photos`."""
+
+    def __init__(self, reason: str, *, code: str) -> None:
+        super().__init__(reason)
+        self.code = code

@@ -1,0 +1,1 @@
+"""What the bot remembers: the vocabulary of a chat, and the stores that keep it."""

@@ -1,0 +1,223 @@
+"""The vocabulary of a chat: one word per thing, one thing per word.
+
+Frozen values without I/O, shared by every package.  A customer's words travel as
+`Arrival` (as it came) -> `Batch` (what one claim took from the inbox) -> `Message` (one
+question with its photos); the answer travels as `Reply` -> `Part` (what fits in one channel
+message) -> `Receipt`; both together are remembered as a `Turn`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+Language = Literal["zh", "en"]
+LANGUAGES: tuple[Language, ...] = ("zh", "en")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Chat:
+    """One conversation, and one lane: whatever happens inside it happens in order."""
+
+    channel: str
+    """`telegram` or `web`."""
+    address: str
+    """Telegram's chat id, or the page visitor's id."""
+    thread: int | None = None
+    """Telegram forum topic inside the chat, when there is one."""
+
+    @property
+    def key(self) -> str:
+        """`telegram:42`, `telegram:-1001:7`, `web:Jf3...`: its name in every store."""
+        suffix = "" if self.thread is None else f":{self.thread}"
+        return f"{self.channel}:{self.address}{suffix}"
+
+    @classmethod
+    def parse(cls, key: str) -> Chat:
+        """The inverse of `key`.  Raises ValueError for anything else."""
+        channel, _, rest = key.partition(":")
+        address, _, thread = rest.partition(":")
+        if not channel or not address:
+            raise ValueError(f"not a chat key: {key!r}")
+        return cls(channel, address, int(thread) if thread else None)
+
+
+class Kind(StrEnum):
+    """What sort of thing a customer sent; `Prompts.notice` has a sentence for those we cannot read."""
+
+    TEXT = "text"
+    PHOTO = "photo"
+    COMMAND = "command"
+    STICKER = "sticker"
+    VOICE = "voice"
+    VIDEO = "video"
+    DOCUMENT = "document"
+    LOCATION = "location"
+    CONTACT = "contact"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A picture as the channel announced it: not yet downloaded, nothing about it checked."""
+
+    file_id: str
+    """What the channel's `fetch` takes to download it."""
+    size: int | None = None
+    """Bytes, as announced; None when the channel does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A checked, normalised JPEG in the photo store."""
+
+    sha256: str
+    width: int
+    height: int
+    number: int = 0
+    """Its number within the case, from 1: what customer, model and staff all call "photo 2"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A picture that could not be taken in; `code` names both the reason and the customer's sentence."""
+
+    code: str
+    """One of `context.photos.REJECTIONS`."""
+    detail: str = ""
+    """For the log and the transcript: sizes and counts, never file contents or names."""
+    number: int = 0
+    """Which of the pictures in this message it was, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message from a customer, as it stands in the inbox."""
+
+    chat: Chat
+    source: str
+    """The channel's own id for this delivery (`update:881`, `web:<uuid>`): stored once, however often it comes."""
+    message_id: str
+    kind: Kind
+    text: str = ""
+    """Text or caption; for a command, its argument."""
+    command: str = ""
+    """Command name without slash, for `Kind.COMMAND`."""
+    attachment: Attachment | None = None
+    album: str = ""
+    """Telegram's `media_group_id`: the same for every picture of one album."""
+    hint: str = ""
+    """IETF language tag of the customer's app, when the channel tells it."""
+    sender: str = ""
+    """Display name: for staff, never for the prompt."""
+    sent_at: float = 0.0
+    """Unix seconds, the channel's clock."""
+    edited: bool = False
+    """A new version of a message with this `message_id`."""
+    id: int = 0
+    """Row in the inbox; 0 before it is stored."""
+    taken: Photo | Rejection | None = None
+    """What became of the attachment; None while it has not been downloaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One channel message's worth of a reply: text and formatting, never markup."""
+
+    text: str
+    """At most 4,096 UTF-16 code units."""
+    entities: tuple[Entity, ...] = ()
+    id: int = 0
+    number: int = 0
+    state: Literal["pending", "sending", "sent", "ambiguous", "dead"] = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """Formatting of a span of text.  Offset and length count UTF-16 code units, as Telegram does."""
+
+    type: str
+    offset: int
+    length: int
+    url: str = ""
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """A turn whose reply is decided and recorded, but not yet wholly sent."""
+
+    id: int
+    parts: tuple[Part, ...]
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one claim took out of the inbox: the waiting messages of one chat, oldest first."""
+
+    chat: Chat
+    fence: int
+    """Grows with every claim of this chat; a write under an older number is refused."""
+    arrivals: tuple[Arrival, ...]
+    language: Language | None = None
+    """The customer's explicit choice, else the language of their last message; None for a new chat."""
+    language_chosen: bool = False
+    attempts: int = 0
+    """Earlier claims of these messages that ended without an answer."""
+    superseded: int = 0
+    """Drafts already dropped for these messages because newer ones came."""
+    open_turn: OpenTurn | None = None
+    """Set when the reply was decided by an earlier claim and only the sending is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One question: the words and the photos of a batch, put together."""
+
+    chat: Chat
+    text: str
+    language: Language
+    photos: tuple[Photo, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+    kind: Kind = Kind.TEXT
+    command: str = ""
+    sent_at: float = 0.0
+    """When its first item was sent, Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One exchange, as it is remembered: what the customer sent and what we answered."""
+
+    id: int
+    text: str
+    reply: str
+    photos: tuple[Photo, ...] = ()
+    at: float = 0.0
+    language: Language = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the customer is told.  Made from a model's words only by `bot.turn.Answerer`, after the guard."""
+
+    text: str
+    language: Language
+    origin: str
+    """Engine name, `notice:<name>` for our own fixed words, `staff:<name>` for a person's."""
+    handoff: str = ""
+    """Why a person should take over from here; empty when none is needed."""
+    remembered: bool = True
+    """False for words that are no part of the conversation (commands, notices): not in the next prompt."""
+    record: dict[str, object] = field(default_factory=dict)
+    """What staff may want to know later: prompt version, model, verdict, usage.  JSON values only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The channel's word that a part was accepted."""
+
+    message_id: str
+    at: float

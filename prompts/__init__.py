@@ -1,0 +1,1 @@
+"""What the bot says to the model, and what it says to the customer without one."""

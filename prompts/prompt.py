@@ -1,0 +1,43 @@
+"""Prompts: role-tagged messages for the model, assembled from a message and the last turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from context.turns import Language, Photo
+
+
+@dataclass(frozen=True, slots=True)
+class PromptImage:
+    """A photo with its bytes, as the engine needs it."""
+
+    photo: Photo
+    jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """One role's words.  Images come before the text."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    images: tuple[PromptImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """All that an engine needs to answer: complete, it reaches back for nothing."""
+
+    messages: tuple[PromptMessage, ...]
+    language: Language
+    version: str
+    """Names the templates that made it: `<template>@<hash of its sources>`."""
+    question: str
+    """The customer's current words as they were sent: for engines that work by rules."""
+    affinity: str = ""
+    """The same for every prompt of a chat, meaningless outside: lets a server reuse its cache."""
+    turns_used: tuple[int, ...] = ()
+    """Ids of the earlier turns in it, oldest first."""
+    photos_shown: tuple[str, ...] = ()
+    """sha256 of the photos in it, oldest first."""

@@ -97,7 +97,7 @@ class Arrival:
 
     chat: Chat
     source: str
-    """The channel's own id for this delivery (`update:881`, `web:<uuid>`): stored once, however often it comes."""
+    """The channel's id of this delivery (`update:881`, `web:<uuid>`): stored once however often it comes."""
     message_id: str
     kind: Kind
     text: str = ""

@@ -1,0 +1,37 @@
+"""How an engine draws its words: one value for local and remote engines alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.errors import BadConfiguration
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Settings of the draw.  Raises `BadConfiguration` naming every value that is out of range."""
+
+    temperature: float = 0.7
+    """0 takes the likeliest token each time."""
+    top_p: float = 0.9
+    repetition_penalty: float = 1.1
+    """1 is none."""
+    top_k: int = 0
+    """0 is no limit."""
+    max_tokens: int = 1024
+    """Length of one answer: long-winded models are cut here."""
+
+    def __post_init__(self) -> None:
+        rules = (
+            (0 <= self.temperature <= 2, f"temperature must lie between 0 and 2, not {self.temperature}"),  # noqa: PLR2004
+            (0 < self.top_p <= 1, f"top_p must lie above 0 and at most at 1, not {self.top_p}"),
+            (
+                1 <= self.repetition_penalty <= 2,  # noqa: PLR2004
+                f"repetition_penalty must lie between 1 and 2, not {self.repetition_penalty}",
+            ),
+            (self.top_k >= 0, f"top_k must not be negative, not {self.top_k}"),
+            (self.max_tokens >= 1, f"max_tokens must be at least 1, not {self.max_tokens}"),
+        )
+        # Written as "holds" rather than "is broken", so that NaN is refused too.
+        if problems := [problem for holds, problem in rules if not holds]:
+            raise BadConfiguration(problems)

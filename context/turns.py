@@ -151,6 +151,10 @@ class OpenTurn:
     id: int
     parts: tuple[Part, ...]
     turn: Turn
+    remembered: bool = True
+    """Whether it belongs into the next prompt."""
+    handoff: str = ""
+    """Why a person should take over once it is sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,249 @@
+"""The one database: whatever must not be lost is a row here.
+
+Work is handed over as a plain function of a connection and runs in a thread, as one
+transaction.  On SQLite a single writer thread commits whatever waits as one group, so that many
+chats share one fsync; on PostgreSQL a small pool of threads commits each piece by itself and
+the server groups them.  Both run the same SQL: it is written out where it is used, since a
+ledger is read more often than it is ported.
+
+Why threads and not an async driver: the same SQLAlchemy statements through aiosqlite cost 16 to 34
+times the time per commit (a thread hop for every statement, and no group commit).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from context.health import Health
+from context.migrations import MIGRATIONS, migrate
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+GROUP = 64
+"""Pieces of work per SQLite transaction: past this a commit waits longer than it saves."""
+WRITE_TIMEOUT_S = 15.0
+"""A store that does not take a row in this time counts as down; nothing is confirmed to anybody."""
+
+
+class StoreDown(Exception):
+    """The database cannot be reached, is full, or refuses; nothing of the work was kept."""
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Work[Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class Database:
+    """Runs transactions.  `clock` gives Unix seconds; PostgreSQL's own clock is used where there is one."""
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        """Connect to `sqlite:///path` or `postgresql://...`.  Raises StoreDown when that fails."""
+        self._url = _with_driver(make_url(url))
+        self._clock = clock
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        try:
+            self._engine = _sqlite_engine(self._url) if self.is_sqlite else _postgres_engine(self._url)
+            self.version = migrate(self._engine, is_sqlite=self.is_sqlite)
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            raise StoreDown(f"database {self.name} cannot be opened: {_reason(error)}") from error
+        if self.is_sqlite:
+            self._writer = _GroupCommit(self._engine)
+            self._threads = ThreadPoolExecutor(2, thread_name_prefix="sql-read")
+        else:
+            self._threads = ThreadPoolExecutor(8, thread_name_prefix="sql")
+
+    @property
+    def name(self) -> str:
+        """What to call it in front of an operator: no password."""
+        return self._url.render_as_string(hide_password=True)
+
+    def now(self, connection: Connection) -> float:
+        """Unix seconds on the clock that all workers share."""
+        if self.is_sqlite:
+            return self._clock()
+        return float(connection.execute(_NOW).scalar_one())
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction that is durable when this returns.
+
+        An exception from `work` undoes it (and only it) and is raised here.  Raises StoreDown when the
+        database fails.  A caller that is cancelled while waiting cannot know whether it happened.
+        """
+        loop = asyncio.get_running_loop()
+        if not self.is_sqlite:
+            return await self._run_in_thread(work, WRITE_TIMEOUT_S)
+        job = _Job(work, loop, loop.create_future())
+        self._writer.put(job)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                return await job.future  # type: ignore[no-any-return]  # the future of this very job
+        except TimeoutError as error:
+            raise StoreDown(f"database {self.name} did not commit in {WRITE_TIMEOUT_S:.0f} s") from error
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on a snapshot of what is committed.  Raises StoreDown."""
+        return await self._run_in_thread(work, WRITE_TIMEOUT_S)
+
+    async def _run_in_thread(self, work: Work[T], timeout_s: float) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await loop.run_in_executor(self._threads, self._transact, work)
+        except TimeoutError as error:
+            raise StoreDown(f"database {self.name} did not answer in {timeout_s:.0f} s") from error
+
+    def _transact(self, work: Work[T]) -> T:
+        try:
+            with self._engine.begin() as connection:
+                return work(connection)
+        except sa.exc.DBAPIError as error:
+            raise StoreDown(f"database {self.name}: {_reason(error)}") from error
+
+    async def health(self) -> Health:
+        """Whether it answers."""
+        try:
+            await self.read(lambda connection: connection.execute(_ONE).scalar_one())
+        except StoreDown as error:
+            return Health("down", str(error))
+        return Health("ok", f"{self.name}, schema {self.version} of {len(MIGRATIONS)}")
+
+    async def close(self) -> None:
+        """Finish what was handed over, then close.  Calling twice is harmless."""
+        if self.is_sqlite:
+            await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._engine.dispose)
+
+
+class _GroupCommit:
+    """One thread, one SQLite connection: takes what waits, commits it together."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._thread = threading.Thread(target=self._run, name="sql-write", daemon=True)
+        self._thread.start()
+
+    def put(self, job: _Job) -> None:
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+            self._connection.close()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            group = [job]
+            with contextlib.suppress(queue.Empty):
+                while len(group) < GROUP and (more := self._jobs.get_nowait()) is not None:
+                    group.append(more)
+                if len(group) < GROUP:  # the end mark came while gathering: put it back for the outer loop
+                    self._jobs.put(None)
+            self._commit(group)
+
+    def _commit(self, group: list[_Job]) -> None:
+        """Each piece of work in a savepoint of its own: one that fails undoes nobody else's."""
+        done: list[tuple[_Job, Any, BaseException | None]] = []
+        run = self._connection.exec_driver_sql
+        try:
+            run("BEGIN IMMEDIATE")
+            for job in group:
+                run("SAVEPOINT job")
+                try:
+                    done.append((job, job.work(self._connection), None))
+                except Exception as error:  # noqa: BLE001  # handed to the caller, who knows what it means
+                    run("ROLLBACK TO job")
+                    done.append((job, None, error))
+                run("RELEASE job")
+            run("COMMIT")
+        except sa.exc.SQLAlchemyError as error:
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                run("ROLLBACK")
+            down = StoreDown(f"database {self._connection.engine.url}: {_reason(error)}")
+            done = [(job, None, down) for job in group]
+        _settle(done)
+
+
+def _settle(done: list[tuple[_Job, Any, BaseException | None]]) -> None:
+    """Wake every caller, with one wake-up per event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any, BaseException | None]]] = {}
+    for row in done:
+        by_loop.setdefault(row[0].loop, []).append(row)
+
+    def resolve(rows: list[tuple[_Job, Any, BaseException | None]]) -> None:
+        for job, result, error in rows:
+            if job.future.done():  # the caller was cancelled or timed out
+                continue
+            if error is None:
+                job.future.set_result(result)
+            elif isinstance(error, sa.exc.OperationalError):  # disk full, I/O error inside one piece
+                job.future.set_exception(StoreDown(_reason(error)))
+            else:
+                job.future.set_exception(error)
+
+    for loop, rows in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # a loop that is closed has nobody left waiting
+            loop.call_soon_threadsafe(resolve, rows)
+
+
+_NOW = sa.text("SELECT EXTRACT(EPOCH FROM clock_timestamp())")
+_ONE = sa.text("SELECT 1")
+
+
+def _with_driver(url: URL) -> URL:
+    """The driver is ours to choose: `postgresql://` means psycopg 3."""
+    if url.get_backend_name() in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": 10})
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        # FULL: a committed message survives a power cut.  https://sqlite.org/pragma.html#pragma_synchronous
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def _postgres_engine(url: URL) -> Engine:
+    return sa.create_engine(
+        url,
+        pool_size=8,
+        max_overflow=2,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 5, "options": "-c statement_timeout=10000 -c lock_timeout=5000"},
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's own words, without the statement and its parameters (customers' text)."""
+    return str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]

@@ -1,0 +1,278 @@
+"""The outbox: what was decided to be said, written down before and after each call that says it.
+
+A turn is opened with its whole reply in parts before the first is sent, and closed with the
+channel's receipts.  Whatever dies in between, the next claim of the chat finds the open turn and
+goes on at the first part that was not sent.  Every write checks the fence: a worker that lost its
+lease can neither decide nor settle anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from context.db import Database
+from context.turns import Batch, Entity, Message, OpenTurn, Part, Photo, Receipt, Reply, Turn
+
+SUPERSEDE_LIMIT = 3
+"""Drafts dropped for newer words in a row: past this the customer gets an answer to what there is."""
+
+
+class Superseded(Exception):
+    """Newer words came before the reply was opened; the draft is recorded and the batch given back."""
+
+
+class LeaseLost(Exception):
+    """Another worker holds this chat now: say nothing, write nothing."""
+
+
+class Outbox:
+    """The outgoing half of the ledger.  Every method is one transaction."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def open(
+        self,
+        batch: Batch,
+        message: Message,
+        reply: Reply,
+        parts: Sequence[Part],
+        *,
+        may_supersede: bool = True,
+    ) -> OpenTurn:
+        """Decide the reply: record the turn with its parts, the first of them about to be sent.
+
+        Raises `Superseded` when the customer wrote more meanwhile (at most `SUPERSEDE_LIMIT` times for
+        the same messages), `LeaseLost` when the chat is no longer ours.
+        """
+
+        def work(connection: Connection) -> OpenTurn | None:
+            now = self._db.now(connection)
+            _check_fence(connection, batch)
+            if may_supersede and batch.superseded < SUPERSEDE_LIMIT and _has_newer(connection, batch):
+                _insert_turn(connection, batch, message, reply, state="superseded", now=now)
+                connection.execute(_SUPERSEDE, {"chat": batch.chat.key, "now": now})
+                return None
+            turn_id = _insert_turn(connection, batch, message, reply, state="open", now=now)
+            ids = [arrival.id for arrival in batch.arrivals]
+            connection.execute(_TAKE, {"turn": turn_id, "ids": ids})
+            if batch.language != message.language:
+                connection.execute(_LANGUAGE, {"chat": batch.chat.key, "language": message.language})
+            stored = tuple(
+                _insert_part(connection, batch, turn_id, number, part, now)
+                for number, part in enumerate(parts, start=1)
+            )
+            turn = Turn(turn_id, message.text, reply.text, message.photos, now, message.language)
+            return OpenTurn(turn_id, stored, turn, remembered=reply.remembered, handoff=reply.handoff)
+
+        opened = await self._db.write(work)
+        if opened is None:
+            raise Superseded
+        return opened
+
+    async def sending(self, batch: Batch, part: Part) -> None:
+        """Note that this part is being handed to the channel now."""
+        await self._part(batch, part, "sending")
+
+    async def sent(self, batch: Batch, turn: OpenTurn, part: Part, receipt: Receipt) -> None:
+        """Note the receipt; the next part counts as being sent from here on, the last one closes the turn.
+
+        Raises `LeaseLost` when the chat is no longer ours; the receipt is kept all the same.
+        """
+
+        def work(connection: Connection) -> bool:
+            connection.execute(_SENT, {"id": part.id, "message_id": receipt.message_id, "at": receipt.at})
+            if connection.execute(_FENCE, {"chat": batch.chat.key}).scalar() != batch.fence:
+                return False
+            following = next((later for later in turn.parts if later.number > part.number), None)
+            if following is not None:
+                connection.execute(_PART, {"id": following.id, "state": "sending", "error": ""})
+            else:
+                self._close(connection, batch, turn.id)
+            return True
+
+        if not await self._db.write(work):
+            raise LeaseLost(f"chat {batch.chat.key}: part {part.id} was sent under an overtaken claim")
+
+    async def not_sent(self, batch: Batch, part: Part, reason: str) -> None:
+        """Certainly not delivered: it is as if it had never been tried."""
+        await self._part(batch, part, "pending", reason)
+
+    async def ambiguous(self, batch: Batch, part: Part, reason: str) -> None:
+        """May have been delivered: counted, and told to staff."""
+        await self._part(batch, part, "ambiguous", reason)
+
+    async def abandon(self, batch: Batch, turn: OpenTurn, reason: str, *, chat_is_closed: bool) -> None:
+        """Give up sending this turn: its unsent parts are dead.  The chat goes on, unless it is closed."""
+
+        def work(connection: Connection) -> None:
+            _check_fence(connection, batch)
+            connection.execute(_DEAD, {"turn": turn.id, "error": reason[:200]})
+            if chat_is_closed:
+                values = {"chat": batch.chat.key, "now": self._db.now(connection)}
+                connection.execute(_CLOSE_CHAT, values)
+            self._close(connection, batch, turn.id, state="failed")
+
+        await self._db.write(work)
+
+    async def relay(self, batch: Batch, message: Message) -> None:
+        """Record words that get no reply from us (a person holds the chat): a closed turn without parts."""
+
+        def work(connection: Connection) -> None:
+            now = self._db.now(connection)
+            _check_fence(connection, batch)
+            nothing = Reply("", message.language, "relayed", remembered=False)
+            turn_id = _insert_turn(connection, batch, message, nothing, state="open", now=now)
+            connection.execute(_TAKE, {"turn": turn_id, "ids": [arrival.id for arrival in batch.arrivals]})
+            self._close(connection, batch, turn_id)
+
+        await self._db.write(work)
+
+    async def annotate(self, turn: OpenTurn, record: Mapping[str, object]) -> None:
+        """Replace what staff may want to know about the turn (stages and their milliseconds, once known)."""
+        values = {"turn": turn.id, "record": json.dumps(record, ensure_ascii=False)}
+        await self._db.write(lambda connection: connection.execute(_RECORD, values))
+
+    async def _part(self, batch: Batch, part: Part, state: str, error: str = "") -> None:
+        def work(connection: Connection) -> None:
+            _check_fence(connection, batch)
+            connection.execute(_PART, {"id": part.id, "state": state, "error": error[:200]})
+
+        await self._db.write(work)
+
+    def _close(self, connection: Connection, batch: Batch, turn_id: int, *, state: str = "closed") -> None:
+        now = self._db.now(connection)
+        connection.execute(_CLOSE, {"turn": turn_id, "state": state, "now": now})
+        connection.execute(_SETTLE, {"chat": batch.chat.key, "now": now})
+
+
+def read_open_turns(connection: Connection, chats: Sequence[str]) -> dict[str, OpenTurn]:
+    """The unfinished turn of each of these chats, where there is one."""
+    turns: dict[str, OpenTurn] = {}
+    for row in connection.execute(_OPEN_TURNS, {"chats": chats}).all():
+        parts = tuple(
+            Part(part.text, entities_from(part.entities), part.id, part.number, part.state)
+            for part in connection.execute(_PARTS, {"turn": row.id})
+        )
+        turn = Turn(row.id, row.text, row.reply, photos_of(connection, row.id), row.opened_at, row.language)
+        turns[row.chat] = OpenTurn(row.id, parts, turn, remembered=bool(row.remembered), handoff=row.handoff)
+    return turns
+
+
+def photos_of(connection: Connection, turn_id: int) -> tuple[Photo, ...]:
+    """The photos of a turn, in the order in which they were sent."""
+    rows = connection.execute(_TURN_PHOTOS, {"turn": turn_id})
+    return tuple(Photo(row.photo, row.photo_width, row.photo_height, row.photo_number) for row in rows)
+
+
+def entities_from(text: str) -> tuple[Entity, ...]:
+    """The inverse of what `open` stores."""
+    return tuple(Entity(*row) for row in json.loads(text))
+
+
+def _check_fence(connection: Connection, batch: Batch) -> None:
+    fence = connection.execute(_FENCE, {"chat": batch.chat.key}).scalar()
+    if fence != batch.fence:
+        raise LeaseLost(f"chat {batch.chat.key}: claim {batch.fence} was overtaken by {fence}")
+
+
+def _has_newer(connection: Connection, batch: Batch) -> bool:
+    newest = max((arrival.id for arrival in batch.arrivals), default=0)
+    row = connection.execute(_NEWER, {"chat": batch.chat.key, "newest": newest}).first()
+    return row is not None and row.kind != "command"
+
+
+def _insert_turn(
+    connection: Connection, batch: Batch, message: Message, reply: Reply, *, state: str, now: float
+) -> int:
+    return int(
+        connection.execute(
+            _INSERT_TURN,
+            {
+                "chat": batch.chat.key,
+                "state": state,
+                "fence": batch.fence,
+                "now": now,
+                "text": message.text,
+                "reply": reply.text,
+                "language": reply.language,
+                "origin": reply.origin,
+                "remembered": int(reply.remembered),
+                "handoff": reply.handoff,
+                "record": json.dumps(reply.record, ensure_ascii=False),
+            },
+        ).scalar_one()
+    )
+
+
+def _insert_part(
+    connection: Connection, batch: Batch, turn_id: int, number: int, part: Part, now: float
+) -> Part:
+    entities = [(e.type, e.offset, e.length, e.url, e.language) for e in part.entities]
+    state = "sending" if number == 1 else "pending"
+    values = {
+        "chat": batch.chat.key,
+        "state": state,
+        "turn": turn_id,
+        "now": now,
+        "text": part.text,
+        "number": number,
+        "entities": json.dumps(entities, ensure_ascii=False) if entities else "[]",
+    }
+    part_id = int(connection.execute(_INSERT_PART, values).scalar_one())
+    return Part(part.text, part.entities, part_id, number, "sending" if number == 1 else "pending")
+
+
+_FENCE = sa.text("SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL")
+_NEWER = sa.text("""
+    SELECT kind FROM messages WHERE chat = :chat AND state = 'waiting' AND id > :newest
+    ORDER BY id LIMIT 1""")
+_SUPERSEDE = sa.text("""
+    UPDATE lanes SET lease_until = NULL, worker = '', superseded = superseded + 1, attempts = attempts - 1,
+                     due_at = COALESCE(due_at, :now)
+    WHERE chat = :chat""")
+_INSERT_TURN = sa.text("""
+    INSERT INTO turns (chat, state, fence, opened_at, text, reply, language, origin, remembered, handoff,
+                       record)
+    VALUES (:chat, :state, :fence, :now, :text, :reply, :language, :origin, :remembered, :handoff,
+            :record)
+    RETURNING id""")
+_TAKE = sa.text("""
+    UPDATE messages SET state = 'taken', turn_id = :turn WHERE id IN :ids
+    """).bindparams(sa.bindparam("ids", expanding=True))
+_LANGUAGE = sa.text("UPDATE chats SET language = :language WHERE chat = :chat AND language_chosen = 0")
+_INSERT_PART = sa.text("""
+    INSERT INTO messages (chat, direction, state, turn_id, at, text, number, entities, attempts)
+    VALUES (:chat, 'out', :state, :turn, :now, :text, :number, :entities, 1) RETURNING id""")
+_PART = sa.text("""
+    UPDATE messages SET state = :state, error = :error,
+                        attempts = attempts + CASE WHEN :state = 'sending' THEN 1 ELSE 0 END
+    WHERE id = :id AND state <> 'sent'""")
+_SENT = sa.text(
+    "UPDATE messages SET state = 'sent', message_id = :message_id, at = :at, error = '' WHERE id = :id"
+)
+_DEAD = sa.text("""
+    UPDATE messages SET state = 'dead', error = :error
+    WHERE turn_id = :turn AND direction = 'out' AND state <> 'sent'""")
+_CLOSE_CHAT = sa.text("UPDATE chats SET closed_at = :now WHERE chat = :chat")
+_CLOSE = sa.text("UPDATE turns SET state = :state, closed_at = :now WHERE id = :turn")
+_SETTLE = sa.text("""
+    UPDATE lanes SET lease_until = NULL, worker = '', attempts = 0, superseded = 0,
+        due_at = CASE WHEN due_at IS NULL AND EXISTS (
+            SELECT 1 FROM messages WHERE chat = :chat AND state = 'waiting') THEN :now ELSE due_at END
+    WHERE chat = :chat""")
+_RECORD = sa.text("UPDATE turns SET record = :record WHERE id = :turn")
+_OPEN_TURNS = sa.text("""
+    SELECT id, chat, text, reply, language, opened_at, remembered, handoff
+    FROM turns WHERE state = 'open' AND chat IN :chats ORDER BY id
+    """).bindparams(sa.bindparam("chats", expanding=True))
+_PARTS = sa.text("""
+    SELECT id, text, entities, number, state FROM messages
+    WHERE turn_id = :turn AND direction = 'out' ORDER BY number""")
+_TURN_PHOTOS = sa.text("""
+    SELECT photo, photo_width, photo_height, photo_number FROM messages
+    WHERE turn_id = :turn AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id""")

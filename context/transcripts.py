@@ -1,0 +1,173 @@
+"""The permanent record, as it is read: by the prompt's window, by the chat page, by staff.
+
+Everything here is a view of the ledger's own tables; nothing is written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from context.db import Database
+from context.outbox import entities_from
+from context.turns import Chat, Entity, Photo, Rejection, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a conversation."""
+
+    id: int
+    """Grows with time over both sides of the chat."""
+    who: Literal["customer", "bot", "staff"]
+    text: str
+    entities: tuple[Entity, ...]
+    photos: tuple[Photo, ...]
+    rejections: tuple[Rejection, ...]
+    at: float
+    """Unix seconds: when it came, or when it was sent."""
+    origin: str
+    """For a reply: the engine, `notice:<name>` or `staff:<name>`; empty for a customer's words."""
+    source: str
+    """For a customer's words: the channel's id of the delivery; empty for a reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What forgetting a chat removed."""
+
+    messages: int
+    turns: int
+    photos: tuple[str, ...]
+    """sha256 of photos that no other chat refers to: for the photo store to delete."""
+
+
+class Transcripts:
+    """Reads conversations, and erases them."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def turns(self, chat: Chat, limit: int) -> tuple[Turn, ...]:
+        """The last `limit` remembered turns since the chat was last reset, oldest first."""
+
+        def work(connection: Connection) -> tuple[Turn, ...]:
+            rows = connection.execute(_TURNS, {"chat": chat.key, "limit": limit}).all()
+            photos = _photos(connection, [row.id for row in rows])
+            return tuple(
+                Turn(row.id, row.text, row.reply, photos.get(row.id, ()), row.opened_at, row.language)
+                for row in reversed(rows)
+            )
+
+        return await self._db.read(work)
+
+    async def entries(self, chat: Chat, after: int = 0, limit: int = 100) -> list[Entry]:
+        """The newest `limit` lines with an id above `after`, oldest first; unsent parts are not shown."""
+
+        def work(connection: Connection) -> list[Entry]:
+            values = {"chat": chat.key, "after": after, "limit": limit}
+            return [_entry(row) for row in reversed(connection.execute(_ENTRIES, values).all())]
+
+        return await self._db.read(work)
+
+    async def has_photo(self, chat: Chat, sha256: str) -> bool:
+        """Whether this photo was sent in this chat."""
+        values = {"chat": chat.key, "photo": sha256}
+        return await self._db.read(
+            lambda connection: connection.execute(_HAS_PHOTO, values).first() is not None
+        )
+
+    async def reset(self, chat: Chat) -> None:
+        """Begin a new case: earlier turns stay recorded, but are no longer remembered in prompts."""
+        await self._db.write(lambda connection: connection.execute(_RESET, {"chat": chat.key}))
+
+    async def choose_language(self, chat: Chat, language: str) -> None:
+        """Answer this chat in this language from now on, whatever it writes."""
+        values = {"chat": chat.key, "language": language}
+        await self._db.write(lambda connection: connection.execute(_CHOOSE_LANGUAGE, values))
+
+    async def forget(self, chat: Chat) -> Erased:
+        """Erase everything this chat said and was told.  What is in work for it is dropped with it."""
+
+        def work(connection: Connection) -> Erased:
+            values = {"chat": chat.key}
+            photos = tuple(row.photo for row in connection.execute(_OWN_PHOTOS, values))
+            messages = connection.execute(_FORGET_MESSAGES, values).rowcount
+            turns = connection.execute(_FORGET_TURNS, values).rowcount
+            for statement in (_FORGET_HANDOFFS, _FORGET_LANE, _FORGET_CHAT):
+                connection.execute(statement, values)
+            return Erased(messages, turns, photos)
+
+        return await self._db.write(work)
+
+    async def export(self, chat: Chat) -> list[dict[str, Any]]:
+        """Every message and turn of a chat as plain rows, oldest first."""
+
+        def rows(connection: Connection) -> Iterator[dict[str, Any]]:
+            for name, statement in (("message", _EXPORT_MESSAGES), ("turn", _EXPORT_TURNS)):
+                for row in connection.execute(statement, {"chat": chat.key}).mappings():
+                    yield {"type": name} | {k: v for k, v in row.items() if v not in (None, "")}
+
+        return await self._db.read(lambda connection: list(rows(connection)))
+
+
+def _photos(connection: Connection, turn_ids: Sequence[int]) -> dict[int, tuple[Photo, ...]]:
+    photos: dict[int, tuple[Photo, ...]] = {}
+    if turn_ids:
+        for row in connection.execute(_PHOTOS, {"turns": list(turn_ids)}):
+            photo = Photo(row.photo, row.photo_width, row.photo_height, row.photo_number)
+            photos[row.turn_id] = (*photos.get(row.turn_id, ()), photo)
+    return photos
+
+
+def _entry(row: Row[Any]) -> Entry:
+    is_reply = row.direction == "out"
+    photo = (Photo(row.photo, row.photo_width, row.photo_height, row.photo_number),) if row.photo else ()
+    text = f"/{row.command} {row.text}".strip() if row.command else row.text
+    return Entry(
+        id=row.id,
+        who=("staff" if row.origin.startswith("staff:") else "bot") if is_reply else "customer",
+        text=text,
+        entities=entities_from(row.entities),
+        photos=photo,
+        rejections=(Rejection(row.rejection, row.rejection_detail or ""),) if row.rejection else (),
+        at=row.at,
+        origin=row.origin if is_reply else "",
+        source=row.source or "",
+    )
+
+
+_TURNS = sa.text("""
+    SELECT id, text, reply, language, opened_at FROM turns
+    WHERE chat = :chat AND state = 'closed' AND remembered = 1
+      AND id > (SELECT window_after FROM chats WHERE chat = :chat)
+    ORDER BY id DESC LIMIT :limit""")
+_PHOTOS = sa.text("""
+    SELECT turn_id, photo, photo_width, photo_height, photo_number FROM messages
+    WHERE turn_id IN :turns AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id
+    """).bindparams(sa.bindparam("turns", expanding=True))
+_ENTRIES = sa.text("""
+    SELECT m.id, m.direction, m.text, m.command, m.entities, m.at, m.source, m.photo, m.photo_width,
+           m.photo_height, m.photo_number, m.rejection, m.rejection_detail, COALESCE(t.origin, '') AS origin
+    FROM messages m LEFT JOIN turns t ON t.id = m.turn_id
+    WHERE m.chat = :chat AND m.id > :after AND m.state IN ('waiting', 'taken', 'sent', 'ambiguous')
+    ORDER BY m.id DESC LIMIT :limit""")
+_HAS_PHOTO = sa.text("SELECT 1 FROM messages WHERE photo = :photo AND chat = :chat LIMIT 1")
+_RESET = sa.text("""
+    UPDATE chats SET photos = 0, window_after = COALESCE((SELECT MAX(id) FROM turns WHERE chat = :chat), 0)
+    WHERE chat = :chat""")
+_CHOOSE_LANGUAGE = sa.text("UPDATE chats SET language = :language, language_chosen = 1 WHERE chat = :chat")
+_OWN_PHOTOS = sa.text("""
+    SELECT DISTINCT photo FROM messages AS own WHERE chat = :chat AND photo IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM messages WHERE photo = own.photo AND chat <> :chat)""")
+_FORGET_MESSAGES = sa.text("DELETE FROM messages WHERE chat = :chat")
+_FORGET_TURNS = sa.text("DELETE FROM turns WHERE chat = :chat")
+_FORGET_HANDOFFS = sa.text("DELETE FROM handoffs WHERE chat = :chat")
+_FORGET_LANE = sa.text("DELETE FROM lanes WHERE chat = :chat")
+_FORGET_CHAT = sa.text("DELETE FROM chats WHERE chat = :chat")
+_EXPORT_MESSAGES = sa.text("SELECT * FROM messages WHERE chat = :chat ORDER BY id")
+_EXPORT_TURNS = sa.text("SELECT * FROM turns WHERE chat = :chat ORDER BY id")

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from bot.metrics import Metrics
+
+
+def test_every_event_is_counted_under_its_name() -> None:
+    metrics = Metrics(version="1.2.3")
+    metrics.arrival("telegram", "text")
+    metrics.arrival("telegram", "text")
+    metrics.aside()
+    metrics.photo("ok")
+    metrics.photo("heic")
+    metrics.verdict("pass")
+    metrics.fallback()
+    metrics.send("web", "ok")
+    metrics.turn("remote", "answered", seconds=0.3)
+    metrics.watch_queue(lambda: 7)
+
+    assert metrics.value("bot_info", version="1.2.3") == 1
+    assert metrics.value("bot_arrivals_total", channel="telegram", kind="text") == 2
+    assert metrics.value("bot_updates_aside_total") == 1
+    assert metrics.value("bot_photos_total", outcome="heic") == 1
+    assert metrics.value("bot_guard_verdicts_total", action="pass") == 1
+    assert metrics.value("bot_fallback_total") == 1
+    assert metrics.value("bot_sends_total", channel="web", outcome="ok") == 1
+    assert metrics.value("bot_turns_total", engine="remote", outcome="answered") == 1
+    assert metrics.value("bot_turn_seconds_bucket", le="0.5") == 1
+    assert metrics.value("bot_turn_seconds_bucket", le="0.25") == 0
+    assert metrics.value("bot_queue_depth") == 7
+    assert metrics.value("bot_turns_total", engine="remote", outcome="failed") == 0
+
+
+def test_stages_are_timed_for_the_histogram_and_for_the_turn() -> None:
+    metrics = Metrics()
+    stages = metrics.stages()
+    with stages("prompt"):
+        pass
+    with stages("prompt"):
+        pass
+    stages.add("engine", 0.5)
+
+    assert list(stages.ms) == ["prompt", "engine"]
+    assert stages.ms["engine"] == 500.0
+    assert metrics.value("bot_stage_seconds_count", stage="prompt") == 2
+    assert metrics.value("bot_stage_seconds_sum", stage="engine") == 0.5
+    assert metrics.stages().ms == {}
+
+
+def test_a_stage_that_fails_is_timed_and_still_fails() -> None:
+    metrics = Metrics()
+    stages = metrics.stages()
+    with pytest.raises(TimeoutError), stages("engine"):
+        raise TimeoutError
+    assert "engine" in stages.ms
+    assert metrics.value("bot_stage_seconds_count", stage="engine") == 1
+
+
+def test_two_bots_in_one_process_never_mix_their_figures() -> None:
+    one, other = Metrics(), Metrics()
+    one.fallback()
+    assert (one.value("bot_fallback_total"), other.value("bot_fallback_total")) == (1, 0)
+
+
+def test_the_text_is_what_prometheus_reads() -> None:
+    metrics = Metrics()
+    metrics.send("web", "ok")
+    text = metrics.text().decode()
+    assert 'bot_sends_total{channel="web",outcome="ok"} 1.0' in text
+    assert "# HELP bot_queue_depth" in text
+    assert "process_resident_memory_bytes" in text

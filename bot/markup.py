@@ -1,0 +1,133 @@
+"""From a reply's Markdown to the parts that a channel sends: plain text plus entities.
+
+Entities instead of a parse mode, so that no stray `*` can make a channel refuse the message.  The
+conversion is telegramify-markdown's; what it would lose (text in angle brackets, `5*3`) is escaped
+first, and where letters or digits are missing afterwards the text goes out as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+
+import telegramify_markdown
+from telegramify_markdown import RenderConfig, utf16_len
+
+from context.turns import Entity, Part
+
+PART_UNITS = 4000
+"""UTF-16 code units in a part: Telegram takes 4,096, the page shows any."""
+PART_ENTITIES = 90
+"""Telegram shows about 100 entities a message and drops the rest without a word."""
+
+_CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
+_LOST_OTHERWISE = re.compile(
+    r"<(?!https?://)"  # <serial number> is taken for a tag and vanishes
+    r"|(?<=[^\W_])\*(?=[^\W_])(?!\*)"  # 5*3: not the start of emphasis
+    r"|__(?=\w+__)"  # __init__
+    r"|~{3,}"  # a row of tildes opens a code block
+)
+_SAFE_LINK = re.compile(r"(?:https?://|tel:|mailto:)", re.IGNORECASE)
+
+
+def _config() -> RenderConfig:
+    config = RenderConfig.isolated()
+    symbol = config.markdown_symbol
+    symbol.heading_level_1 = symbol.heading_level_2 = ""
+    symbol.heading_level_3 = symbol.heading_level_4 = ""
+    symbol.image = symbol.link = ""
+    symbol.unordered_list_item = "•"
+    return config
+
+
+_CONFIG = _config()
+
+
+def parts_of(text: str) -> tuple[Part, ...]:
+    """Split a reply into parts of at most `PART_UNITS` UTF-16 code units, at paragraphs, lines or sentences.
+
+    At least one part for any text that is not blank; a blank text gives none.
+    """
+    plain, entities = _convert(text)
+    return tuple(_pieces(plain, entities))
+
+
+def _convert(text: str) -> tuple[str, list[Entity]]:
+    escaped = "".join(
+        piece if index % 2 else _LOST_OTHERWISE.sub(_escape, piece)
+        for index, piece in enumerate(_CODE.split(text))
+    )
+    plain, entities = telegramify_markdown.convert(escaped, latex_escape=False, config=_CONFIG)
+    plain = plain.rstrip()
+    if _substance(plain) != _substance(_without_links(text)):
+        return text.strip(), []
+    units = utf16_len(plain)
+    return plain, [
+        Entity(e.type, e.offset, min(e.length, units - e.offset), e.url or "", e.language or "")
+        for e in entities
+        if e.offset < units and (e.type != "text_link" or _SAFE_LINK.match(e.url or ""))
+    ]
+
+
+def _escape(match: re.Match[str]) -> str:
+    return "".join(f"\\{char}" for char in match.group())
+
+
+def _without_links(text: str) -> str:
+    """Link targets move from the text into an entity; that is no loss."""
+    return re.sub(r"\]\([^()\s]*\)", "]", text)
+
+
+_FENCE_LABEL = re.compile(r"^```[\w+-]*$", re.MULTILINE)
+_LIST_NUMBER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
+_ENTITY_NAME = re.compile(r"&#?\w+;")
+
+
+def _substance(text: str) -> str:
+    """What must survive: letters and digits, but for list numbers and code labels, which are redrawn."""
+    for redrawn in (_FENCE_LABEL, _LIST_NUMBER, _ENTITY_NAME):
+        text = redrawn.sub("", text)
+    return "".join(char for char in text if char.isalnum())
+
+
+def _pieces(plain: str, entities: list[Entity]) -> list[Part]:
+    parts = []
+    start = 0  # in characters of `plain`
+    offset = 0  # the same place in UTF-16 code units
+    while start < len(plain):
+        end = _cut(plain, start)
+        piece = plain[start:end]
+        stripped = piece.strip()
+        lead = utf16_len(piece[: len(piece) - len(piece.lstrip())])
+        if stripped:
+            parts.append(Part(stripped, _clip(entities, offset + lead, utf16_len(stripped))))
+        offset += utf16_len(piece)
+        start = end
+    return parts
+
+
+def _cut(plain: str, start: int) -> int:
+    """Where the part that begins at `start` ends: the last paragraph, line, sentence or word that fits."""
+    end = start
+    units = 0
+    while end < len(plain):
+        units += 2 if plain[end] > "\uffff" else 1
+        if units > PART_UNITS:
+            break
+        end += 1
+    else:
+        return end
+    for mark in ("\n\n", "\n", "。", ". ", "！", "? ", "？", "；", "，", " "):
+        place = plain.rfind(mark, start + (end - start) // 2, end)
+        if place > start:
+            return place + len(mark)
+    return end
+
+
+def _clip(entities: list[Entity], offset: int, length: int) -> tuple[Entity, ...]:
+    clipped = []
+    for entity in entities:
+        begin = max(entity.offset, offset)
+        finish = min(entity.offset + entity.length, offset + length)
+        if begin < finish:
+            clipped.append(Entity(entity.type, begin - offset, finish - begin, entity.url, entity.language))
+    return tuple(clipped[:PART_ENTITIES])

@@ -1,0 +1,334 @@
+"""Settings: one frozen value, read once from the environment and `.env`, all problems reported together.
+
+Only `bot.app`, `bot.__main__` and `bot.check` know this type; every other part takes plain
+constructor arguments.  A field's name in capitals is the setting's name, its `examples` entry is
+what a complaint shows as right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import ipaddress
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import SplitResult, urlsplit
+
+from dotenv.parser import Original, parse_stream
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bot.errors import BadConfiguration
+
+TELEGRAM = "https://api.telegram.org"
+TOKEN_LENGTH = 30
+"""Characters after the colon, at least (today it is 35).  Other Bot API servers take what they like."""
+WEBHOOK_PATH = "/telegram/webhook"
+WEBHOOK_PORTS = (443, 80, 88, 8443)
+"""https://core.telegram.org/bots/api#setwebhook; a Bot API server of one's own takes any."""
+
+_Words = Annotated[tuple[str, ...], NoDecode]
+_Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+def _setting(default: Any, example: str, **limits: Any) -> Any:
+    return Field(default, examples=[example], **limits)
+
+
+class Settings(BaseSettings):
+    """What the operator decided.  `Settings.read()` makes one; secrets stay masked when it is printed."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, validate_default=False
+    )
+
+    # Order matters: a rule about two settings stands at the later one and sees the earlier in `info.data`.
+    telegram_api_url: str = _setting(TELEGRAM, "http://127.0.0.1:8081")
+    telegram_bot_token: SecretStr = _setting(SecretStr(""), "123456789:AAExampleExampleExampleExampleExamp")
+    telegram_webhook_secret: SecretStr = _setting(SecretStr(""), "f0c21e7d93b84b5a")
+    telegram_webhook_url: str = _setting("", "https://bot.example.com")
+    telegram_sends_per_s: float = _setting(30.0, "30", ge=0, allow_inf_nan=False)
+    telegram_chat_sends_per_s: float = _setting(1.0, "1", ge=0, allow_inf_nan=False)
+    telegram_staff_chat_id: int | None = _setting(None, "-1001234567890")
+
+    model_url: str = _setting("", "http://127.0.0.1:8000/v1")
+    model_api_key: SecretStr = _setting(SecretStr(""), "sk-example")
+    model: str = _setting("", "Qwen/Qwen3-VL-8B-Instruct")
+    model_timeout_s: float = _setting(120.0, "120", gt=0, le=3600)
+    model_quantization: Literal["", "4bit", "8bit"] = _setting("", "4bit")
+
+    guard_model: str = _setting("", "Qwen/Qwen3Guard-Gen-4B")
+    guard_url: str = _setting("", "http://127.0.0.1:8001/v1", validate_default=True)
+    guard_api_key: SecretStr = _setting(SecretStr(""), "sk-example")
+    guard_timeout_s: float = _setting(5.0, "5", gt=0, le=3600)
+    allowed_hosts: _Words = _setting((), "example.com,help.example.com")
+    allowed_phones: _Words = _setting((), "+86 10 1234 5678,4008123456")
+
+    redis_url: SecretStr = _setting(SecretStr(""), "redis://127.0.0.1:6379/0")
+    database_url: SecretStr = _setting(SecretStr(""), "postgresql://bot:password@127.0.0.1/bot")
+    data_dir: Path = _setting(Path("data"), "./data", validate_default=True)
+    context_turns: int = _setting(5, "5", ge=1, le=50)
+    context_tokens: int = _setting(2048, "2048", ge=256, le=1_000_000)
+
+    http_host: str = _setting("127.0.0.1", "127.0.0.1")
+    http_port: int = _setting(8080, "8080", ge=0, le=65535)
+    api_keys: _Secrets = _setting((), "key-for-the-website,key-for-the-shop")
+    log_format: Literal["", "text", "json"] = _setting("", "json")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("INFO", "INFO")
+
+    @classmethod
+    def read(cls, *, env_file: Path | None = Path(".env")) -> Self:
+        """Read the environment and, below it, `env_file` where there is one.
+
+        Raises BadConfiguration with every problem of both, one line each.
+        """
+        problems: list[str] = []
+        logging.getLogger("dotenv").setLevel(logging.ERROR)  # broken lines are ours to report, by number
+        if env_file is not None and env_file.exists():
+            unreadable, problems = _look_through(env_file)
+            env_file = None if unreadable else env_file
+        try:
+            settings = cls(_env_file=env_file, _env_file_encoding="utf-8-sig")  # type: ignore[call-arg]  # their own
+        except ValidationError as error:
+            problems += [_sentence(item) for item in error.errors(include_url=False)]
+        if problems:
+            raise BadConfiguration(problems)
+        return settings
+
+    @property
+    def database(self) -> str:
+        """Address of the database, also where none was set.  May hold a password."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir}/bot.db"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _trimmed(cls, value: object) -> object:
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("telegram_api_url")
+    @classmethod
+    def _bot_api(cls, value: str) -> str:
+        return _http_url(value).geturl().rstrip("/").removesuffix("/bot")
+
+    @field_validator("telegram_bot_token")
+    @classmethod
+    def _token(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        found = re.fullmatch(r"\d+:([A-Za-z0-9_-]+)", value.get_secret_value())
+        if not found:
+            raise ValueError("is not a bot token: digits, a colon, then letters, digits, - and _")
+        if info.data.get("telegram_api_url") == TELEGRAM and len(found[1]) < TOKEN_LENGTH:
+            raise ValueError(f"is cut short: {len(found[1])} characters after the colon, Telegram gives 35")
+        return value
+
+    @field_validator("telegram_webhook_secret")
+    @classmethod
+    def _webhook_secret(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", value.get_secret_value()):
+            raise ValueError("may hold letters, digits, _ and - only, up to 256 of them")
+        return value
+
+    @field_validator("telegram_webhook_url")
+    @classmethod
+    def _webhook(cls, value: str, info: ValidationInfo) -> str:
+        url = _http_url(value)
+        if info.data.get("telegram_api_url") == TELEGRAM:
+            if url.scheme != "https":
+                raise ValueError("must begin with https://, Telegram calls no other")
+            if (url.port or 443) not in WEBHOOK_PORTS:
+                raise ValueError(
+                    f"has port {url.port}, Telegram calls only {', '.join(map(str, WEBHOOK_PORTS))}"
+                )
+        for name in ("telegram_webhook_secret", "telegram_bot_token"):
+            if name in info.data and not info.data[name].get_secret_value():
+                raise ValueError(f"needs {name.upper()} beside it")
+        return url._replace(path=url.path.rstrip("/").removesuffix(WEBHOOK_PATH) + WEBHOOK_PATH).geturl()
+
+    @field_validator("model_url")
+    @classmethod
+    def _model_server(cls, value: str) -> str:
+        return _openai_url(value)
+
+    @field_validator("model")
+    @classmethod
+    def _model(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("model_url") == "" and importlib.util.find_spec("torch") is None:
+            raise ValueError(
+                "is to run on this machine, which needs `python3 run --with gpu`; or set MODEL_URL"
+            )
+        return value
+
+    @field_validator("guard_url")
+    @classmethod
+    def _guard_server(cls, value: str, info: ValidationInfo) -> str:
+        if "guard_model" in info.data and bool(value) != bool(info.data["guard_model"]):
+            raise ValueError("and GUARD_MODEL go together: set both or neither")
+        return _openai_url(value) if value else value
+
+    @field_validator("allowed_hosts", "allowed_phones", "api_keys", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(entry.strip() for entry in value.split(",") if entry.strip())
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not _is_host(host):
+                raise ValueError(f"holds {host!r}, which is no host name: no scheme, path or port")
+        return tuple(host.lower() for host in value)
+
+    @field_validator("allowed_phones")
+    @classmethod
+    def _phones(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for phone in value:
+            if not re.fullmatch(r"\+?[\d ()-]{3,24}", phone):
+                raise ValueError(f"holds {phone!r}, which is no telephone number")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr) -> SecretStr:
+        _scheme(value.get_secret_value(), ("redis", "rediss", "unix"))
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        address = re.sub(r"^postgres(?=[:+])", "postgresql", value.get_secret_value())
+        scheme = _scheme(address, ("sqlite", "postgresql", "postgresql+psycopg"))
+        if scheme == "sqlite" and not address.startswith("sqlite:///"):
+            raise ValueError("needs three slashes before the path of the file: sqlite:///data/bot.db")
+        if scheme != "sqlite" and importlib.util.find_spec("psycopg") is None:
+            raise ValueError("is PostgreSQL, which needs `python3 run --with postgres`")
+        return SecretStr(address)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _writable(cls, value: Path) -> Path:
+        value = value.expanduser()
+        there = next(folder for folder in (value, *value.absolute().parents) if folder.exists())
+        if not there.is_dir():
+            raise ValueError(f"cannot be a folder: {there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f"cannot be written: no permission in {there}")
+        return value
+
+    @field_validator("http_host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if not _is_host(value):
+            raise ValueError(f"{value!r} is no address or host name; the port is HTTP_PORT")
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(re.search(r"\s", key.get_secret_value()) for key in value):
+            raise ValueError("holds a key with a space in it; keys are separated by commas")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("log_format", "model_quantization", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+NAMES = tuple(field.upper() for field in Settings.model_fields)
+_FAMILIES = ("TELEGRAM_", "MODEL_", "GUARD_", "CONTEXT_")
+
+
+def _http_url(value: str) -> SplitResult:
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError:
+        raise ValueError("is not an address") from None
+    if url.scheme not in {"http", "https"} or not url.hostname or port == 0:
+        raise ValueError("must be an address that begins with http:// or https://")
+    return url
+
+
+def _openai_url(value: str) -> str:
+    """The address up to and with its version: a bare host gets /v1, a full endpoint loses its tail."""
+    url = _http_url(value)
+    path = re.sub(r"/(chat/completions|completions|models)/?$", "", url.path).rstrip("/")
+    if not re.search(r"/v\d+\w*(/|$)", path):
+        path += "/v1"
+    return url._replace(path=path, query="", fragment="").geturl()
+
+
+def _scheme(value: str, known: tuple[str, ...]) -> str:
+    scheme, colon, _ = value.partition("://")
+    if not colon or scheme not in known:
+        raise ValueError(
+            f"must begin with {', '.join(f'{name}://' for name in known[:-1])} or {known[-1]}://"
+        )
+    return scheme
+
+
+def _is_host(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return re.fullmatch(r"(?!-)[\w-]+(\.[\w-]+)*\.?", value) is not None
+    return True
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """One line: the setting, what is wrong with it, an example of right.  Never shows a secret."""
+    field = str(error["loc"][0])
+    info = Settings.model_fields[field]
+    shown = "" if "Secret" in str(info.annotation) else f"{error['input']!r:.60} "
+    ctx = error.get("ctx", {})
+    what = {
+        "value_error": str(ctx.get("error", "")),
+        "int_parsing": f"{shown}is not a whole number",
+        "int_parsing_size": f"{shown}is not a number that a computer holds",
+        "float_parsing": f"{shown}is not a number",
+        "finite_number": f"{shown}is not a number that one can count to",
+        "greater_than": f"{shown}must be more than {ctx.get('gt', 0):g}",
+        "greater_than_equal": f"{shown}must be {ctx.get('ge')} or more",
+        "less_than_equal": f"{shown}must be {ctx.get('le')} or less",
+        "literal_error": f"{shown}must be {ctx.get('expected')}",
+    }.get(error["type"], error["msg"])
+    return f"{field.upper()} {what}; for example {field.upper()}={info.examples[0] if info.examples else ''}"
+
+
+def _look_through(file: Path) -> tuple[bool, list[str]]:
+    """Whether the file cannot be read at all, and what is wrong with its lines and names."""
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            lines = list(parse_stream(stream))
+    except OSError as error:
+        return True, [f"{file}: cannot be read: {error.strerror}; for example chmod 600 {file}"]
+    except UnicodeDecodeError:
+        return True, [f"{file}: is not text in UTF-8; save it as UTF-8"]
+    broken = [_line_number(binding.original) for binding in lines if binding.error]
+    names = [binding.key.upper() for binding in lines if binding.key]
+    problems = [f"{file}: line {number} is not NAME=value; for example HTTP_PORT=8080" for number in broken]
+    return False, problems + [complaint for name in names if (complaint := _misspelt(name, file))]
+
+
+def _line_number(original: Original) -> int:
+    text = original.string
+    return original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _misspelt(name: str, file: Path) -> str:
+    """A complaint about a name that is not ours but looks like it; other programs' names may stand there."""
+    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.8)
+    if name in NAMES or not (near or name.startswith(_FAMILIES)):
+        return ""
+    meant = near or difflib.get_close_matches(name, NAMES, n=1, cutoff=0)
+    return f"{name} in {file} is no setting; did you mean {meant[0]}?"

@@ -1,0 +1,147 @@
+"""The shape of a reply: what a model leaves behind by accident is mended, what cannot be mended is held."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from bot.guard.fold import is_han
+from bot.guard.verdict import Action, Reason
+from context.turns import Language
+
+_LOOPS = 6  # the same sentence this often is a loop, not an emphasis
+_SHORT_LOOP = 24  # the same few characters this often in a row
+_THINKING = re.compile(
+    r"<\s*(think|thinking|reasoning)\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
+)
+_THOUGHT_END = re.compile(r"\A.*<\s*/\s*(?:think|thinking|reasoning)\s*>", re.IGNORECASE | re.DOTALL)
+_TOOL = re.compile(r"<\s*tool_(call|response)\s*>.*?(?:<\s*/\s*tool_\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(
+    r"<\s?[|｜][^<>|｜\n]{1,60}[|｜]\s?>"
+    r"|</?(?:think|thinking|reasoning|tool_call|tool_response|start_of_turn|end_of_turn|image|s|bos|eos)>"
+    r"|\[/?INST\]|<<\s?/?SYS\s?>>|<start_of_image>|\[IMG\w*\]",
+    re.IGNORECASE,
+)
+_ROLE_AT_START = re.compile(r"\A\s*(?:assistant|助手|客服助手)\s*[:：]\s*", re.IGNORECASE)
+_USER_LINE = re.compile(
+    r"^[ \t*]*(?:user|human|customer|用户|客户|顾客)[ *]*[:：]", re.IGNORECASE | re.MULTILINE
+)
+_BOT_LINE = re.compile(r"^[ \t*]*(?:assistant|bot|助手|客服|机器人)[ *]*[:：]", re.IGNORECASE | re.MULTILINE)
+_STRANGE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
+)
+_SENTENCE = re.compile(r"[^。！？!?\n]+[。！？!?\n]*")
+_ENDS = "。！？!?\n…."
+_JOINERS = frozenset("\u200d\ufe0f\u20e3")
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """The mended text and what was done to it."""
+
+    text: str
+    reasons: tuple[Reason, ...]
+
+
+def shape(text: str, *, max_chars: int) -> Shaped:
+    """Mend a reply: cut it, drop control characters, thinking, template tags, a leading role.
+
+    Empty and looping replies cannot be mended and carry a `hold`.  Linear in `max_chars`, whatever
+    the length of the text.
+    """
+    reasons: list[Reason] = []
+
+    def mended(rule: str, after: str) -> None:
+        nonlocal text
+        if after != text:
+            reasons.append(Reason(f"shape.{rule}", "shape", Action.ALLOW, note="repaired"))
+            text = after
+
+    if len(text) > 4 * max_chars:  # before any pattern sees it; a thinking block may still go
+        mended("long", text[: 4 * max_chars])
+    mended("control", _STRANGE.sub("", text))
+    mended("thinking", _THOUGHT_END.sub("", _TOOL.sub("", _THINKING.sub("", text))))
+    mended("tags", _without_tags(text))
+    mended("role", _ROLE_AT_START.sub("", text, count=1))
+    mended("long", cut(text, max_chars))
+    text = text.strip()
+    if not any(character.isalnum() or unicodedata.category(character) == "So" for character in text):
+        reasons.append(Reason("shape.empty", "shape", Action.HOLD))
+    if _USER_LINE.search(text) and _BOT_LINE.search(text):
+        reasons.append(Reason("shape.dialogue", "shape", Action.HOLD))
+    if is_loop(text):
+        reasons.append(Reason("shape.loop", "shape", Action.HOLD))
+    return Shaped(text, tuple(reasons))
+
+
+def cut(text: str, max_chars: int) -> str:
+    """The text, at most `max_chars` long: to the last whole sentence, else a word, never inside an emoji."""
+    if len(text) <= max_chars:
+        return text
+    for ends, share in ((_ENDS, 0.5), (" \t,，;；、", 0.8)):
+        end = max(text.rfind(mark, 0, max_chars) for mark in ends) + 1
+        if end > max_chars * share:
+            return text[:end].rstrip()
+    end = max_chars
+    while end > 1 and (_continues(text[end]) or text[end - 1] in _JOINERS):
+        end -= 1
+    return text[:end]
+
+
+def is_loop(text: str) -> bool:
+    """Whether a reply says the same over and over."""
+    sentences = [sentence.strip() for sentence in _SENTENCE.findall(text)]
+    long = [sentence for sentence in sentences if len(sentence) >= 4]
+    if long and max(map(long.count, set(long[:200])), default=0) >= _LOOPS:
+        return True
+    return any(_repeats(text, period) for period in range(1, 33))
+
+
+def wrong_language(text: str, *, asked: str, language: Language) -> bool:
+    """Whether a reply is written for somebody else: its script is neither the customer's words' nor the language's."""
+    said = _scripts(text)
+    letters = sum(said.values())
+    if letters < 40 or not asked.strip():
+        return False
+    share = {script: count / letters for script, count in said.items()}
+    asked_in = _scripts(asked)
+    if share["other"] > 0.5:
+        return asked_in["other"] == 0
+    if language == "en":
+        return share["han"] > 0.5 and asked_in["han"] == 0
+    return share["han"] < 0.05 and share["latin"] > 0.9 and asked_in["han"] > 0
+
+
+def _without_tags(text: str) -> str:
+    for _ in range(4):  # taking one out may close another around it
+        after = _TAG.sub("", text)
+        if after == text:
+            break
+        text = after
+    return text
+
+
+def _continues(character: str) -> bool:
+    return (
+        character in _JOINERS
+        or unicodedata.combining(character) > 0
+        or "\U0001f3fb" <= character <= "\U0001f3ff"
+    )
+
+
+def _repeats(text: str, period: int) -> bool:
+    """Whether some `period` characters stand at least `_SHORT_LOOP` times in a row at the end."""
+    unit = text[-period:]
+    times = max(_SHORT_LOOP, 48 // period)
+    return len(text) >= period * times and unit.strip(" -=_*.·…|#") != "" and text.endswith(unit * times)
+
+
+def _scripts(text: str) -> dict[str, int]:
+    counts = {"han": 0, "latin": 0, "other": 0}
+    for character in text[:2000]:
+        if is_han(character):
+            counts["han"] += 1
+        elif character.isalpha():
+            counts["latin" if character < "\u0250" else "other"] += 1
+    return counts

@@ -104,6 +104,15 @@ class Settings(BaseSettings):
         """Address of the database, also where none was set.  May hold a password."""
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir}/bot.db"
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that no log may show, passwords inside addresses too."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        plain = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        plain += [key.get_secret_value() for key in self.api_keys]
+        passwords = [urlsplit(value).password or "" for value in plain if "://" in value]
+        return tuple(value for value in plain + passwords if value and "://" not in value)
+
     @field_validator("*", mode="before")
     @classmethod
     def _trimmed(cls, value: object) -> object:
@@ -262,6 +271,8 @@ def _http_url(value: str) -> SplitResult:
 def _openai_url(value: str) -> str:
     """The address up to and with its version: a bare host gets /v1, a full endpoint loses its tail."""
     url = _http_url(value)
+    if url.username or url.password:
+        raise ValueError("must not hold a name or password; the key is a setting of its own")
     path = re.sub(r"/(chat/completions|completions|models)/?$", "", url.path).rstrip("/")
     if not re.search(r"/v\d+\w*(/|$)", path):
         path += "/v1"

@@ -70,6 +70,11 @@ BROKEN = {
         "MODEL_URL must be an address that begins with http:// or https://",
         "MODEL_URL=http://127.0.0.1:8000/v1",
     ),
+    "model server with the key in its address": (
+        {"MODEL_URL": "https://user:hunter2@model.example.com"},
+        "MODEL_URL must not hold a name or password; the key is a setting of its own",
+        "MODEL_URL=http://127.0.0.1:8000/v1",
+    ),
     "guard server without a model": (
         {"GUARD_URL": "http://127.0.0.1:8001"},
         "GUARD_URL and GUARD_MODEL go together: set both or neither",
@@ -299,6 +304,12 @@ def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = repr(Settings.read())
     assert "hunter2" not in shown
     assert TOKEN not in shown
+
+
+def test_all_secrets_are_handed_to_the_log_to_hide(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    assert sorted(Settings.read().secrets) == sorted([TOKEN] + ["hunter2"] * 6)
 
 
 @pytest.mark.parametrize("name", SECRETS)

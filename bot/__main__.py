@@ -1,0 +1,100 @@
+"""`python -m bot`: parse the command line, read the settings, set up logging, run.
+
+Every import beyond the standard library stays inside the command that needs it, so that `--help`
+and a wrong option answer at once.  Exit codes: 0 ok, 1 a check failed or the bot could not go on,
+2 usage, 78 bad configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING
+
+from bot import __version__
+from bot.errors import BadConfiguration, BotError
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+
+OK, FAILED, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    options = _parser().parse_args(argv)
+    if options.version:
+        return _version()
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except BadConfiguration as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return BAD_CONFIGURATION
+    except BotError as error:
+        print(f"bot: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bot",
+        description="A customer-service bot that understands photos in context.",
+        epilog="Settings come from the environment and .env: see .env.example and docs/settings.md.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.set_defaults(command=_run)
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    run = commands.add_parser("run", help="answer customers until told to stop (the default)")
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser("check", help="look at every part and name what mends it")
+    check.add_argument("--online", action="store_true", help="also ask Telegram and the model server")
+    check.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    check.set_defaults(command=_check)
+    return parser
+
+
+def _version() -> int:
+    print(f"photo-support-bot {__version__}")
+    return OK
+
+
+def _run(_options: argparse.Namespace) -> int:
+    from bot import app  # noqa: PLC0415  (everything hangs on it)
+
+    return _in_loop(app.run(_settings()))
+
+
+def _check(options: argparse.Namespace) -> int:
+    from bot import check  # noqa: PLC0415  (imports most of the bot)
+
+    return _in_loop(check.run(online=options.online, as_json=options.json))
+
+
+def _settings() -> Settings:
+    """The settings, with logging set up as they say."""
+    from bot import logs  # noqa: PLC0415  (structlog)
+    from bot.settings import Settings  # noqa: PLC0415  (pydantic)
+
+    settings = Settings.read()
+    logs.configure(settings.log_format or None, settings.log_level, settings.secrets)
+    return settings
+
+
+def _in_loop(work: Coroutine[object, object, int]) -> int:
+    if sys.platform == "win32":
+        return asyncio.run(work)
+    import uvloop  # noqa: PLC0415  (heavy)
+
+    return uvloop.run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

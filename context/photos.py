@@ -1,6 +1,32 @@
-"""Photos: checked, normalised and kept by content hash."""
+"""Photos: checked, normalised and kept by content hash.
+
+A stranger's bytes become a `Photo` only by way of the intake; what lies here is ours, a clean JPEG
+named by its own SHA-256, on disk for good before `take_in` returns.
+"""
 
 from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+from uuid import uuid4
+
+from context.health import Health
+from context.intake.client import Intake
+from context.intake.wire import Normalised
+from context.turns import Photo, Rejection
+
+__all__ = ["REJECTIONS", "Intake", "Photos"]
+
+log = logging.getLogger(__name__)
 
 REJECTIONS: tuple[str, ...] = (
     "empty",  # no bytes at all
@@ -18,3 +44,132 @@ REJECTIONS: tuple[str, ...] = (
     "try_again",  # our fault: it could not be checked or stored just now
 )
 """Every code a `Rejection` may carry.  `prompts/notices` has a sentence for each, in each language."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_NAME = re.compile(r"[0-9a-f]{64}")
+_LEFTOVER_S = 3600
+"""Unfinished files older than this belong to nobody."""
+
+
+class Photos:
+    """The photo store.  Owns the intake it is given: `start` and `close` reach it too."""
+
+    def __init__(self, folder: Path, *, intake: Intake) -> None:
+        self._folder = folder
+        self._intake = intake
+        # Our own threads: a slow disk must not hold up whoever else uses the loop's.
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="photos")
+        self._trouble = ""
+
+    async def start(self) -> None:
+        """Make ready: folders, and the intake's helper process.  Raises OSError for an unusable folder."""
+        await self._in_thread(self._prepare)
+        await self._intake.start()
+
+    async def close(self) -> None:
+        """End the intake, let writes finish.  Calling twice is harmless."""
+        await self._intake.close()
+        self._threads.shutdown(wait=False)
+
+    async def health(self) -> Health:
+        """Whether photos can be checked and stored."""
+        health = await self._intake.health()
+        if health.state == "ok" and self._trouble:
+            return Health("down", self._trouble)
+        return health
+
+    async def take_in(self, data: bytes) -> Photo | Rejection:
+        """Check, normalise and store a picture; bad input is never an exception.
+
+        The hash is over the normalised JPEG: the same picture sent twice, as a photo or as a file,
+        is stored once.  A full disk is a `try_again`, and shown in `health`.
+        """
+        taken = await self._intake.normalise(data)
+        if isinstance(taken, Rejection):
+            return taken
+        try:
+            sha256 = await self._in_thread(self._store, taken)
+        except OSError as why:
+            self._trouble = f"photos cannot be stored: {why.strerror}"
+            log.exception("a photo could not be stored")
+            return Rejection("try_again", self._trouble)
+        self._trouble = ""
+        return Photo(sha256, taken.width, taken.height)
+
+    async def read(self, sha256: str) -> bytes | None:
+        """The JPEG of that name; None when it is not here, or no longer what its name says."""
+        path = self._path(sha256)
+        return await self._in_thread(_read, path, sha256) if path else None
+
+    async def forget(self, sha256: str) -> None:
+        """Delete a photo for good.  One that is not here is no error."""
+        if path := self._path(sha256):
+            await self._in_thread(_delete, path)
+
+    def _prepare(self) -> None:
+        self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for leftover in self._unfinished.iterdir():
+            # Younger ones may belong to another process on the same folder.
+            if leftover.stat().st_mtime < time.time() - _LEFTOVER_S:
+                leftover.unlink(missing_ok=True)
+
+    def _store(self, taken: Normalised) -> str:
+        sha256 = hashlib.sha256(taken.jpeg).hexdigest()
+        path = self._path(sha256)
+        assert path is not None
+        if path.exists() and path.stat().st_size == len(taken.jpeg):
+            return sha256
+        self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = self._unfinished / f"{sha256}.{uuid4().hex}"
+        try:
+            with unfinished.open("xb") as file:
+                file.write(taken.jpeg)
+                file.flush()
+                os.fsync(file.fileno())
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            unfinished.replace(path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+        _sync_folder(self._folder)
+        return sha256
+
+    def _path(self, sha256: str) -> Path | None:
+        """Where a photo lies; None for anything that is not a hash: no foreign name reaches the disk."""
+        return self._folder / sha256[:2] / f"{sha256}.jpg" if _NAME.fullmatch(sha256) else None
+
+    @property
+    def _unfinished(self) -> Path:
+        return self._folder / "unfinished"
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The one place where files leave the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
+
+
+def _read(path: Path, sha256: str) -> bytes | None:
+    try:
+        jpeg = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(jpeg).hexdigest() != sha256:
+        log.error("photo %s is damaged on disk", sha256)
+        return None
+    return jpeg
+
+
+def _delete(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    if path.parent.exists():
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename survives a power cut only when its folder is on disk too."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

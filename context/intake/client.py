@@ -1,0 +1,224 @@
+"""The bot's end of the intake: keeps the helper process alive and hands it pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import os
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from pathlib import Path
+
+from context.health import Health
+from context.intake import wire
+from context.intake.formats import MAX_BYTES
+from context.intake.wire import Normalised
+from context.turns import Rejection
+
+log = logging.getLogger(__name__)
+
+START_S = 20.0
+"""For the helper's first sign of life; it takes a tenth of a second on an idle machine."""
+WAIT_S = 60.0
+"""The longest a picture waits for its turn and its answer together."""
+GRACE_S = 1.0
+"""Added to the child's own wall limit before we kill it from outside."""
+MAX_JPEG_BYTES = 4 * 1024 * 1024
+"""More than 1024 x 1024 pixels at quality 90 can take."""
+RESTART_S = (0.05, 5.0)
+"""The first pause before a new helper, and the longest."""
+
+
+class Intake:
+    """Checks and normalises strangers' pictures outside the bot's own process.
+
+    Safe for any number of concurrent `normalise` calls on one event loop; `at_once` of them work,
+    the others wait.  Linux and macOS; Windows has no `fork`.
+    """
+
+    def __init__(
+        self, *, at_once: int | None = None, wall_s: float = wire.WALL_S, wait_s: float = WAIT_S
+    ) -> None:
+        self._at_once = at_once or _cores()
+        self._slots = asyncio.Semaphore(self._at_once)
+        self._wall_s = wall_s
+        self._wait_s = wait_s
+        self._up = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._control: socket.socket | None = None
+        self._helper: Process | None = None
+        self._starts = 0
+        self._trouble = ""
+
+    async def start(self) -> None:
+        """Start the helper and wait until it is ready.  Calling twice is harmless.
+
+        A helper that cannot be started is tried again and again behind the scenes, and shown in `health`.
+        """
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep_helper(), name="photo intake")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                await self._up.wait()
+
+    async def close(self) -> None:
+        """End the helper and every child of it.  Calling twice is harmless."""
+        if self._keeper is None:
+            return
+        self._keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._keeper
+        self._keeper = None
+
+    async def health(self) -> Health:
+        """Whether pictures can be checked just now."""
+        if self._up.is_set() and self._helper:
+            return Health(
+                "ok", f"helper {self._helper.pid}, started {self._starts} times, {self._at_once} at once"
+            )
+        return Health("down", self._trouble or "not started")
+
+    async def normalise(self, data: bytes) -> Normalised | Rejection:
+        """Make a clean, upright JPEG of a file.  Bad input is never an exception."""
+        if not data:
+            return Rejection("empty")
+        if len(data) > MAX_BYTES:
+            return Rejection("too_large", f"{len(data)} bytes")
+        try:
+            async with asyncio.timeout(self._wait_s), self._slots:
+                for _ in range(2):  # the second time when the helper died under the first
+                    await self._up.wait()
+                    answer = await self._ask(data)
+                    if answer is not None:
+                        return answer
+        except TimeoutError:
+            return Rejection("try_again", f"no helper or no room within {self._wait_s:g} s")
+        return Rejection("try_again", "the helper ended twice")
+
+    async def _ask(self, data: bytes) -> Normalised | Rejection | None:
+        """One picture to one child.  None when the helper was lost and nothing is known about the picture."""
+        ours, theirs = socket.socketpair()
+        with ours:  # closing it tells the helper to kill the child: at time-outs and cancellation too
+            ours.setblocking(False)
+            with theirs:
+                try:
+                    assert self._control is not None
+                    socket.send_fds(self._control, [wire.ORDER], [theirs.fileno()])
+                except OSError:
+                    self._up.clear()
+                    return None
+            try:
+                async with asyncio.timeout(self._wall_s + GRACE_S):
+                    return await _converse(ours, data)
+            except TimeoutError:
+                return Rejection("too_slow", f"{self._wall_s:g} s")
+
+    async def _keep_helper(self) -> None:
+        """Start the helper, and again whenever it ends; end it when cancelled."""
+        loop = asyncio.get_running_loop()
+        shortest, longest = RESTART_S
+        pause = shortest
+        while True:
+            started = loop.time()
+            try:
+                await self._run_helper()
+            except (OSError, TimeoutError) as why:
+                self._trouble = f"the photo helper cannot start: {why!r}"
+            log.warning("%s; starting another", self._trouble)
+            pause = shortest if loop.time() - started > longest else min(longest, 2 * pause)
+            await asyncio.sleep(pause)
+
+    async def _run_helper(self) -> None:
+        """One helper from start to end."""
+        control, theirs = socket.socketpair()
+        with control:
+            control.setblocking(False)
+            with theirs:
+                helper = await asyncio.create_subprocess_exec(
+                    *_command(),
+                    stdin=theirs.fileno(),
+                    stdout=DEVNULL,
+                    cwd="/",
+                    env={},
+                    start_new_session=True,
+                )
+            try:
+                async with asyncio.timeout(START_S):
+                    if await asyncio.get_running_loop().sock_recv(control, 1) != wire.READY:
+                        raise OSError("it ended at once; its own words are in the error output")
+                self._control, self._helper = control, helper
+                self._starts += 1
+                self._up.set()
+                code = await helper.wait()
+                self._trouble = f"the photo helper ended with {code}"
+            finally:
+                self._up.clear()
+                self._control = self._helper = None
+                control.close()
+                await asyncio.shield(_see_off(helper))
+
+
+async def _converse(channel: socket.socket, data: bytes) -> Normalised | Rejection | None:
+    loop = asyncio.get_running_loop()
+    # A child that ended early stopped reading: why is still to be read.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        await loop.sock_sendall(channel, wire.SIZE.pack(len(data)))
+        await loop.sock_sendall(channel, data)
+    answer = bytearray()
+    wanted = wire.HEAD.size
+    with contextlib.suppress(ConnectionResetError):
+        while len(answer) < wanted and (piece := await loop.sock_recv(channel, 1 << 18)):
+            answer += piece
+            if len(answer) >= wire.HEAD.size:
+                wanted = wire.HEAD.size + wire.HEAD.unpack_from(answer)[3]
+                if wanted > MAX_JPEG_BYTES:
+                    break
+    return _parse(bytes(answer))
+
+
+def _parse(answer: bytes) -> Normalised | Rejection | None:
+    if len(answer) == 1:
+        return {
+            wire.SLOW: Rejection("too_slow", "killed at its limit"),
+            wire.CRASHED: Rejection("damaged", "the decoder crashed"),
+        }.get(answer)
+    if len(answer) < wire.HEAD.size:
+        return None
+    kind, width, height, length = wire.HEAD.unpack_from(answer)
+    payload = answer[wire.HEAD.size :]
+    if len(payload) != length:
+        return None if length <= MAX_JPEG_BYTES else Rejection("damaged", "the decoder misbehaved")
+    if kind == wire.TAKEN:
+        return Normalised(payload, width, height)
+    code, _, detail = payload.decode(errors="replace").partition(" ")
+    return Rejection(code, detail)
+
+
+async def _see_off(helper: Process) -> None:
+    """It ends by itself when its line is closed; one that does not is killed."""
+    try:
+        async with asyncio.timeout(2):
+            await helper.wait()
+    except TimeoutError:
+        helper.kill()
+        await helper.wait()
+
+
+def _command() -> list[str]:
+    """A bare interpreter that finds two things only: this package and Pillow.
+
+    No site, no environment: no .pth files, no secrets, half the start-up time.
+    """
+    pillow = importlib.util.find_spec("PIL")
+    if pillow is None or pillow.origin is None:
+        raise OSError("Pillow is not installed")
+    places = [str(Path(__file__).parents[2]), str(Path(pillow.origin).parents[1])]
+    code = f"import sys; sys.path += {places!r}; from context.intake.zygote import main; main()"
+    return [sys.executable, "-I", "-S", "-B", "-W", "ignore", "-c", code]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

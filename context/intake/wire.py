@@ -1,0 +1,30 @@
+"""What the bot and its helper process say to each other about a picture.
+
+For every picture the bot sends one byte and one end of a fresh socket pair, which becomes the
+child's only channel: `SIZE` and the file in, `HEAD` and a payload out.  When the child did not end
+well, one byte (`SLOW` or `CRASHED`) stands in place of its answer.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+READY = b"r"
+ORDER = b"p"
+SIZE = struct.Struct("!I")
+HEAD = struct.Struct("!BHHI")
+"""Kind of answer, width, height, bytes that follow: the JPEG, or `code detail`."""
+TAKEN, REFUSED = 0, 1
+SLOW, CRASHED = b"S", b"C"
+WALL_S = 8.0
+"""The longest life of a child."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """A baseline RGB JPEG without metadata, upright, its longest side at most 1024."""
+
+    jpeg: bytes
+    width: int
+    height: int

@@ -1,0 +1,168 @@
+"""The helper process: imports Pillow once, then forks a child with limits for every picture.
+
+Forking from this small process takes a millisecond or two; a fresh interpreter takes a quarter of
+a second, and `multiprocessing`'s fork server about 50 ms.  A decoder that hangs, eats memory or is
+taken over dies with its child, which can open no file or socket and has little time to live.
+
+The bot holds the other end of stdin (`wire` says what goes over it).  When it hangs up on a picture,
+its child is killed; when stdin ends, the bot is gone, and so are we.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import os
+import resource
+import select
+import signal
+import socket
+from typing import NoReturn
+
+from PIL import Image
+
+from context.intake import wire
+from context.intake.formats import MAX_BYTES, Refused
+from context.intake.normalise import normalise
+
+CPU_S = 5
+MEMORY_BYTES = 1 << 30
+NICENESS = 5
+_LIMITS = (
+    (resource.RLIMIT_CPU, CPU_S),
+    (resource.RLIMIT_AS, MEMORY_BYTES),
+    (resource.RLIMIT_FSIZE, 0),
+    (resource.RLIMIT_CORE, 0),
+    (resource.RLIMIT_NPROC, 0),  # no processes of its own
+    (resource.RLIMIT_NOFILE, 0),  # nothing more can be opened: no file, no socket
+)
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    control = socket.socket(fileno=0)
+    os.nice(NICENESS)
+    _rehearse()
+    gc.collect()
+    gc.freeze()  # children must not copy pages to count references in them
+    Zygote(control).serve()
+
+
+def _rehearse() -> None:
+    """Walk the whole road once: children cannot open files, so every module has to be loaded here."""
+    for kind in ("JPEG", "PNG", "WEBP"):
+        out = io.BytesIO()
+        Image.new("RGBA" if kind != "JPEG" else "RGB", (2100, 100)).save(out, kind)
+        normalise(out.getvalue())
+
+
+class Zygote:
+    """Running children, each with the socket it answers on."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._answers: dict[int, socket.socket] = {}  # by the child's pid
+        self._poll = select.poll()
+        self._bell, self._bell_rope = socket.socketpair()  # rings when a child ends
+        self._bell.setblocking(False)
+        self._bell_rope.setblocking(False)
+
+    def serve(self) -> None:
+        """Fork, bury, and kill where the bot hung up, until the bot is gone."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._bell_rope.fileno(), warn_on_full_buffer=False)
+        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._bell, select.POLLIN)
+        self._control.sendall(wire.READY)
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == self._bell.fileno():
+                    self._bury()
+                elif fd != self._control.fileno():
+                    self._hang_up(fd)
+                elif not self._accept():
+                    self._kill_all()
+                    return
+
+    def _accept(self) -> bool:
+        """Take one picture's socket and fork its child.  False when the bot is gone."""
+        try:
+            order, fds, _, _ = socket.recv_fds(self._control, 1, 1)
+        except OSError:
+            return False
+        for fd in fds:
+            answer = socket.socket(fileno=fd)
+            pid = os.fork()
+            if pid == 0:
+                _live(answer)
+            self._answers[pid] = answer
+            self._poll.register(answer, 0)  # only to hear when the bot hangs up
+        return bool(order)
+
+    def _bury(self) -> None:
+        """Take leave of children that have ended, and say so where their answer may be missing."""
+        with contextlib.suppress(BlockingIOError):
+            self._bell.recv(4096)
+        while self._answers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            with self._answers.pop(pid) as answer:
+                with contextlib.suppress(KeyError):  # the bot hung up earlier
+                    self._poll.unregister(answer)
+                if status != 0:
+                    with contextlib.suppress(OSError):
+                        answer.setblocking(False)
+                        answer.send(_verdict(status))
+
+    def _hang_up(self, fd: int) -> None:
+        """Kill the child whose answer nobody waits for any more."""
+        for pid, answer in self._answers.items():
+            if answer.fileno() == fd:
+                self._poll.unregister(answer)
+                os.kill(pid, signal.SIGKILL)
+                return
+
+    def _kill_all(self) -> None:
+        for pid in self._answers:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _verdict(status: int) -> bytes:
+    ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    return wire.SLOW if ended_by in {signal.SIGXCPU, signal.SIGALRM} else wire.CRASHED
+
+
+def _live(answer: socket.socket) -> NoReturn:
+    """Be the child: one picture, one answer, and gone."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.dup2(answer.fileno(), 0)
+        os.closerange(3, 256)  # the bot's line and the other children's
+        signal.setitimer(signal.ITIMER_REAL, wire.WALL_S)  # SIGALRM ends us also inside a decoder
+        for limit, most in _LIMITS:
+            with contextlib.suppress(ValueError, OSError):  # macOS does not know them all
+                resource.setrlimit(limit, (most, most))
+        channel = socket.socket(fileno=0)
+        (length,) = wire.SIZE.unpack(channel.recv(wire.SIZE.size, socket.MSG_WAITALL))
+        channel.sendall(_answer(channel.recv(min(length, MAX_BYTES), socket.MSG_WAITALL)))
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _answer(data: bytes) -> bytes:
+    try:
+        taken = normalise(data)
+    except Refused as refused:
+        said = f"{refused.code} {refused.detail}"
+    except MemoryError:
+        said = "too_many_pixels memory"
+    except Exception as error:  # noqa: BLE001 - hostile input: whatever the decoder raises means the same
+        said = f"damaged {type(error).__name__}"
+    else:
+        return wire.HEAD.pack(wire.TAKEN, taken.width, taken.height, len(taken.jpeg)) + taken.jpeg
+    return wire.HEAD.pack(wire.REFUSED, 0, 0, len(said)) + said.encode()

@@ -1,0 +1,11 @@
+"""Both ends of Telegram: updates come in as arrivals, replies go out as parts.
+
+Nothing else in the house knows Telegram.  `updates` reads what came, `poll` and `webhook` are the
+two ways in (store, then confirm), `channel` is the way out, `limits` keeps it slow enough.
+"""
+
+from bot.telegram.channel import TelegramChannel, open_telegram
+from bot.telegram.poll import Poller
+from bot.telegram.webhook import Webhook
+
+__all__ = ["Poller", "TelegramChannel", "Webhook", "open_telegram"]

@@ -1,0 +1,108 @@
+"""One Bot API server and one token: the connections that both ends of Telegram share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from urllib.parse import quote, urlencode
+
+from telegram import Bot
+from telegram.error import BadRequest, InvalidToken, TelegramError
+
+from bot.errors import BadConfiguration
+from bot.telegram.request import AiohttpRequest, Broken, Refused, environment_proxy
+from bot.telegram.updates import Me
+
+TELEGRAM = "https://api.telegram.org"
+
+UPDATES = ("message", "edited_message", "callback_query", "my_chat_member")
+"""What we ask Telegram for."""
+
+_START_S = 10.0
+
+
+class BotApi:
+    """Calls to the Bot API.  Errors are those of `telegram.error` and `bot.telegram.request`."""
+
+    def __init__(self, token: str, *, url: str = "") -> None:
+        # python-telegram-bot writes the token (at construction) and customers' words (at every
+        # call) to this log at DEBUG, whatever level the rest of the bot logs at.
+        logging.getLogger("telegram.Bot").setLevel(logging.INFO)
+        url = (url or TELEGRAM).rstrip("/")
+        proxy = environment_proxy(url)
+        self.request = AiohttpRequest(proxy=proxy)
+        # Long polls have connections of their own: no burst of sends can keep them waiting.
+        self._polling = AiohttpRequest(connections=2, proxy=proxy)
+        self._base = f"{url}/bot{token}"
+        self._files = f"{url}/file/bot{token}"
+        self.bot = Bot(
+            token,
+            base_url=f"{url}/bot",
+            base_file_url=f"{url}/file/bot",
+            request=self.request,
+            get_updates_request=self._polling,
+        )
+        self._me: Me | None = None
+        self._asking = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Open the connections and ask who we are.
+
+        A server that cannot be reached now does not stop the start (it is asked again when the
+        first update comes); raises `BadConfiguration` when it refuses the token.
+        """
+        await self.request.initialize()
+        await self._polling.initialize()
+        try:
+            await asyncio.wait_for(self.me(), _START_S)
+        except InvalidToken:
+            raise BadConfiguration(
+                ["TELEGRAM_BOT_TOKEN: Telegram does not know this token (ask @BotFather for a new one)"]
+            ) from None
+        except Refused as error:
+            raise BadConfiguration(
+                [f"TELEGRAM_API_URL: no Bot API server answers there (HTTP {error.status})"]
+            ) from None
+
+    async def close(self) -> None:
+        """Close the connections; calling twice is harmless."""
+        await self._polling.shutdown()
+        await self.request.shutdown()
+
+    async def me(self) -> Me:
+        """Who the bot is; asked once."""
+        async with self._asking:
+            if self._me is None:
+                user = await self.bot.get_me()
+                self._me = Me(user.id, user.username or "")
+            return self._me
+
+    async def updates(self, *, offset: int, timeout_s: int, limit: int = 100) -> list[object]:
+        """Updates as they came, unparsed; asking with an offset makes Telegram forget all below it.
+
+        Raw, because python-telegram-bot cannot read a batch in which one update is odd.
+        """
+        parameters = {"timeout": timeout_s, "limit": limit, "allowed_updates": json.dumps(UPDATES)}
+        if offset:
+            parameters["offset"] = offset
+        # The margin lets the server answer its long poll; a connection that went dead is given up after it.
+        found = await self._polling.post(
+            f"{self._base}/getUpdates?{urlencode(parameters)}", read_timeout=timeout_s + 10
+        )
+        if not isinstance(found, list):
+            raise Broken("getUpdates: the answer is not a list")
+        return [*found]
+
+    async def download(self, file_id: str, *, max_bytes: int) -> bytes:
+        """The file's bytes, at most `max_bytes` of them."""
+        file = await self.bot.get_file(file_id)
+        path = (file.file_path or "").removeprefix(self._files).lstrip("/")
+        if not path:
+            raise BadRequest("getFile names no path")
+        return await self.request.download(f"{self._files}/{quote(path)}", max_bytes=max_bytes)
+
+
+def words(error: TelegramError) -> str:
+    """The error in a form that may be logged: its kind and the server's sentence."""
+    return f"{type(error).__name__}: {error.message}"[:200]

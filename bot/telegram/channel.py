@@ -1,0 +1,271 @@
+"""The sending end of Telegram: replies, the typing sign, photo downloads, the command menu.
+
+Telegram has no idempotency key, so every failure is sorted by whether the message can have been
+delivered; what to do about it is for those who called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from telegram import BotCommand, LinkPreviewOptions, MessageEntity
+from telegram.constants import ChatAction
+from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, TelegramError
+
+from bot.errors import Again, Ambiguous, BadFormatting, FileUnavailable, NotSent, Undeliverable
+from bot.telegram.api import BotApi, words
+from bot.telegram.commands import COMMANDS
+from bot.telegram.limits import Limiter
+from bot.telegram.request import Flooded, Refused, TooLarge, Unreachable
+from context.turns import Attachment, Chat, Entity, Part, Receipt
+
+T = TypeVar("T")
+
+_NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
+
+_log = logging.getLogger(__name__)
+
+MAX_FILE = 20 * 2**20
+"""Bytes that Telegram lets a bot download."""
+_DOWNLOADS = 8
+"""At once: each may hold `MAX_FILE` bytes."""
+_FETCH_TRIES = 3
+
+_FIRST_SIGN_S = 0.3
+"""An answer that is faster than this needs no typing sign, and costs none."""
+_SIGN_EVERY_S = 4.5
+"""Telegram shows it for 5 s."""
+_LONGEST_SIGN_S = 180.0
+
+_LONGEST_PAUSE_S = 5.0
+"""A chat paused for longer is handed back, rather than waited for with its messages in hand."""
+_UNREACHABLE_S = 2.0
+_REFUSED_S = 30.0
+
+# What Telegram's 400s say when the chat, not the text, is the trouble.
+_CHAT_IS_GONE = (
+    "chat not found",
+    "user not found",
+    "user is deactivated",
+    "peer_id_invalid",
+    "not enough rights",
+    "have no rights",
+    "need administrator rights",
+    "chat_write_forbidden",
+    "chat_restricted",
+    "topic_closed",
+    "group chat was deleted",
+)
+_TOPIC_IS_GONE = ("message thread not found", "topic_deleted", "topic_id_invalid")
+
+
+class TelegramChannel:
+    """Sends to Telegram.  Safe for many chats at once; within a chat the caller keeps the order."""
+
+    name = "telegram"
+
+    def __init__(
+        self,
+        api: BotApi,
+        *,
+        limiter: Limiter | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.api = api
+        self._limiter = limiter or Limiter()
+        self._sleep = sleep
+        self._downloads = asyncio.Semaphore(_DOWNLOADS)
+        self._moved: dict[str, str] = {}
+        self._side_calls: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Connect and ask who we are; the command menu is set on the side.
+
+        Raises `BadConfiguration` when Telegram refuses the token; an unreachable server does not
+        stop the start.
+        """
+        try:
+            await self.api.open()
+        except (TelegramError, TimeoutError) as error:
+            reason = words(error) if isinstance(error, TelegramError) else "no answer in time"
+            _log.warning("telegram: getMe: %s; going on, it is asked again later", reason)
+        except BaseException:
+            await self.close()
+            raise
+        self._aside(self._publish_commands())
+
+    async def close(self) -> None:
+        """Drop what is not essential and close the connections; calling twice is harmless."""
+        for task in self._side_calls:
+            task.cancel()
+        await asyncio.gather(*self._side_calls, return_exceptions=True)
+        await self.api.close()
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """Download a file.
+
+        Raises `FileUnavailable` (`too_large`, `download_failed`), or `Again` while Telegram cannot
+        be reached.
+        """
+        if attachment.size is not None and attachment.size > MAX_FILE:
+            raise FileUnavailable(f"{attachment.size} bytes announced", code="too_large")
+        async with self._downloads:
+            for tries_left in reversed(range(_FETCH_TRIES)):
+                try:
+                    return await self.api.download(attachment.file_id, max_bytes=MAX_FILE)
+                except TooLarge as error:
+                    raise FileUnavailable(words(error), code="too_large") from error
+                except BadRequest as error:
+                    code = "too_large" if "too big" in error.message.lower() else "download_failed"
+                    raise FileUnavailable(words(error), code=code) from error
+                except (Refused, Forbidden) as error:
+                    raise FileUnavailable(words(error), code="download_failed") from error
+                except Flooded as error:
+                    raise Again(words(error), after_s=error.after_s) from error
+                except InvalidToken as error:
+                    raise Again(words(error), after_s=_REFUSED_S) from error
+                except TelegramError as error:
+                    # Downloading twice does no harm, so everything else is simply tried again.
+                    if not tries_left:
+                        raise Again(words(error), after_s=_UNREACHABLE_S) from error
+                await self._sleep(0.2 * (_FETCH_TRIES - tries_left))
+        raise AssertionError("unreachable")
+
+    async def send(self, chat: Chat, part: Part) -> Receipt:
+        """Send one part, when it is this chat's turn.
+
+        Raises `NotSent`, `Ambiguous`, `Undeliverable` or `BadFormatting`, as `bot.errors` draws
+        them.
+        """
+        address = self._moved.get(chat.address, chat.address)
+        paused_s = self._limiter.paused_s(address)
+        if paused_s > _LONGEST_PAUSE_S:
+            raise NotSent(f"{chat.key} is paused", after_s=paused_s)
+        await self._limiter.wait(address)
+        try:
+            return await self._deliver(address, chat, part)
+        except TelegramError as error:
+            raise self._sorted(error, chat, address, part) from error
+        except (KeyError, TypeError, ValueError) as error:
+            # Accepted, but python-telegram-bot cannot read the message that came back.
+            raise Ambiguous(f"{chat.key}: unreadable receipt ({type(error).__name__})") from error
+
+    @contextlib.asynccontextmanager
+    async def typing(self, chat: Chat) -> AsyncIterator[None]:
+        """Show the typing sign for as long as the block runs; no failure of it reaches the block."""
+        sign = asyncio.create_task(self._show_typing(chat), name=f"typing {chat.key}")
+        try:
+            yield
+        finally:
+            sign.cancel()
+            await asyncio.wait([sign])
+
+    async def _deliver(self, address: str, chat: Chat, part: Part) -> Receipt:
+        """Send, following a group that became a supergroup and leaving a topic that was deleted."""
+        try:
+            return await self._send(address, chat.thread, part)
+        except ChatMigrated as error:
+            address = self._moved[chat.address] = str(error.new_chat_id)
+            _log.info("telegram: %s is now %s", chat.key, address)
+            return await self._send(address, chat.thread, part)
+        except BadRequest as error:
+            if chat.thread is None or not _says(error, _TOPIC_IS_GONE):
+                raise
+            return await self._send(address, None, part)
+
+    async def _send(self, address: str, thread: int | None, part: Part) -> Receipt:
+        message = await self.api.bot.send_message(
+            address,
+            part.text,
+            entities=[_entity(item) for item in part.entities] or None,
+            link_preview_options=_NO_PREVIEW,
+            message_thread_id=thread,
+        )
+        return Receipt(str(message.message_id), time.time())
+
+    def _sorted(self, error: TelegramError, chat: Chat, address: str, part: Part) -> Exception:
+        """Whether it can have been delivered.  `BadRequest` first: it is a `NetworkError` by birth."""
+        reason = f"{chat.key}: {words(error)}"
+        match error:
+            case BadRequest() if part.entities and not _says(error, _CHAT_IS_GONE):
+                return BadFormatting(reason)
+            case BadRequest() | Forbidden():
+                return Undeliverable(reason)
+            case Flooded():
+                self._limiter.pause(address, error.after_s)
+                return NotSent(reason, after_s=error.after_s)
+            case InvalidToken() | Refused():
+                return NotSent(reason, after_s=_REFUSED_S)
+            case Unreachable() | ChatMigrated():
+                return NotSent(reason, after_s=_UNREACHABLE_S)
+        return Ambiguous(reason)
+
+    async def _show_typing(self, chat: Chat) -> None:
+        await self._sleep(_FIRST_SIGN_S)
+        for _ in range(int(_LONGEST_SIGN_S / _SIGN_EVERY_S)):
+            # A task of its own, so that the end of the turn does not break a connection in use.
+            if not self._limiter.is_busy(chat.address) and not await asyncio.shield(
+                self._aside(self._sign(chat))
+            ):
+                return
+            await self._sleep(_SIGN_EVERY_S)
+
+    async def _sign(self, chat: Chat) -> bool:
+        """Show it once; False when there is no use in going on."""
+        address = self._moved.get(chat.address, chat.address)
+        try:
+            await self.api.bot.send_chat_action(
+                address, ChatAction.TYPING, message_thread_id=chat.thread, read_timeout=_SIGN_EVERY_S
+            )
+        except BadRequest:
+            return False
+        except (NetworkError, TypeError, ValueError) as error:
+            _log.debug("telegram: typing sign for %s: %s", chat.key, type(error).__name__)
+            return True
+        except TelegramError as error:  # flooded, blocked, or a server without this method
+            _log.debug("telegram: typing sign for %s: %s", chat.key, words(error))
+            return False
+        return True
+
+    async def _publish_commands(self) -> None:
+        for language, commands in COMMANDS.items():
+            try:
+                await self.api.bot.set_my_commands(
+                    [BotCommand(name, description) for name, description in commands],
+                    language_code=None if language == "en" else language,
+                )
+            except TelegramError as error:
+                _log.warning("telegram: the command menu (%s) could not be set: %s", language, words(error))
+
+    def _aside(self, call: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        """Run something that nobody waits for; `close` does."""
+        task = asyncio.create_task(call)
+        self._side_calls.add(task)
+        task.add_done_callback(self._side_calls.discard)
+        return task
+
+
+def _entity(item: Entity) -> MessageEntity:
+    return MessageEntity(
+        item.type, item.offset, item.length, url=item.url or None, language=item.language or None
+    )
+
+
+def _says(error: BadRequest, phrases: tuple[str, ...]) -> bool:
+    said = error.message.lower()
+    return any(phrase in said for phrase in phrases)
+
+
+async def open_telegram(
+    *, token: str, api_url: str = "", sends_per_s: float = 30, chat_sends_per_s: float = 1
+) -> TelegramChannel:
+    """The channel, connected.  0 sends per second means no ceiling.  Raises `BadConfiguration`."""
+    limiter = Limiter(overall_s=sends_per_s, chat_s=chat_sends_per_s)
+    channel = TelegramChannel(BotApi(token, url=api_url), limiter=limiter)
+    await channel.open()
+    return channel

@@ -1,0 +1,25 @@
+"""The commands that Telegram shows in its menu, in the customer's language."""
+
+from __future__ import annotations
+
+from context.turns import Language
+
+COMMANDS: dict[Language, tuple[tuple[str, str], ...]] = {
+    "en": (
+        ("start", "What I can do"),
+        ("help", "How to ask, with or without a photo"),
+        ("reset", "Start over and forget this conversation"),
+        ("human", "Talk to a person"),
+        ("language", "中文 / English"),
+        ("privacy", "What is stored, and for how long"),
+    ),
+    "zh": (
+        ("start", "我能做什么"),
+        ("help", "如何提问(可附照片)"),
+        ("reset", "重新开始,忘记之前的对话"),
+        ("human", "转人工客服"),
+        ("language", "中文 / English"),
+        ("privacy", "保存哪些信息、保存多久"),
+    ),
+}
+"""`privacy` is also what Telegram's own "Privacy policy" button on the bot's profile calls."""

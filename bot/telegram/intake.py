@@ -1,0 +1,109 @@
+"""What both ways of receiving share: read the updates, keep them, and only then say so.
+
+The caller confirms to Telegram after `take` has returned.  Whatever goes wrong before that leaves
+the updates with Telegram, and they come again; the store knows them by their `source`, so twice is
+once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from telegram.error import TelegramError
+
+from bot.telegram.updates import Me, Membership, UnreadableUpdate, parse, source_of
+from context.turns import Arrival
+
+Put = Callable[[Sequence[Arrival]], Awaitable[object]]
+SetAside = Callable[[str, str, str], Awaitable[object]]
+"""Source, the raw update as JSON, the reason."""
+OnMembership = Callable[[Membership], Awaitable[object]]
+
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Takes raw updates in.  Safe to call with updates that were taken before."""
+
+    def __init__(
+        self,
+        *,
+        me: Callable[[], Awaitable[Me]],
+        put: Put,
+        set_aside: SetAside,
+        on_membership: OnMembership | None = None,
+    ) -> None:
+        self._me = me
+        self._put = put
+        self._set_aside = set_aside
+        self._on_membership = on_membership
+
+    async def take(self, updates: Sequence[object]) -> None:
+        """Store them all, in one call to `put`.  Raises what the store raises, or Telegram's errors."""
+        arrivals, changes, odd = await self._read(updates)
+        if arrivals:
+            await self._put(arrivals)
+        for raw, reason in odd:
+            await self._keep_aside(raw, reason)
+        await self._tell(changes)
+
+    async def take_singly(self, updates: Sequence[object]) -> None:
+        """The same, one at a time: what the store will not have is kept aside.
+
+        For a batch that the store has refused again and again, so that one message that it chokes
+        on does not hold up everybody else's.  A store that is down refuses to keep aside as well,
+        and that is raised.
+        """
+        for raw in updates:
+            try:
+                await self.take([raw])
+            except TelegramError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever one update does to the store
+                await self._keep_aside(raw, f"the store refused it: {type(error).__name__}")
+                # The store is up after all; had it only just come back, this is answered as ever.
+                with contextlib.suppress(Exception):
+                    await self.take([raw])
+
+    async def set_aside(self, source: str, raw_json: str, reason: str) -> None:
+        """Keep something that is not even an update."""
+        _log.warning("telegram: %s kept aside: %s", source, reason)
+        await self._set_aside(source, raw_json, reason)
+
+    async def _read(
+        self, updates: Sequence[object]
+    ) -> tuple[list[Arrival], list[Membership], list[tuple[object, str]]]:
+        me = await self._me()
+        arrivals: list[Arrival] = []
+        changes: list[Membership] = []
+        odd: list[tuple[object, str]] = []
+        for raw in updates:
+            try:
+                found = parse(raw, me)
+            except UnreadableUpdate as error:
+                odd.append((raw, str(error)))
+                continue
+            if isinstance(found, Arrival):
+                arrivals.append(found)
+            elif found is not None:
+                changes.append(found)
+        return arrivals, changes, odd
+
+    async def _keep_aside(self, raw: object, reason: str) -> None:
+        raw_json = json.dumps(raw)  # ASCII, so that it can be stored whatever is in it
+        source = source_of(raw)
+        if source.endswith("?"):
+            source = f"update:{hashlib.sha256(raw_json.encode()).hexdigest()[:16]}"
+        await self.set_aside(source, raw_json, reason)
+
+    async def _tell(self, changes: Sequence[Membership]) -> None:
+        for change in changes:
+            _log.info(
+                "telegram: %s %s the bot", change.chat.key, "blocked" if change.blocked else "unblocked"
+            )
+            if self._on_membership is not None:
+                await self._on_membership(change)

@@ -1,0 +1,147 @@
+"""Let Telegram push updates to us: answered with 200 only after the store has committed.
+
+Until then Telegram keeps the update and sends it again.  The web server's route only calls
+`receive`; this module knows no web framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from telegram.error import InvalidToken, TelegramError
+
+from bot.telegram.api import UPDATES, BotApi, words
+from bot.telegram.intake import Intake, OnMembership, Put, SetAside
+from bot.telegram.request import Flooded
+from context.health import Health
+
+_log = logging.getLogger(__name__)
+
+MAX_BODY = 2**20
+"""Bytes; an update is far smaller."""
+_STORE_S = 20.0
+"""Telegram gives up on an answer after about a minute, and then sends the update again."""
+_LOOK_S = 60.0
+_RETRY_S = 10.0
+_REFUSED_S = 30.0
+_UPDATE_ID = re.compile(rb'"update_id"\s*:\s*(\d{1,19})')
+
+
+class Webhook:
+    """The receiving end of a webhook.  `start` registers it with Telegram and keeps it registered."""
+
+    def __init__(
+        self,
+        api: BotApi,
+        *,
+        url: str,
+        secret: str,
+        put: Put,
+        set_aside: SetAside,
+        on_membership: OnMembership | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        if not secret:
+            raise ValueError("a webhook needs a secret: anybody could write in a customer's name")
+        self._api = api
+        self._url = url
+        self._secret = secret
+        self._intake = Intake(me=api.me, put=put, set_aside=set_aside, on_membership=on_membership)
+        self._sleep = sleep
+        self._task: asyncio.Task[None] | None = None
+        self._health = Health("degraded", "not registered with Telegram yet")
+
+    def start(self) -> None:
+        """Register with Telegram, and again whenever somebody else changes it; calling twice is harmless."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="telegram-webhook")
+
+    async def stop(self) -> None:
+        """Stop looking after the registration.  It stays: Telegram keeps the updates until we are back."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def health(self) -> Health:
+        """As Telegram last described it."""
+        if self._task is None or self._task.done():
+            return Health("down", "not registered with Telegram")
+        return self._health
+
+    async def receive(self, body: bytes, secret: str | None) -> int:
+        """Take one delivery in; returns the HTTP status for Telegram.
+
+        403 wrong secret; 413 too large; 400 not an update at all; 503 not stored, send it again;
+        200 stored, or kept aside because it cannot be read.  Never raises.
+        """
+        if not hmac.compare_digest((secret or "").encode(), self._secret.encode()):
+            return HTTPStatus.FORBIDDEN
+        if len(body) > MAX_BODY:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        try:
+            async with asyncio.timeout(_STORE_S):
+                return await self._take(body)
+        except Exception as error:  # noqa: BLE001 - any failure to store means "send it again"
+            _log.warning("telegram: a webhook delivery could not be stored: %s", type(error).__name__)
+            return HTTPStatus.SERVICE_UNAVAILABLE
+
+    async def _take(self, body: bytes) -> int:
+        try:
+            update = json.loads(body)
+        except (ValueError, RecursionError):
+            found = _UPDATE_ID.search(body)
+            if found is None:
+                return HTTPStatus.BAD_REQUEST
+            # Refusing it would make Telegram send it again for a day, and hold up its chat.
+            raw = json.dumps(body.decode("utf-8", "replace"))
+            await self._intake.set_aside(f"update:{int(found[1])}", raw, "not JSON")
+            return HTTPStatus.OK
+        await self._intake.take([update])
+        return HTTPStatus.OK
+
+    async def _run(self) -> None:
+        registered = False
+        while True:
+            try:
+                if not registered:
+                    await self._register()
+                    registered = True
+                info = await self._api.bot.get_webhook_info()
+                registered = info.url == self._url
+                if not registered:
+                    _log.warning("telegram: somebody changed the webhook")
+                    continue
+            except Flooded as error:
+                delay = self._failed(error, error.after_s)
+            except InvalidToken as error:
+                delay = self._failed(error, _REFUSED_S)
+            except TelegramError as error:
+                delay = self._failed(error, _RETRY_S)
+            else:
+                pending = f"{info.pending_update_count} updates waiting at Telegram"
+                self._health = Health("ok", pending)
+                if info.last_error_message and info.pending_update_count:
+                    self._health = Health("degraded", f"{pending}: {info.last_error_message}")
+                delay = _LOOK_S
+            await self._sleep(delay)
+
+    async def _register(self) -> None:
+        await self._api.bot.set_webhook(
+            self._url,
+            secret_token=self._secret,
+            allowed_updates=UPDATES,
+            drop_pending_updates=False,
+        )
+        _log.info("telegram: webhook registered")
+
+    def _failed(self, error: TelegramError, delay: float) -> float:
+        self._health = Health("degraded", f"cannot ask Telegram about the webhook ({words(error)})")
+        _log.warning("telegram: webhook: %s", words(error))
+        return delay

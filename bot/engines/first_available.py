@@ -1,0 +1,169 @@
+"""The engine of engines: the first that can answer does; the others stand behind it.
+
+A failing engine is left alone for a while (a circuit breaker), so that customers do not each wait for
+the same time-out; then one request tries it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from bot.engines import Draft, Engine, OnText
+from bot.errors import BadConfiguration, EngineOverloaded, EngineUnavailable, PromptTooLong, Unavailable
+from context.health import Health
+from prompts.prompt import Prompt
+
+HEALTH_TIMEOUT_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class FirstAvailable:
+    """Tries `engines` in order; the last one is never left out.
+
+    After `failures` in a row an engine rests for `rest_s`.  When an engine fails in the middle of its
+    answer, `on_text` has already seen the beginning of that; only the draft counts.
+    """
+
+    name = "first_available"
+
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        *,
+        failures: int = 3,
+        rest_s: float = 20.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not engines:
+            raise ValueError("at least one engine is needed")
+        self.model = engines[0].model
+        self._engines = tuple(engines)
+        self._breakers = tuple(Breaker(failures=failures, rest_s=rest_s, clock=clock) for _ in engines)
+
+    async def start(self) -> None:
+        """Start all; one that cannot is left to its breaker.  Raises when none can."""
+        results = await asyncio.gather(*(engine.start() for engine in self._engines), return_exceptions=True)
+        for engine, result in zip(self._engines, results, strict=True):
+            if isinstance(result, BadConfiguration):
+                raise result
+            if isinstance(result, Exception):
+                log.warning("engine %s did not start: %s", engine.name, _describe(result))
+        if all(isinstance(result, BaseException) for result in results):
+            raise EngineUnavailable("no engine could be started")
+        self.model = self._engines[0].model
+
+    async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
+        """Answer with the first engine that can.
+
+        Raises `EngineUnavailable` when none can, `PromptTooLong` when it was too long for each of them.
+        """
+        errors: list[Exception] = []
+        for engine, breaker in zip(self._engines, self._breakers, strict=True):
+            is_last = engine is self._engines[-1]
+            if not breaker.lets_through() and not is_last:
+                continue
+            try:
+                draft = await engine.draft(prompt, on_text=on_text)
+            except (PromptTooLong, EngineOverloaded) as alive:
+                breaker.gave_sign_of_life()
+                errors.append(alive)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the customer gets an answer
+                breaker.failed()
+                errors.append(error)
+            except BaseException:
+                breaker.gave_sign_of_life()
+                raise
+            else:
+                breaker.succeeded()
+                return draft
+            log.warning("engine %s did not answer: %s", engine.name, _describe(errors[-1]))
+        if errors and all(isinstance(error, PromptTooLong) for error in errors):
+            raise errors[-1]
+        raise EngineUnavailable("no engine can answer: " + "; ".join(_describe(error) for error in errors))
+
+    async def health(self) -> Health:
+        """`ok` while the first engine answers, `degraded` while another one does; says which."""
+        states = await asyncio.gather(*(_health(engine) for engine in self._engines))
+        troubles: list[str] = []
+        for engine, breaker, state in zip(self._engines, self._breakers, states, strict=True):
+            if state.state != "down" and (not breaker.is_open or engine is self._engines[-1]):
+                detail = f"{engine.name}: {state.detail}"
+                if not troubles:
+                    return Health(state.state, detail)
+                return Health("degraded", f"{detail}; before it {'; '.join(troubles)}")
+            resting = " (resting after failures)" if breaker.is_open else ""
+            troubles.append(f"{engine.name}: {state.detail}{resting}")
+        return Health("down", "; ".join(troubles))
+
+    async def close(self) -> None:
+        """Close all, each even where another one fails to."""
+        results = await asyncio.gather(*(engine.close() for engine in self._engines), return_exceptions=True)
+        for engine, result in zip(self._engines, results, strict=True):
+            if isinstance(result, Exception):
+                log.warning("engine %s did not close: %s", engine.name, _describe(result))
+
+
+class Breaker:
+    """Remembers failures in a row.  Open, it lets nothing through until `rest_s` are over, then one trial."""
+
+    def __init__(self, *, failures: int, rest_s: float, clock: Callable[[], float]) -> None:
+        self._limit = failures
+        self._rest_s = rest_s
+        self._clock = clock
+        self._failures = 0
+        self._open_until = 0.0
+        self._trial_is_running = False
+
+    @property
+    def is_open(self) -> bool:
+        """Too many failures in a row, and no success since."""
+        return self._failures >= self._limit
+
+    def lets_through(self) -> bool:
+        """Whether to try now; the answer must be followed by one of the three below."""
+        if not self.is_open:
+            return True
+        if self._trial_is_running or self._clock() < self._open_until:
+            return False
+        self._trial_is_running = True
+        return True
+
+    def succeeded(self) -> None:
+        """It answered."""
+        self._failures = 0
+        self._trial_is_running = False
+
+    def failed(self) -> None:
+        """It did not answer."""
+        self._failures += 1
+        self._open_until = self._clock() + self._rest_s
+        self._trial_is_running = False
+
+    def gave_sign_of_life(self) -> None:
+        """Nothing was learned about the engine: the prompt was too long, the queue full, the caller left."""
+        self._trial_is_running = False
+
+
+async def _health(engine: Engine) -> Health:
+    try:
+        async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            return await engine.health()
+    except TimeoutError:
+        return Health("down", "does not say how it is")
+    except Exception as error:  # noqa: BLE001 - health never raises
+        return Health("down", _describe(error))
+
+
+def _describe(error: Exception) -> str:
+    """Our own messages as they are; foreign ones by class and place, since they may quote the customer."""
+    if isinstance(error, Unavailable):
+        return f"{type(error).__name__}: {error}"
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = "" if place is None else f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+    return type(error).__name__ + where

@@ -34,6 +34,8 @@ class Quiet:
     """Telegram's largest album: complete, so nothing more is waited for."""
 
 
+Listener = Callable[[Sequence[Arrival]], None]
+
 BATCH = 20
 """Messages in one turn at most: a customer who never pauses is still answered."""
 
@@ -45,10 +47,10 @@ class Inbox:
         self._db = db
         self._quiet = quiet or Quiet()
         self.lease_s = lease_s
-        self._listeners: list[Callable[[frozenset[str]], None]] = []
+        self._listeners: list[Listener] = []
 
-    def on_put(self, listener: Callable[[frozenset[str]], None]) -> None:
-        """Call `listener` with the keys of the chats that got something, after it is committed."""
+    def on_put(self, listener: Listener) -> None:
+        """Call `listener` after each commit that brought something new."""
         self._listeners.append(listener)
 
     async def put(self, arrivals: Sequence[Arrival]) -> int:
@@ -61,18 +63,17 @@ class Inbox:
             return 0
         stored = await self._db.write(lambda connection: self._put(connection, arrivals))
         if stored:
-            keys = frozenset(stored)
             for listener in self._listeners:
-                listener(keys)
+                listener(stored)
         return len(stored)
 
-    def _put(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[str]:
+    def _put(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Arrival]:
         now = self._db.now(connection)
         stored = []
         for arrival in arrivals:
             if self._insert(connection, arrival, now):
                 self._schedule(connection, arrival, now)
-                stored.append(arrival.chat.key)
+                stored.append(arrival)
         return stored
 
     def _insert(self, connection: Connection, arrival: Arrival, now: float) -> bool:
@@ -186,6 +187,7 @@ class Inbox:
                     arrivals=() if open_turn else arrivals,
                     language=chat.language,
                     language_chosen=bool(chat.language_chosen),
+                    last_turn=chat.last_turn,
                     attempts=lane.attempts,
                     superseded=lane.superseded,
                     open_turn=open_turn,
@@ -204,35 +206,18 @@ class Inbox:
         if keys:
             await self._db.write(work)
 
-    async def attach(self, arrival: Arrival, taken: Photo | Rejection) -> Photo | Rejection:
-        """Record what became of a picture; a photo comes back with its number within the case.
+    async def attach(
+        self, pictures: Sequence[tuple[Arrival, Photo | Rejection]]
+    ) -> tuple[Photo | Rejection, ...]:
+        """Record what became of pictures, in order; photos come back with their number within the case.
 
-        The same picture sent again in one chat keeps its first number: it is the same photo.
+        The same picture sent again in one case keeps its first number: it is the same photo.
         """
 
-        def work(connection: Connection) -> Photo | Rejection:
-            if isinstance(taken, Rejection):
-                values = {"id": arrival.id, "rejection": taken.code, "detail": taken.detail}
-                connection.execute(_REJECT, values)
-                return taken
-            chat = arrival.chat.key
-            number = connection.execute(_SAME_PHOTO, {"chat": chat, "photo": taken.sha256}).scalar()
-            if number is None:
-                number = connection.execute(_NEXT_PHOTO, {"chat": chat}).scalar_one()
-            photo = Photo(taken.sha256, taken.width, taken.height, number)
-            connection.execute(
-                _ATTACH,
-                {
-                    "id": arrival.id,
-                    "photo": photo.sha256,
-                    "width": photo.width,
-                    "height": photo.height,
-                    "number": number,
-                },
-            )
-            return photo
+        def work(connection: Connection) -> tuple[Photo | Rejection, ...]:
+            return tuple(_attach(connection, arrival, taken) for arrival, taken in pictures)
 
-        return await self._db.write(work)
+        return await self._db.write(work) if pictures else ()
 
     async def again(self, batch: Batch, *, after_s: float, blame: bool = True) -> None:
         """Give the chat back, to be claimed again in `after_s` seconds.
@@ -265,6 +250,17 @@ class Inbox:
 
         await self._db.write(work)
 
+    async def bury(self, batch: Batch, reason: str) -> None:
+        """Give up for good: the messages are kept, marked dead, and the chat goes on behind them."""
+        ids = [arrival.id for arrival in batch.arrivals]
+
+        def work(connection: Connection) -> None:
+            values = {"chat": batch.chat.key, "fence": batch.fence, "now": self._db.now(connection)}
+            if connection.execute(_BURY_LANE, values).rowcount:
+                connection.execute(_BURY, {"ids": ids, "error": reason[:200]})
+
+        await self._db.write(work)
+
     async def release_all(self) -> None:
         """Give back every chat that anybody holds: for a start that knows it is the only worker."""
         await self._db.write(lambda connection: connection.execute(_RELEASE_ALL))
@@ -286,6 +282,20 @@ def _one_turn(arrivals: list[Arrival]) -> tuple[Arrival, ...]:
     return tuple(until_command)
 
 
+def _attach(connection: Connection, arrival: Arrival, taken: Photo | Rejection) -> Photo | Rejection:
+    if isinstance(taken, Rejection):
+        values = {"id": arrival.id, "rejection": taken.code, "detail": taken.detail}
+        connection.execute(_REJECT, values)
+        return taken
+    chat = arrival.chat.key
+    number = connection.execute(_SAME_PHOTO, {"chat": chat, "photo": taken.sha256}).scalar()
+    if number is None:
+        number = connection.execute(_NEXT_PHOTO, {"chat": chat}).scalar_one()
+    size = {"width": taken.width, "height": taken.height}
+    connection.execute(_ATTACH, {"id": arrival.id, "photo": taken.sha256, "number": number} | size)
+    return Photo(taken.sha256, taken.width, taken.height, number)
+
+
 def _arrival(row: Row[Any]) -> Arrival:
     taken: Photo | Rejection | None = None
     if row.photo:
@@ -305,6 +315,7 @@ def _arrival(row: Row[Any]) -> Arrival:
         sent_at=row.sent_at,
         edited=bool(row.edited),
         id=row.id,
+        at=row.at,
         taken=taken,
     )
 
@@ -360,13 +371,13 @@ _NEXT_DUE = sa.text("""
         FROM lanes WHERE due_at IS NOT NULL AND lease_until IS NULL
         UNION ALL SELECT lease_until AS at FROM lanes WHERE lease_until IS NOT NULL) AS next""")
 _WAITING = sa.text("""
-    SELECT id, chat, source, message_id, kind, text, command, album, hint, sent_at, edited,
+    SELECT id, chat, source, at, message_id, kind, text, command, album, hint, sent_at, edited,
            file_id, file_size, photo, photo_width, photo_height, photo_number, rejection, rejection_detail
     FROM messages WHERE state = 'waiting' AND chat IN :chats
     ORDER BY COALESCE(position, id), id""").bindparams(_in("chats"))
-_KNOWN = sa.text("SELECT chat, language, language_chosen FROM chats WHERE chat IN :chats").bindparams(
-    _in("chats")
-)
+_KNOWN = sa.text(
+    "SELECT chat, language, language_chosen, last_turn FROM chats WHERE chat IN :chats"
+).bindparams(_in("chats"))
 _RENEW = sa.text("""
     UPDATE lanes SET lease_until = :until
     WHERE worker = :worker AND lease_until IS NOT NULL AND chat IN :chats""").bindparams(_in("chats"))
@@ -379,6 +390,13 @@ _SUPERSEDED = sa.text("""
     UPDATE lanes SET lease_until = NULL, worker = '', superseded = superseded + 1, attempts = attempts - 1,
                      due_at = COALESCE(due_at, :now)
     WHERE chat = :chat AND fence = :fence AND lease_until IS NOT NULL""")
+_BURY_LANE = sa.text("""
+    UPDATE lanes SET lease_until = NULL, worker = '', superseded = 0, attempts = 0,
+                     due_at = COALESCE(due_at, :now)
+    WHERE chat = :chat AND fence = :fence AND lease_until IS NOT NULL""")
+_BURY = sa.text("""
+    UPDATE messages SET state = 'dead', error = :error WHERE id IN :ids AND state = 'waiting'
+    """).bindparams(_in("ids"))
 _RELEASE_ALL = sa.text("""
     UPDATE lanes SET lease_until = NULL, worker = '', due_at = COALESCE(due_at, first_at)
     WHERE lease_until IS NOT NULL""")

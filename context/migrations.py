@@ -18,6 +18,7 @@ CREATE TABLE chats (
     language TEXT,
     language_chosen INTEGER NOT NULL DEFAULT 0,
     window_after BIGINT NOT NULL DEFAULT 0,
+    last_turn BIGINT NOT NULL DEFAULT 0,
     photos INTEGER NOT NULL DEFAULT 0,
     closed_at {real},
     created_at {real} NOT NULL
@@ -40,7 +41,7 @@ CREATE INDEX lanes_due ON lanes (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX lanes_leased ON lanes (lease_until) WHERE lease_until IS NOT NULL;
 
 -- The transcript: every line of every conversation, both directions, in one order.
--- in:  waiting -> taken | replaced (edited before the answer) | ignored (an edit that changed no word)
+-- in:  waiting -> taken | replaced (edited before the answer) | ignored (an edit of no word) | dead
 -- out: pending -> sending -> sent | ambiguous | dead
 CREATE TABLE messages (
     id {id},
@@ -71,7 +72,7 @@ CREATE TABLE messages (
     -- out
     number INTEGER NOT NULL DEFAULT 0,
     entities TEXT NOT NULL DEFAULT '[]',
-    attempts INTEGER NOT NULL DEFAULT 0,
+    unsure INTEGER NOT NULL DEFAULT 0,
     error TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX messages_chat ON messages (chat, id);

@@ -9,7 +9,8 @@ lease can neither decide nor settle anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -67,7 +68,9 @@ class Outbox:
                 for number, part in enumerate(parts, start=1)
             )
             turn = Turn(turn_id, message.text, reply.text, message.photos, now, message.language)
-            return OpenTurn(turn_id, stored, turn, remembered=reply.remembered, handoff=reply.handoff)
+            return OpenTurn(
+                turn_id, stored, turn, reply.origin, remembered=reply.remembered, handoff=reply.handoff
+            )
 
         opened = await self._db.write(work)
         if opened is None:
@@ -88,11 +91,7 @@ class Outbox:
             connection.execute(_SENT, {"id": part.id, "message_id": receipt.message_id, "at": receipt.at})
             if connection.execute(_FENCE, {"chat": batch.chat.key}).scalar() != batch.fence:
                 return False
-            following = next((later for later in turn.parts if later.number > part.number), None)
-            if following is not None:
-                connection.execute(_PART, {"id": following.id, "state": "sending", "error": ""})
-            else:
-                self._close(connection, batch, turn.id)
+            self._go_on(connection, batch, turn, part)
             return True
 
         if not await self._db.write(work):
@@ -102,9 +101,19 @@ class Outbox:
         """Certainly not delivered: it is as if it had never been tried."""
         await self._part(batch, part, "pending", reason)
 
-    async def ambiguous(self, batch: Batch, part: Part, reason: str) -> None:
-        """May have been delivered: counted, and told to staff."""
+    async def ambiguous(self, batch: Batch, part: Part, reason: str) -> Part:
+        """May have been delivered: counted on the part, which comes back as it now stands."""
         await self._part(batch, part, "ambiguous", reason)
+        return replace(part, state="ambiguous", unsure=part.unsure + 1)
+
+    async def presume_sent(self, batch: Batch, turn: OpenTurn, part: Part) -> None:
+        """Go on behind an ambiguous part without trying it again; it stays marked as ambiguous."""
+
+        def work(connection: Connection) -> None:
+            _check_fence(connection, batch)
+            self._go_on(connection, batch, turn, part)
+
+        await self._db.write(work)
 
     async def abandon(self, batch: Batch, turn: OpenTurn, reason: str, *, chat_is_closed: bool) -> None:
         """Give up sending this turn: its unsent parts are dead.  The chat goes on, unless it is closed."""
@@ -132,17 +141,21 @@ class Outbox:
 
         await self._db.write(work)
 
-    async def annotate(self, turn: OpenTurn, record: Mapping[str, object]) -> None:
-        """Replace what staff may want to know about the turn (stages and their milliseconds, once known)."""
-        values = {"turn": turn.id, "record": json.dumps(record, ensure_ascii=False)}
-        await self._db.write(lambda connection: connection.execute(_RECORD, values))
-
     async def _part(self, batch: Batch, part: Part, state: str, error: str = "") -> None:
         def work(connection: Connection) -> None:
             _check_fence(connection, batch)
             connection.execute(_PART, {"id": part.id, "state": state, "error": error[:200]})
 
         await self._db.write(work)
+
+    def _go_on(self, connection: Connection, batch: Batch, turn: OpenTurn, part: Part) -> None:
+        following = next((later for later in turn.parts if later.number > part.number), None)
+        if following is not None:
+            connection.execute(_PART, {"id": following.id, "state": "sending", "error": ""})
+            return
+        self._close(connection, batch, turn.id)
+        if turn.remembered:
+            connection.execute(_REMEMBER, {"chat": batch.chat.key, "turn": turn.id})
 
     def _close(self, connection: Connection, batch: Batch, turn_id: int, *, state: str = "closed") -> None:
         now = self._db.now(connection)
@@ -155,11 +168,13 @@ def read_open_turns(connection: Connection, chats: Sequence[str]) -> dict[str, O
     turns: dict[str, OpenTurn] = {}
     for row in connection.execute(_OPEN_TURNS, {"chats": chats}).all():
         parts = tuple(
-            Part(part.text, entities_from(part.entities), part.id, part.number, part.state)
+            Part(part.text, entities_from(part.entities), part.id, part.number, part.state, part.unsure)
             for part in connection.execute(_PARTS, {"turn": row.id})
         )
         turn = Turn(row.id, row.text, row.reply, photos_of(connection, row.id), row.opened_at, row.language)
-        turns[row.chat] = OpenTurn(row.id, parts, turn, remembered=bool(row.remembered), handoff=row.handoff)
+        turns[row.chat] = OpenTurn(
+            row.id, parts, turn, row.origin, remembered=bool(row.remembered), handoff=row.handoff
+        )
     return turns
 
 
@@ -246,11 +261,11 @@ _TAKE = sa.text("""
     """).bindparams(sa.bindparam("ids", expanding=True))
 _LANGUAGE = sa.text("UPDATE chats SET language = :language WHERE chat = :chat AND language_chosen = 0")
 _INSERT_PART = sa.text("""
-    INSERT INTO messages (chat, direction, state, turn_id, at, text, number, entities, attempts)
-    VALUES (:chat, 'out', :state, :turn, :now, :text, :number, :entities, 1) RETURNING id""")
+    INSERT INTO messages (chat, direction, state, turn_id, at, text, number, entities)
+    VALUES (:chat, 'out', :state, :turn, :now, :text, :number, :entities) RETURNING id""")
 _PART = sa.text("""
     UPDATE messages SET state = :state, error = :error,
-                        attempts = attempts + CASE WHEN :state = 'sending' THEN 1 ELSE 0 END
+                        unsure = unsure + CASE WHEN :state = 'ambiguous' THEN 1 ELSE 0 END
     WHERE id = :id AND state <> 'sent'""")
 _SENT = sa.text(
     "UPDATE messages SET state = 'sent', message_id = :message_id, at = :at, error = '' WHERE id = :id"
@@ -265,13 +280,13 @@ _SETTLE = sa.text("""
         due_at = CASE WHEN due_at IS NULL AND EXISTS (
             SELECT 1 FROM messages WHERE chat = :chat AND state = 'waiting') THEN :now ELSE due_at END
     WHERE chat = :chat""")
-_RECORD = sa.text("UPDATE turns SET record = :record WHERE id = :turn")
+_REMEMBER = sa.text("UPDATE chats SET last_turn = :turn WHERE chat = :chat AND window_after < :turn")
 _OPEN_TURNS = sa.text("""
-    SELECT id, chat, text, reply, language, opened_at, remembered, handoff
+    SELECT id, chat, text, reply, language, opened_at, origin, remembered, handoff
     FROM turns WHERE state = 'open' AND chat IN :chats ORDER BY id
     """).bindparams(sa.bindparam("chats", expanding=True))
 _PARTS = sa.text("""
-    SELECT id, text, entities, number, state FROM messages
+    SELECT id, text, entities, number, state, unsure FROM messages
     WHERE turn_id = :turn AND direction = 'out' ORDER BY number""")
 _TURN_PHOTOS = sa.text("""
     SELECT photo, photo_width, photo_height, photo_number FROM messages

@@ -158,7 +158,8 @@ _ENTRIES = sa.text("""
     ORDER BY m.id DESC LIMIT :limit""")
 _HAS_PHOTO = sa.text("SELECT 1 FROM messages WHERE photo = :photo AND chat = :chat LIMIT 1")
 _RESET = sa.text("""
-    UPDATE chats SET photos = 0, window_after = COALESCE((SELECT MAX(id) FROM turns WHERE chat = :chat), 0)
+    UPDATE chats SET photos = 0, last_turn = 0,
+                     window_after = COALESCE((SELECT MAX(id) FROM turns WHERE chat = :chat), 0)
     WHERE chat = :chat""")
 _CHOOSE_LANGUAGE = sa.text("UPDATE chats SET language = :language, language_chosen = 1 WHERE chat = :chat")
 _OWN_PHOTOS = sa.text("""

@@ -117,6 +117,8 @@ class Arrival:
     """A new version of a message with this `message_id`."""
     id: int = 0
     """Row in the inbox; 0 before it is stored."""
+    at: float = 0.0
+    """When it was stored, Unix seconds; 0 before it is."""
     taken: Photo | Rejection | None = None
     """What became of the attachment; None while it has not been downloaded."""
 
@@ -131,6 +133,8 @@ class Part:
     id: int = 0
     number: int = 0
     state: Literal["pending", "sending", "sent", "ambiguous", "dead"] = "pending"
+    unsure: int = 0
+    """How many times it may have been delivered without a receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,8 @@ class OpenTurn:
     id: int
     parts: tuple[Part, ...]
     turn: Turn
+    origin: str = ""
+    """Who wrote it, as in `Reply.origin`."""
     remembered: bool = True
     """Whether it belongs into the next prompt."""
     handoff: str = ""
@@ -172,6 +178,8 @@ class Batch:
     """Earlier claims of these messages that ended without an answer."""
     superseded: int = 0
     """Drafts already dropped for these messages because newer ones came."""
+    last_turn: int = 0
+    """The newest remembered turn since the chat was last reset; 0 when there is nothing to remember."""
     open_turn: OpenTurn | None = None
     """Set when the reply was decided by an earlier claim and only the sending is left."""
 

@@ -1,0 +1,229 @@
+"""The story of a turn: `TurnTaker.take` carries one batch of messages to its answer.
+
+Whoever else needs the model (HTTP API, batch jobs) joins at `Answerer.answer`.  There is one place
+where a model's words become a reply (`Answerer._reply`, behind the guard) and one that sends
+(`bot.sender`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from bot.channel import Channel
+from bot.collect import Collector
+from bot.commands import Commands
+from bot.engines import Draft, Engine
+from bot.errors import Unavailable
+from bot.guard import Action, Guard, Verdict
+from bot.language import language_of
+from bot.markup import parts_of
+from bot.metrics import Metrics, Stages
+from bot.sender import Sender
+from context.handoffs import Handoffs
+from context.outbox import Outbox, Superseded
+from context.photos import Photos
+from context.turns import Batch, Chat, Kind, Message, OpenTurn, Reply, Turn
+from context.window import ContextWindow
+from prompts.prompt import Prompt
+from prompts.prompts import Prompts
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LATE_S = 600.0
+"""An answer to something older than this says that it is late."""
+
+
+class TurnTaker:
+    """Takes turns: messages in, an answer out, everything recorded."""
+
+    def __init__(
+        self,
+        *,
+        channels: Mapping[str, Channel],
+        collector: Collector,
+        commands: Commands,
+        answerer: Answerer,
+        sender: Sender,
+        outbox: Outbox,
+        window: ContextWindow,
+        handoffs: Handoffs,
+        prompts: Prompts,
+        metrics: Metrics,
+        staff: Chat | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._channels = channels
+        self._collector = collector
+        self._commands = commands
+        self._answerer = answerer
+        self._sender = sender
+        self._outbox = outbox
+        self._window = window
+        self._handoffs = handoffs
+        self._prompts = prompts
+        self._metrics = metrics
+        self._staff = staff
+        self._clock = clock
+
+    async def take(self, batch: Batch, newer: asyncio.Event) -> None:
+        """Carry a batch to its end; of a batch with an open turn only the sending is left.
+
+        `newer` is set when the customer writes more: the draft is then dropped and `Superseded` raised.
+        Raises `Again` when the same batch should be taken later, `LeaseLost` when it is no longer ours.
+        """
+        stages = self._metrics.stages()
+        turn = batch.open_turn
+        if turn is None:
+            with stages("collect"):
+                message = await self._collector.collect(batch)
+            if await self._handoffs.holder(batch.chat):
+                await self._outbox.relay(batch, message)
+                return
+            async with self._channels[batch.chat.channel].typing(batch.chat):
+                reply = await self._reply(batch, message, newer, stages)
+            with stages("open"):
+                turn = await self._outbox.open(batch, message, reply, parts_of(reply.text))
+        with stages("send"):
+            await self._sender.send(batch, turn)
+        if turn.remembered:
+            await self._window.push(batch.chat, turn.turn)
+        if turn.handoff:
+            await self._ask_for_person(batch.chat, turn)
+        self._note(batch, turn, stages)
+
+    async def _reply(self, batch: Batch, message: Message, newer: asyncio.Event, stages: Stages) -> Reply:
+        """What to answer: to a command, to something we cannot read, or with the model."""
+        if message.kind is Kind.COMMAND:
+            return await self._commands.obey(message)
+        notices = self._photo_notices(message)
+        if not message.text.strip() and not message.photos:
+            name = "empty_message" if message.kind is Kind.TEXT else message.kind.value
+            text = "\n".join(notices) or self._prompts.notice(name, message.language)
+            return Reply(text, message.language, f"notice:{name}", remembered=False)
+        turns = await self._window.last(batch.chat, newest=batch.last_turn)
+        reply = await _unless(newer, self._answerer.answer(message, turns, stages))
+        if self._clock() - message.sent_at > LATE_S:
+            notices.insert(0, self._prompts.notice("late", message.language))
+        return replace(reply, text="\n\n".join([*notices, reply.text]))
+
+    def _photo_notices(self, message: Message) -> list[str]:
+        total = len(message.photos) + len(message.rejections)
+        return [
+            self._prompts.notice(
+                "photo_rejected", message.language, code=refused.code, number=refused.number, total=total
+            )
+            for refused in message.rejections
+        ]
+
+    async def give_up(self, batch: Batch, reason: str) -> None:
+        """Tell the customer that this could not be answered, and ask for a person.  For the worker."""
+        first = batch.arrivals[0]
+        language = batch.language or language_of(first.text, hint=first.hint)
+        text = self._prompts.notice("turn_failed", language, id=first.id)
+        message = Message(batch.chat, "\n".join(arrival.text for arrival in batch.arrivals), language)
+        reply = Reply(text, language, "notice:turn_failed", handoff=reason, remembered=False)
+        turn = await self._outbox.open(batch, message, reply, parts_of(text), may_supersede=False)
+        await self._sender.send(batch, turn)
+        await self._ask_for_person(batch.chat, turn)
+
+    async def _ask_for_person(self, chat: Chat, turn: OpenTurn) -> None:
+        if not await self._handoffs.ask(chat, turn.handoff):
+            return
+        log.info("a person is asked for", extra={"chat": chat.key, "turn": turn.id, "reason": turn.handoff})
+        if self._staff is not None:
+            words = {"chat": chat.key, "reason": turn.handoff, "turn": turn.id}
+            await self._sender.tell(self._staff, self._prompts.notice("staff_handoff", "en", **words))
+
+    def _note(self, batch: Batch, turn: OpenTurn, stages: Stages) -> None:
+        """The one log line of a turn: ids, stages, milliseconds; nobody's words."""
+        began = min((arrival.at for arrival in batch.arrivals), default=turn.turn.at)
+        outcome = "resumed" if batch.open_turn else "answered"
+        self._metrics.turn(turn.origin, outcome, seconds=max(0.0, self._clock() - began))
+        log.info(
+            "turn",
+            extra={
+                "chat": batch.chat.key,
+                "turn": turn.id,
+                "origin": turn.origin,
+                "outcome": outcome,
+                "messages": len(batch.arrivals),
+                "parts": len(turn.parts),
+                "ms": stages.ms,
+            },
+        )
+
+
+class Answerer:
+    """Prompt, engine, guard: the only place where a model's words become a reply."""
+
+    def __init__(
+        self, *, prompts: Prompts, photos: Photos, engine: Engine, guard: Guard, metrics: Metrics
+    ) -> None:
+        self._prompts = prompts
+        self._photos = photos
+        self._engine = engine
+        self._guard = guard
+        self._metrics = metrics
+
+    async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
+        """Answer a message in the light of the last turns.  When all else fails, the reply says so."""
+        with stages("prompt"):
+            wanted = self._prompts.photos_wanted(message, turns)
+            images = {photo.sha256: await self._photos.read(photo.sha256) for photo in wanted}
+            shown = {sha256: jpeg for sha256, jpeg in images.items() if jpeg is not None}
+            prompt = self._prompts.assemble(message, turns, shown)
+        try:
+            with stages("model"):
+                draft = await self._engine.draft(prompt)
+        except Unavailable as error:
+            log.warning("no engine answers", extra={"chat": message.chat.key, "reason": str(error)})
+            return self._notice("engine_down", message, {"error": type(error).__name__})
+        with stages("guard"):
+            verdict = await self._guard.judge(draft.text, asked=message.text, language=message.language)
+        return self._reply(message, prompt, draft, verdict)
+
+    def _reply(self, message: Message, prompt: Prompt, draft: Draft, verdict: Verdict) -> Reply:
+        self._metrics.verdict(verdict.action.value)
+        if draft.preliminary:
+            self._metrics.fallback()
+        record: dict[str, object] = {
+            "prompt": prompt.version,
+            "turns": list(prompt.turns_used),
+            "photos": list(prompt.photos_shown),
+            "engine": draft.engine,
+            "model": draft.model,
+            "finish": draft.finish,
+            "tokens": [draft.usage.prompt_tokens, draft.usage.completion_tokens],
+            "verdict": verdict.record(),
+        }
+        if verdict.action is Action.ALLOW:
+            return Reply(verdict.text, message.language, draft.engine, record=record)
+        name = "held" if verdict.action is Action.HOLD else "blocked"
+        return self._notice(name, message, record | {"draft": draft.text})
+
+    def _notice(self, name: str, message: Message, record: dict[str, object]) -> Reply:
+        """Our own fixed words in place of the model's, and a person asked for."""
+        text = self._prompts.notice(name, message.language)
+        return Reply(text, message.language, f"notice:{name}", handoff=name, remembered=False, record=record)
+
+
+async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T:
+    """Await the work; if the event comes first, cancel it and raise `Superseded`."""
+    task = asyncio.ensure_future(work)
+    waiter = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Superseded
+        return task.result()
+    finally:
+        waiter.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

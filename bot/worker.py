@@ -1,0 +1,170 @@
+"""The worker: takes chats out of the inbox as they fall due and runs their turns side by side.
+
+One chat at a time, in order; many chats at once, as many as there is room for.  It knows nothing of
+what a turn does, only what may come of it: done, superseded, again later, lost, or broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from bot.errors import Again
+from context.db import StoreDown
+from context.health import Health
+from context.inbox import Inbox
+from context.outbox import SUPERSEDE_LIMIT, LeaseLost, Superseded
+from context.turns import Arrival, Batch, Kind
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+"""Claims of the same messages that may end in an error of ours before the customer is told."""
+IDLE_S = 30.0
+"""Longest sleep without looking: a net under the wake-ups."""
+STORE_RETRY_S = 1.0
+
+Take = Callable[[Batch, asyncio.Event], Awaitable[None]]
+GiveUp = Callable[[Batch, str], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Running:
+    batch: Batch
+    newer: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Worker:
+    """Claims batches and runs `take` on each; at most `capacity` at once.
+
+    With `ATTEMPTS` failures behind it a batch goes to `give_up` instead; when that keeps failing too,
+    its messages are marked dead and the chat goes on behind them.
+    """
+
+    def __init__(self, *, inbox: Inbox, take: Take, give_up: GiveUp, name: str, capacity: int = 64) -> None:
+        self.name = name
+        self._inbox = inbox
+        self._take = take
+        self._give_up = give_up
+        self._capacity = capacity
+        self._running: dict[str, _Running] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._store_error = ""
+        self.depth = 0
+        """Chats with something to answer, as last seen."""
+        inbox.on_put(self._arrived)
+
+    async def run(self) -> None:
+        """Claim and run until `stop`.  Ends when stopped; what was running is for `stop` to wait for."""
+        renewing = asyncio.create_task(self._renew(), name="renew leases")
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                wait_s = await self._claim()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._wake.wait()
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _claim(self) -> float:
+        """Start what is due and has room; return how long there is nothing to claim."""
+        room = self._capacity - len(self._running)
+        if room <= 0:
+            return IDLE_S
+        try:
+            batches, due_s = await self._inbox.claim(self.name, room)
+        except StoreDown as error:
+            if not self._store_error:
+                log.error("the inbox cannot be read", extra={"reason": str(error)})  # noqa: TRY400  # the reason says it
+            self._store_error = str(error)
+            return STORE_RETRY_S
+        self._store_error = ""
+        for batch in batches:
+            running = self._running[batch.chat.key] = _Running(batch)
+            task = asyncio.create_task(self._run(running), name=f"turn {batch.chat.key}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return IDLE_S if due_s is None else min(due_s, IDLE_S)
+
+    async def _run(self, running: _Running) -> None:
+        batch = running.batch
+        try:
+            await self._settle(batch, running.newer)
+        except asyncio.CancelledError:  # stopping: the messages wait for the next start
+            with contextlib.suppress(StoreDown):
+                await asyncio.shield(self._inbox.again(batch, after_s=0, blame=False))
+            raise
+        except StoreDown as error:  # the lease runs out and the chat is claimed again
+            log.error("a turn could not be recorded", extra={"chat": batch.chat.key, "reason": str(error)})  # noqa: TRY400
+        finally:
+            del self._running[batch.chat.key]
+            self._wake.set()
+
+    async def _settle(self, batch: Batch, newer: asyncio.Event) -> None:
+        """Run the turn, and act on what came of it."""
+        try:
+            if batch.attempts < ATTEMPTS:
+                await self._take(batch, newer)
+            else:
+                await self._give_up(batch, "turn_failed")
+        except Superseded:
+            await self._inbox.superseded(batch)
+        except LeaseLost as error:
+            log.warning("another worker has this chat", extra={"chat": batch.chat.key, "reason": str(error)})
+        except Again as error:
+            log.info("again later", extra={"chat": batch.chat.key, "reason": str(error), "s": error.after_s})
+            await self._inbox.again(batch, after_s=error.after_s, blame=batch.open_turn is None)
+        except StoreDown:
+            raise
+        except Exception as error:
+            log.exception("a turn broke", extra={"chat": batch.chat.key, "attempts": batch.attempts + 1})
+            if batch.attempts > ATTEMPTS:  # even telling the customer breaks us
+                await self._inbox.bury(batch, type(error).__name__)
+            else:
+                await self._inbox.again(batch, after_s=2.0**batch.attempts)
+
+    def _arrived(self, arrivals: Sequence[Arrival]) -> None:
+        """Something came in: wake up, and tell a running turn of the same chat that there are newer words."""
+        for arrival in arrivals:
+            running = self._running.get(arrival.chat.key)
+            if (
+                running is not None
+                and arrival.kind is not Kind.COMMAND
+                and running.batch.superseded < SUPERSEDE_LIMIT
+            ):
+                running.newer.set()
+        self._wake.set()
+
+    async def _renew(self) -> None:
+        """Keep the leases of running chats, and look how much waits."""
+        while True:
+            await asyncio.sleep(self._inbox.lease_s / 3)
+            with contextlib.suppress(StoreDown):  # the claim loop reports it
+                await self._inbox.renew(self.name, [running.batch.chat for running in self._running.values()])
+                self.depth = await self._inbox.depth()
+
+    async def stop(self, grace_s: float) -> None:
+        """Claim nothing more, give running turns `grace_s` seconds, leave the rest in the inbox."""
+        self._stopping = True
+        self._wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        left = list(self._tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def health(self) -> Health:
+        """Whether it claims, and how busy it is."""
+        if self._store_error:
+            return Health("down", self._store_error)
+        return Health(
+            "ok", f"{len(self._running)} of {self._capacity} turns running, {self.depth} chats waiting"
+        )

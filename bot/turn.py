@@ -123,6 +123,10 @@ class TurnTaker:
 
     async def give_up(self, batch: Batch, reason: str) -> None:
         """Tell the customer that this could not be answered, and ask for a person.  For the worker."""
+        if batch.open_turn is not None:  # the reply is decided, but sending it breaks us every time
+            await self._outbox.abandon(batch, batch.open_turn, reason, chat_is_closed=False)
+            await self._ask_for_person(batch.chat, replace(batch.open_turn, handoff=reason))
+            return
         first = batch.arrivals[0]
         language = batch.language or language_of(first.text, hint=first.hint)
         text = self._prompts.notice("turn_failed", language, id=first.id)

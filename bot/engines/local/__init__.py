@@ -1,0 +1,309 @@
+"""The local engine: a transformers model in a process of its own, many photo chats at once.
+
+This half lives in the bot and imports nothing heavy: it hands prompts to the worker, passes words
+on as they come, and starts the worker again when it dies or hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bot.engines import Draft, OnText, Usage
+from bot.engines.local.process import Process
+from bot.engines.local.wire import (
+    Ask,
+    Beat,
+    Broken,
+    Done,
+    Drop,
+    Failed,
+    Limits,
+    Loading,
+    Order,
+    Quantisation,
+    Ready,
+    Said,
+    Wish,
+)
+from bot.engines.sampling import Sampling
+from bot.errors import EngineOverloaded, EngineTimeout, EngineUnavailable, PromptTooLong
+from context.health import Health
+from prompts.prompt import Prompt
+
+__all__ = ["Limits", "LocalEngine"]
+
+log = logging.getLogger(__name__)
+
+FAULTS: dict[str, type[EngineUnavailable | PromptTooLong]] = {
+    "too_long": PromptTooLong,
+    "overloaded": EngineOverloaded,
+    "timeout": EngineTimeout,
+    "unavailable": EngineUnavailable,
+}
+NEEDS = ("torch", "transformers", "accelerate")
+TRIES = 2
+"""A prompt that was with two workers when they died is not given to a third."""
+BACK_OFF_S = (0.5, 2.0, 5.0, 15.0, 30.0, 60.0)
+STEADY_S = 120.0
+"""A worker that lived this long has earned a quick restart."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    """One `draft` call in flight."""
+
+    ask: Ask
+    until: float
+    on_text: OnText | None
+    result: asyncio.Future[Done]
+    said: list[int] = field(default_factory=list)
+    lives: int = 0
+
+
+class LocalEngine:
+    """Answers with a model on this machine's own GPU (or, slowly, its CPU)."""
+
+    name = "local"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        revision: str | None = None,
+        device: str = "auto",
+        quantisation: Quantisation = "none",
+        sampling: Sampling | None = None,
+        max_pixels: int = 1_048_576,
+        timeout_s: float = 120.0,
+        load_timeout_s: float = 1800.0,
+        hang_s: float = 60.0,
+        max_waiting: int = 256,
+        limits: Limits | None = None,
+        threads: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Nothing is loaded yet: that is `start`.
+
+        Args:
+            model: Hugging Face id or folder.
+            revision: Branch, tag or commit of a Hugging Face model.
+            device: `auto`, `cuda`, `cuda:1`, `mps` or `cpu`.
+            quantisation: 4 or 8 bits by bitsandbytes; what sees keeps its full width.
+            sampling: How words are drawn, and the most tokens of one answer.
+            max_pixels: Area to which photos are shrunk before the model sees them.
+            timeout_s: One answer, from `draft` to its last word.
+            load_timeout_s: From start to the first answer, downloads included.
+            hang_s: A worker that gives no sign for so long is killed and started again.
+            max_waiting: Answers in flight beyond which `draft` refuses with EngineOverloaded.
+            limits: How much the worker takes on at once.
+            threads: CPU threads of the model; None leaves it to torch.
+            seed: For tests and benchmarks.
+        """
+        self.model = model
+        self.choice: dict[str, Any] = {}
+        """What was chosen for this machine and how much fits; empty until ready."""
+        self._sampling = sampling or Sampling()
+        self._timeout_s = timeout_s
+        self._load_timeout_s = load_timeout_s
+        self._hang_s = hang_s
+        self._max_waiting = max_waiting
+        wish = Wish(model, revision, device, quantisation, max_pixels)
+        self._order = Order(wish, limits or Limits(), threads, seed)
+        self._answers: dict[int, _Answer] = {}
+        self._numbers = iter(range(1, 1 << 62))
+        self._process: Process | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._first: asyncio.Future[None] | None = None
+        self._beat = Beat()
+        self._state = "not started"
+        self._heard = 0.0
+        self._restarts = 0
+
+    async def start(self) -> None:
+        """Load the model and wait until it has answered a first question.
+
+        Raises EngineUnavailable with the reason when it cannot; calling again tries again.
+        """
+        if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
+            raise EngineUnavailable(
+                f"the local engine needs {', '.join(missing)}: pip install 'photo-support-bot[gpu]'"
+            )
+        if self._keeping is None:
+            self._first = asyncio.get_running_loop().create_future()
+            self._keeping = asyncio.create_task(self._keep(), name="local-engine")
+        assert self._first is not None
+        try:
+            await asyncio.shield(self._first)
+        except EngineUnavailable:
+            await self.close()
+            raise
+
+    async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
+        """Answer the prompt; see `bot.engines.Engine`."""
+        if self._keeping is None:
+            raise EngineUnavailable("the local engine is not running")
+        if len(self._answers) >= self._max_waiting:
+            raise EngineOverloaded(f"{len(self._answers)} answers are waiting already")
+        ask = Ask(
+            id=next(self._numbers),
+            messages=prompt.messages,
+            sampling=self._sampling,
+            deadline_s=self._timeout_s,
+            language=prompt.language,
+        )
+        loop = asyncio.get_running_loop()
+        answer = _Answer(ask, loop.time() + self._timeout_s, on_text, loop.create_future())
+        self._answers[ask.id] = answer
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                if self._ready.is_set():
+                    self._hand_over(answer)
+                done = await answer.result
+        except TimeoutError as late:
+            raise EngineTimeout(f"no answer within {self._timeout_s:.0f} s") from late
+        finally:
+            del self._answers[ask.id]
+            if (not answer.result.done() or answer.result.cancelled()) and self._process is not None:
+                self._process.send(Drop(ask.id))
+        if not done.text.strip():
+            raise EngineUnavailable("the model answered nothing")
+        usage = Usage(done.prompt_tokens, done.completion_tokens)
+        return Draft(done.text, self.name, self.model, finish=done.finish, usage=usage)
+
+    async def health(self) -> Health:
+        """Down while it loads or has failed; degraded when answers wait for a place."""
+        if not self._ready.is_set():
+            return Health("down", self._state)
+        beat = self._beat
+        detail = f"{self.model}: {beat.running} running, {beat.waiting} waiting"
+        if self._restarts:
+            detail += f", restarted {self._restarts} times"
+        return Health("degraded" if beat.waiting > beat.running else "ok", detail)
+
+    @property
+    def waiting(self) -> int:
+        """Answers that have no place yet: the queue a new question would join."""
+        return self._beat.waiting if self._ready.is_set() else len(self._answers)
+
+    async def close(self) -> None:
+        """End the worker; drafts in flight get EngineUnavailable.  Calling twice is harmless."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+        self._state = "closed"
+        self._give_up("the local engine was closed")
+
+    async def _keep(self) -> None:
+        """Keep a worker alive: start it, listen to it, start the next one."""
+        deaths = 0
+        while True:
+            born = time.monotonic()
+            reason, fatal = await self._live()
+            self._ready.clear()
+            lived = time.monotonic() - born
+            self._state = f"the worker ended: {reason}"
+            log.error("model worker ended after %.0f s: %s", lived, reason)
+            assert self._first is not None
+            if not self._first.done():
+                self._first.set_exception(EngineUnavailable(reason))
+                return
+            if fatal:
+                self._give_up(reason)
+            self._again(reason)
+            deaths = 0 if lived > STEADY_S else deaths + 1
+            self._restarts += 1
+            await asyncio.sleep(BACK_OFF_S[min(deaths, len(BACK_OFF_S)) - 1] if deaths else 0)
+
+    async def _live(self) -> tuple[str, bool]:
+        """One worker's life.  Returns why it ended, and whether another start is pointless."""
+        self._state = "starting"
+        self._process = process = await Process.begin(self._order)
+        self._heard = time.monotonic()
+        watching = asyncio.create_task(self._watch(process))
+        reason, fatal = "", False
+        try:
+            while (message := await process.receive()) is not None:
+                self._heard = time.monotonic()
+                if isinstance(message, Broken):
+                    reason, fatal = message.reason, message.fatal
+                else:
+                    self._take(message)
+        finally:
+            watching.cancel()
+            self._process = None
+            process.kill()
+            code = await process.end()
+        return reason or f"exit code {code}: {' / '.join(list(process.last_words)[-3:])}", fatal
+
+    async def _watch(self, process: Process) -> None:
+        """Kill a worker that gives no sign of life."""
+        while True:
+            limit = self._hang_s if self._ready.is_set() else self._load_timeout_s
+            silent = time.monotonic() - self._heard
+            if silent > limit:
+                log.error("model worker %s has been silent for %.0f s: killed", process.pid, silent)
+                process.kill()
+                return
+            await asyncio.sleep(min(1.0, limit / 4))
+
+    def _take(self, message: object) -> None:
+        match message:
+            case list():
+                for event in message:
+                    self._settle(event)
+            case Beat():
+                self._beat = message
+            case Loading():
+                if message.stage not in self._state:
+                    log.info("loading %s: %s", self.model, message.stage)
+                self._state = f"loading {self.model}: {message.stage} {message.done:.0%}"
+            case Ready():
+                self.choice = message.choice
+                self._state = "ready"
+                self._ready.set()
+                log.info("local engine ready: %s", self.choice)
+                assert self._first is not None
+                if not self._first.done():
+                    self._first.set_result(None)
+                for answer in self._answers.values():
+                    self._hand_over(answer)
+            case _:
+                log.error("unknown message from the model worker: %s", type(message).__name__)
+
+    def _settle(self, event: Said | Done | Failed) -> None:
+        answer = self._answers.get(event.id)
+        if answer is None or answer.result.done():
+            return
+        match event:
+            case Said():
+                answer.said.extend(event.tokens)
+                if answer.on_text is not None and event.text:
+                    answer.on_text(event.text)
+            case Done():
+                answer.result.set_result(event)
+            case Failed():
+                answer.result.set_exception(FAULTS[event.fault](event.reason))
+
+    def _hand_over(self, answer: _Answer) -> None:
+        assert self._process is not None
+        answer.lives += 1
+        left = answer.until - asyncio.get_running_loop().time()
+        self._process.send(replace(answer.ask, deadline_s=left, said=tuple(answer.said)))
+
+    def _again(self, reason: str) -> None:
+        """Answers that were with the dead worker stay for the next one, unless it was their second."""
+        for answer in self._answers.values():
+            if answer.lives >= TRIES and not answer.result.done():
+                answer.result.set_exception(EngineUnavailable(reason))
+
+    def _give_up(self, reason: str) -> None:
+        for answer in self._answers.values():
+            if not answer.result.done():
+                answer.result.set_exception(EngineUnavailable(reason))

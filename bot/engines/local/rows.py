@@ -1,0 +1,75 @@
+"""One answer in the making: what was asked, what has been said, when it must end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+from tokenizers.decoders import DecodeStream
+
+from bot.engines.local.encoding import Encoded
+from bot.engines.local.wire import Ask, Done, Event, Said
+
+
+class Row:
+    """A reply as it grows, token by token."""
+
+    def __init__(self, ask: Ask, prompt: Encoded, tokenizer: Any, stop_ids: frozenset[int]) -> None:
+        self.ask = ask
+        self.prompt = prompt
+        self.tokens: list[int] = list(ask.said)
+        self.deadline = time.monotonic() + ask.deadline_s
+        self.reused = 0
+        self.finish: Literal["stop", "length"] | None = None
+        self._tokenizer = tokenizer
+        self._stop_ids = stop_ids
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._streamed = "".join(self._stream.step(tokenizer.backend_tokenizer, t) or "" for t in ask.said)
+
+    @property
+    def is_over(self) -> bool:
+        """The last token has been said."""
+        return self.finish is not None
+
+    @property
+    def is_late(self) -> bool:
+        """Nobody waits for it any more."""
+        return time.monotonic() > self.deadline
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and reply together."""
+        return len(self.prompt.tokens) + len(self.tokens)
+
+    @property
+    def most(self) -> int:
+        """The longest this row can become."""
+        return len(self.prompt.tokens) + self.ask.sampling.max_tokens
+
+    def push(self, token: int) -> list[Event]:
+        """Take the next token.  Returns the new text, and the whole answer after the last one."""
+        if token in self._stop_ids:
+            self.finish = "stop"
+            return self._end()
+        self.tokens.append(token)
+        # A character may be spread over several tokens: nothing comes out until it is whole.
+        piece = self._stream.step(self._tokenizer.backend_tokenizer, token) or ""
+        self._streamed += piece
+        said = Said(self.ask.id, piece, (token,))
+        if len(self.tokens) < self.ask.sampling.max_tokens:
+            return [said]
+        self.finish = "length"
+        return [said, *self._end()]
+
+    def _end(self) -> list[Event]:
+        text = str(self._tokenizer.decode(self.tokens, skip_special_tokens=True)).removesuffix("\ufffd")
+        rest = text[len(self._streamed) :] if text.startswith(self._streamed) else ""
+        done = Done(
+            id=self.ask.id,
+            text=text,
+            finish=self.finish or "stop",
+            prompt_tokens=len(self.prompt.tokens),
+            completion_tokens=len(self.tokens),
+            reused_tokens=self.reused,
+        )
+        return [Said(self.ask.id, rest, ()), done] if rest else [done]

@@ -1,0 +1,195 @@
+"""The model worker: a process that owns the GPU, takes asks on its standard input, answers on its output.
+
+It ends when the bot closes its input, so it never outlives the bot.  It knows nothing of chats or
+customers: prompts in, words out.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any, BinaryIO, Protocol
+
+import torch
+from PIL import Image
+
+from bot.engines.local import frames
+from bot.engines.local.batches import Batches
+from bot.engines.local.loading import Loaded, load
+from bot.engines.local.wire import Ask, Beat, Broken, Done, Drop, Event, Failed, Limits, Loading, Order, Ready
+from bot.engines.sampling import Sampling
+from bot.errors import EngineUnavailable
+from context.turns import Photo
+from prompts.prompt import PromptImage, PromptMessage
+
+BEAT_S = 0.5
+IDLE_S = 0.5
+WARM_UP_S = 600.0
+READERS = 4
+"""Photos prepared side by side: 20 to 150 ms of CPU each."""
+
+
+class Runner(Protocol):
+    """What answers: row by row (`loop`) or batch by batch (`batches`)."""
+
+    @property
+    def running(self) -> int:
+        """Answers being written."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Answers not yet begun."""
+        ...
+
+    def read(self, ask: Ask) -> Callable[[], None]:
+        """Prepare an ask, in any thread; what comes back queues it, in the model's thread."""
+        ...
+
+    def drop(self, ask_id: int) -> None:
+        """Nobody waits for this answer any more."""
+        ...
+
+    def step(self) -> None:
+        """Work a little, or a whole batch; nothing when there is nothing to do."""
+        ...
+
+    def room(self) -> dict[str, object]:
+        """How much fits, for `check`."""
+        ...
+
+
+class Worker:
+    """Carries messages between the bot and the runner, and beats."""
+
+    def __init__(self, order: Order, source: BinaryIO, sink: BinaryIO) -> None:
+        self._order = order
+        self._source = source
+        self._sink = sink
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._outbox: list[Event] = []
+        self._gone = False
+        self._last_beat = 0.0
+        self._steps = 0
+        self._runner: Runner
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+
+    def run(self) -> None:
+        """Load, warm up, then answer until the bot closes the pipe."""
+        if self._order.threads is not None:
+            torch.set_num_threads(self._order.threads)
+        if self._order.seed is not None:
+            torch.manual_seed(self._order.seed)
+        loaded = load(self._order.wish, on_progress=lambda stage, done: self.send(Loading(stage, done)))
+        threading.Thread(target=self._take_in, name="inbox", daemon=True).start()
+        self._runner = open_runner(loaded, self._order.limits, emit=self._outbox.append, listen=self.listen)
+        self.send(Loading("warm-up", 0.0))
+        self._warm_up(self._order.wish.max_pixels)
+        self.send(Ready({**asdict(loaded.choice), **self._runner.room()}))
+        while not self._gone:
+            self.listen(idle=not (self._runner.running or self._runner.waiting))
+            self._runner.step()
+            self._steps += 1
+            self._flush()
+
+    def _warm_up(self, max_pixels: int) -> None:
+        """Answer a question about a photo of the largest size: ready means that this works."""
+        side = int(max_pixels**0.5)
+        jpeg = io.BytesIO()
+        Image.new("RGB", (side, side), "white").save(jpeg, "JPEG")
+        image = PromptImage(Photo("", side, side), jpeg.getvalue())
+        words = PromptMessage("user", "Is the light on?", (image,))
+        self._runner.read(Ask(0, (words,), Sampling(max_tokens=8), deadline_s=WARM_UP_S))()
+        while not any(isinstance(event, Done | Failed) for event in self._outbox):
+            self._runner.step()
+        for event in self._outbox:
+            if isinstance(event, Failed):
+                raise EngineUnavailable(f"the model cannot answer a first question: {event.reason}")
+        self._outbox.clear()
+
+    def listen(self, *, idle: bool = False) -> None:
+        """Take in what the bot said; wait for it when there is nothing else to do.  Beats."""
+        self._flush()
+        with_wait = idle
+        while True:
+            try:
+                message = self._inbox.get(block=with_wait, timeout=IDLE_S if with_wait else None)
+            except queue.Empty:
+                break
+            with_wait = False
+            if message is None:
+                self._gone = True
+                return
+            if callable(message):
+                message()
+            elif isinstance(message, Ask):
+                self._readers.submit(self._read, message)
+            elif isinstance(message, Drop):
+                self._runner.drop(message.id)
+        self._beat()
+
+    def _read(self, ask: Ask) -> None:
+        try:
+            self._inbox.put(self._runner.read(ask))
+        except Exception as fault:  # noqa: BLE001  # one ask's trouble must not end the worker
+            failed = Failed(ask.id, "unavailable", f"cannot read the prompt: {fault!r}")
+            self._inbox.put(lambda: self._outbox.append(failed))
+
+    def _take_in(self) -> None:
+        while (message := frames.read(self._source)) is not None:
+            self._inbox.put(message)
+        self._inbox.put(None)
+
+    def _beat(self) -> None:
+        if (now := time.monotonic()) - self._last_beat >= BEAT_S:
+            self._last_beat = now
+            self.send(Beat(self._runner.running, self._runner.waiting, self._steps))
+
+    def _flush(self) -> None:
+        if self._outbox:
+            self.send(self._outbox)
+            self._outbox.clear()
+
+    def send(self, value: object) -> None:
+        """One frame to the bot."""
+        self._sink.write(frames.packed(value))
+        self._sink.flush()
+
+
+def open_runner(
+    loaded: Loaded, limits: Limits, *, emit: Callable[[Event], None], listen: Callable[[], None]
+) -> Runner:
+    """The runner that this model allows."""
+    return Batches(loaded, limits, emit=emit, listen=listen)
+
+
+def main() -> None:
+    """Serve one bot over standard input and output."""
+    # Libraries print; what they print must not fall among the frames.
+    sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    source = sys.stdin.buffer
+    order = frames.read(source)
+    if order is None:
+        return
+    worker = Worker(order, source, sink)
+    try:
+        worker.run()
+    except EngineUnavailable as fault:
+        worker.send(Broken(str(fault), fatal=True))
+    except BrokenPipeError:
+        pass  # the bot is gone
+    # Reader threads may hold a broken GPU: nothing is worth waiting for.
+    sink.close()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The last turns of a chat, at hand in Redis.
+
+The truth is in SQL; a window is a copy of its end.  Whoever asks knows from the ledger which turn
+is the newest one, so a copy is used only when it ends with exactly that turn, and every push says
+behind which turn it belongs.  A window that was lost, evicted, cut off from a push or left over
+from before a reset is therefore never taken for the whole: it is read from SQL again and put back.
+
+    missing, or ends with another turn than `newest`  ->  refill from SQL
+    push, the window ends with the turn before it     ->  append, trim
+    push, the window ends with this turn already      ->  nothing: it came twice
+    push, nothing before it (new chat, or reset)      ->  a new window of one
+    push, anything else                               ->  drop the window; the next reader refills it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import redis.asyncio as aioredis
+from redis.exceptions import NoScriptError, RedisError
+
+from context import keys
+from context.breaker import Breaker
+from context.health import Health
+from context.turns import LANGUAGES, Chat, Photo, Turn
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of the JSON below.  A window of another version, or made for another number of turns, is read from SQL."""
+MAX_READERS = 10_000
+"""Chats of which we remember what was read, until the push that follows."""
+
+# Redis 6.2 has no Functions, so these are scripts.  An element is `<turn id> <json>`.
+_PUSH = """
+local tail = redis.call('LINDEX', KEYS[1], -1)
+local newest = tail and string.match(tail, '^(%d+) ') or '0'
+local id, after = ARGV[1], ARGV[2]
+if newest == id then return 'twice' end
+if after == '0' then
+    redis.call('DEL', KEYS[1])
+elseif newest ~= after then
+    redis.call('DEL', KEYS[1])
+    return 'dropped'
+end
+redis.call('RPUSH', KEYS[1], ARGV[3])
+redis.call('LTRIM', KEYS[1], -tonumber(ARGV[4]), -1)
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+return 'pushed'
+"""
+_PUT = """
+redis.call('DEL', KEYS[1])
+for i = 2, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 'put'
+"""
+_SHA = {script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (_PUSH, _PUT)}
+
+Refill = Callable[[Chat, int], Awaitable[Sequence[Turn]]]
+
+
+class ContextWindow:
+    """The last turns of every chat.  Redis being empty, slow or gone costs speed, never turns.
+
+    `refill` reads from SQL: the last so many remembered turns of a chat, oldest first.  Without a
+    client every reading comes from there.  The client stays the caller's to close.
+    """
+
+    def __init__(
+        self,
+        client: aioredis.Redis | None,
+        *,
+        refill: Refill,
+        namespace: str,
+        turns: int = 5,
+        ttl_s: float = keys.WINDOW_AGE_S,
+        timeout_s: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._refill = refill
+        self._namespace = namespace
+        self._turns = turns
+        self._ttl_ms = math.ceil(ttl_s * 1000)
+        self._timeout_s = timeout_s
+        self._breaker = Breaker(clock=clock)
+        self._read: dict[str, int] = {}
+        """The newest turn each chat had when it was last read: where the next push belongs."""
+
+    async def last(self, chat: Chat, *, newest: int) -> tuple[Turn, ...]:
+        """The last turns of the chat, oldest first, empty for a new one.
+
+        `newest` is the id of its newest remembered turn by the ledger, 0 when there is none.
+        """
+        self._remember(chat, newest)
+        if not newest or not self._turns:
+            return ()
+        key = keys.window(self._namespace, chat)
+        stored = await self._ask(lambda client: client.lrange(key, -self._turns, -1))
+        turns = self._decoded(stored) if stored else ()
+        if turns and turns[-1].id == newest:
+            return turns
+        turns = tuple(await self._refill(chat, self._turns))[-self._turns :]
+        if turns:
+            await self._run(_PUT, key, self._ttl_ms, *map(self._encoded, turns))
+        return turns
+
+    async def push(self, chat: Chat, turn: Turn) -> None:
+        """Add a turn that the ledger has closed.  Once, twice or late: no window is wrong after it."""
+        after = self._read.pop(chat.key, None)
+        if not self._turns:
+            return
+        # Pushed without having been read here, as after a crash: its place is not known.
+        place = "unknown" if after is None else after
+        key = keys.window(self._namespace, chat)
+        await self._run(_PUSH, key, turn.id, place, self._encoded(turn), self._turns, self._ttl_ms)
+
+    async def clear(self, chat: Chat) -> bool:
+        """Delete the copy.  False when Redis could not be asked: the copy then goes with its age."""
+        self._read.pop(chat.key, None)
+        key = keys.window(self._namespace, chat)
+        return await self._ask(lambda client: client.delete(key)) is not None
+
+    async def health(self) -> Health:
+        """Whether the copies can be used; the answers are right either way."""
+        if self._client is None:
+            return Health("degraded", "no Redis: context is read from SQL")
+        if await self._ask(lambda client: client.ping()) is None:
+            return Health("degraded", "Redis does not answer: context is read from SQL")
+        return Health("ok", f"last {self._turns} turns in Redis")
+
+    def _remember(self, chat: Chat, newest: int) -> None:
+        self._read.pop(chat.key, None)
+        self._read[chat.key] = newest
+        if len(self._read) > MAX_READERS:
+            del self._read[next(iter(self._read))]
+
+    async def _run(self, script: str, key: str, *values: bytes | int | str) -> None:
+        async def call(client: aioredis.Redis) -> Any:
+            try:
+                return await client.evalsha(_SHA[script], 1, key, *values)
+            except NoScriptError:  # a server that has just started
+                return await client.eval(script, 1, key, *values)
+
+        await self._ask(call)
+
+    async def _ask(self, call: Callable[[aioredis.Redis], Awaitable[Any]]) -> Any:
+        """Redis's answer, or None where it has none for us now."""
+        if self._client is None or not self._breaker.allows():
+            return None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await call(self._client)
+        except (RedisError, OSError, TimeoutError) as error:
+            if not self._breaker.is_broken:
+                log.warning(
+                    "Redis does not answer, context comes from SQL", extra={"error": type(error).__name__}
+                )
+            self._breaker.failed()
+            return None
+        if self._breaker.is_broken:
+            log.info("Redis answers again")
+        self._breaker.succeeded()
+        return answer
+
+    def _encoded(self, turn: Turn) -> bytes:
+        value = {
+            "v": VERSION,
+            "of": self._turns,
+            "text": turn.text,
+            "reply": turn.reply,
+            "photos": [[photo.sha256, photo.width, photo.height, photo.number] for photo in turn.photos],
+            "at": turn.at,
+            "language": turn.language,
+        }
+        words = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return f"{turn.id} {words}".encode("utf-8", "surrogatepass")
+
+    def _decoded(self, stored: Sequence[bytes]) -> tuple[Turn, ...]:
+        """The turns; nothing at all when one of them is not exactly what we would write."""
+        try:
+            return tuple(_turn(element, self._turns) for element in stored)
+        except (ValueError, TypeError, KeyError):
+            log.info("a window was not written by this version and size, it is read from SQL")
+            return ()
+
+
+def _turn(element: bytes, size: int) -> Turn:
+    number, _, words = element.partition(b" ")
+    value = json.loads(words.decode("utf-8", "surrogatepass"))
+    if value["v"] != VERSION or value["of"] != size:
+        raise ValueError("another version or size")
+    text, reply, at, language = value["text"], value["reply"], value["at"], value["language"]
+    if not (isinstance(text, str) and isinstance(reply, str) and isinstance(at, int | float)):
+        raise TypeError("not a turn")
+    if language not in LANGUAGES:
+        raise ValueError("not a language of ours")
+    return Turn(int(number), text, reply, tuple(map(_photo, value["photos"])), float(at), language)
+
+
+def _photo(fields: list[Any]) -> Photo:
+    sha256, width, height, number = fields
+    if not (isinstance(sha256, str) and all(type(size) is int for size in (width, height, number))):
+        raise TypeError("not a photo")
+    return Photo(sha256, width, height, number)

@@ -17,6 +17,8 @@ from context.turns import Arrival, Batch, Kind, Language, Message, Photo, Reject
 DOWNLOAD_ATTEMPTS = 3
 """Claims of a batch after which a picture that cannot be downloaded is refused instead of waited for."""
 
+TAKE_IN_AGAIN_S = 2.0
+
 
 class Collector:
     """Turns batches into messages.  What one claim has downloaded and checked, the next one finds."""
@@ -58,16 +60,18 @@ class Collector:
         if arrival.taken is not None:
             return arrival.taken
         assert arrival.attachment is not None
+        may_wait = batch.attempts + 1 < DOWNLOAD_ATTEMPTS
         try:
             data = await self._channels[batch.chat.channel].fetch(arrival.attachment)
+            taken = await self._photos.take_in(data)
         except FileUnavailable as error:
-            taken: Photo | Rejection = Rejection(error.code, str(error))
+            taken = Rejection(error.code, str(error))
         except Again as error:
-            if batch.attempts + 1 < DOWNLOAD_ATTEMPTS:
+            if may_wait:
                 raise
             taken = Rejection("download_failed", str(error))
-        else:
-            taken = await self._photos.take_in(data)
+        if isinstance(taken, Rejection) and taken.code == "try_again" and may_wait:
+            raise Again(f"a picture could not be taken in: {taken.detail}", after_s=TAKE_IN_AGAIN_S)
         self._metrics.photo(taken.code if isinstance(taken, Rejection) else "ok")
         return taken
 

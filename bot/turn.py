@@ -132,7 +132,7 @@ class TurnTaker:
         text = self._prompts.notice("turn_failed", language, id=first.id)
         message = Message(batch.chat, "\n".join(arrival.text for arrival in batch.arrivals), language)
         reply = Reply(text, language, "notice:turn_failed", handoff=reason, remembered=False)
-        turn = await self._outbox.open(batch, message, reply, parts_of(text), may_supersede=False)
+        turn = await self._outbox.open(replace(batch, may_grow=False), message, reply, parts_of(text))
         await self._sender.send(batch, turn)
         await self._ask_for_person(batch.chat, turn)
 

@@ -16,7 +16,7 @@ from bot.errors import Again
 from context.db import StoreDown
 from context.health import Health
 from context.inbox import Inbox
-from context.outbox import SUPERSEDE_LIMIT, LeaseLost, Superseded
+from context.outbox import LeaseLost, Superseded
 from context.turns import Arrival, Batch, Kind
 
 log = logging.getLogger(__name__)
@@ -134,11 +134,7 @@ class Worker:
         """Something came in: wake up, and tell a running turn of the same chat that there are newer words."""
         for arrival in arrivals:
             running = self._running.get(arrival.chat.key)
-            if (
-                running is not None
-                and arrival.kind is not Kind.COMMAND
-                and running.batch.superseded < SUPERSEDE_LIMIT
-            ):
+            if running is not None and running.batch.may_grow and arrival.kind is not Kind.COMMAND:
                 running.newer.set()
         self._wake.set()
 

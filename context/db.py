@@ -52,9 +52,13 @@ class _Job:
 
 
 class Database:
-    """Runs transactions.  `clock` gives Unix seconds; PostgreSQL's own clock is used where there is one."""
+    """Runs transactions.
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+    Time is PostgreSQL's own where there is one, so that workers on several machines agree about
+    leases whatever their clocks say; a `clock` that is given (Unix seconds) is used instead.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
         """Connect to `sqlite:///path` or `postgresql://...`.  Raises StoreDown when that fails."""
         self._url = _with_driver(make_url(url))
         self._clock = clock
@@ -77,9 +81,9 @@ class Database:
 
     def now(self, connection: Connection) -> float:
         """Unix seconds on the clock that all workers share."""
-        if self.is_sqlite:
+        if self._clock is not None:
             return self._clock()
-        return float(connection.execute(_NOW).scalar_one())
+        return time.time() if self.is_sqlite else float(connection.execute(_NOW).scalar_one())
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction that is durable when this returns.

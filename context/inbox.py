@@ -37,7 +37,9 @@ class Quiet:
 Listener = Callable[[Sequence[Arrival]], None]
 
 BATCH = 20
-"""Messages in one turn at most: a customer who never pauses is still answered."""
+"""Messages in one turn at most."""
+SUPERSEDE_LIMIT = 3
+"""Drafts dropped for newer words in a row: past this the customer gets an answer to what there is."""
 
 
 class Inbox:
@@ -187,6 +189,7 @@ class Inbox:
                     arrivals=() if open_turn else arrivals,
                     language=chat.language,
                     language_chosen=bool(chat.language_chosen),
+                    may_grow=lane.superseded < SUPERSEDE_LIMIT and _may_grow(arrivals),
                     last_turn=chat.last_turn,
                     attempts=lane.attempts,
                     superseded=lane.superseded,
@@ -280,6 +283,10 @@ def _one_turn(arrivals: list[Arrival]) -> tuple[Arrival, ...]:
             break
         until_command.append(arrival)
     return tuple(until_command)
+
+
+def _may_grow(arrivals: tuple[Arrival, ...]) -> bool:
+    return 0 < len(arrivals) < BATCH and arrivals[0].kind is not Kind.COMMAND
 
 
 def _attach(connection: Connection, arrival: Arrival, taken: Photo | Rejection) -> Photo | Rejection:

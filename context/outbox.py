@@ -18,9 +18,6 @@ from sqlalchemy.engine import Connection
 from context.db import Database
 from context.turns import Batch, Entity, Message, OpenTurn, Part, Photo, Receipt, Reply, Turn
 
-SUPERSEDE_LIMIT = 3
-"""Drafts dropped for newer words in a row: past this the customer gets an answer to what there is."""
-
 
 class Superseded(Exception):
     """Newer words came before the reply was opened; the draft is recorded and the batch given back."""
@@ -42,19 +39,17 @@ class Outbox:
         message: Message,
         reply: Reply,
         parts: Sequence[Part],
-        *,
-        may_supersede: bool = True,
     ) -> OpenTurn:
         """Decide the reply: record the turn with its parts, the first of them about to be sent.
 
-        Raises `Superseded` when the customer wrote more meanwhile (at most `SUPERSEDE_LIMIT` times for
-        the same messages), `LeaseLost` when the chat is no longer ours.
+        Raises `Superseded` when the batch may grow and the customer wrote more meanwhile, `LeaseLost`
+        when the chat is no longer ours.
         """
 
         def work(connection: Connection) -> OpenTurn | None:
             now = self._db.now(connection)
             _check_fence(connection, batch)
-            if may_supersede and batch.superseded < SUPERSEDE_LIMIT and _has_newer(connection, batch):
+            if batch.may_grow and _has_newer(connection, batch):
                 _insert_turn(connection, batch, message, reply, state="superseded", now=now)
                 connection.execute(_SUPERSEDE, {"chat": batch.chat.key, "now": now})
                 return None

@@ -178,6 +178,9 @@ class Batch:
     """Earlier claims of these messages that ended without an answer."""
     superseded: int = 0
     """Drafts already dropped for these messages because newer ones came."""
+    may_grow: bool = True
+    """Newer words belong to it while it is unanswered.  False for a command, for a batch that is full,
+    and after a few superseded drafts: a customer who never pauses is still answered."""
     last_turn: int = 0
     """The newest remembered turn since the chat was last reset; 0 when there is nothing to remember."""
     open_turn: OpenTurn | None = None

@@ -1,0 +1,413 @@
+"""Inbox and outbox, on SQLite and on PostgreSQL: what is stored, who may claim it, what is left to send."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from context.db import Database
+from context.handoffs import Handoffs, NotWaiting
+from context.inbox import SUPERSEDE_LIMIT
+from context.outbox import LeaseLost, Superseded
+from context.transcripts import Transcripts
+from context.turns import Photo, Receipt, Rejection
+from tests.clock import Clock
+from tests.ledger import ANNA, BEN, Ledger, commands, says, shows, texts
+
+
+@pytest.fixture
+def ledger(db: Database) -> Ledger:
+    return Ledger(db)
+
+
+# -- arriving ---------------------------------------------------------------------------------------
+
+
+async def test_a_message_delivered_twice_is_stored_once(ledger: Ledger) -> None:
+    arrival = says(ANNA, "E4", source="update:77", message_id="5")
+    assert await ledger.inbox.put([arrival]) == 1
+    assert await ledger.inbox.put([arrival]) == 0
+    assert texts(await ledger.claim_one()) == ["E4"]
+
+
+async def test_a_message_under_a_second_update_id_is_stored_once(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "E4", source="update:1", message_id="5")])
+    assert await ledger.inbox.put([says(ANNA, "E4", source="update:2", message_id="5")]) == 0
+
+
+async def test_listeners_hear_only_of_what_is_new(ledger: Ledger) -> None:
+    heard: list[str] = []
+    ledger.inbox.on_put(lambda arrivals: heard.extend(arrival.text for arrival in arrivals))
+    arrival = says(ANNA, "E4")
+    await ledger.inbox.put([arrival, says(BEN, "E5")])
+    await ledger.inbox.put([arrival])
+    assert heard == ["E4", "E5"]
+
+
+async def test_an_unreadable_update_is_kept_once_and_blocks_nobody(ledger: Ledger, db: Database) -> None:
+    await ledger.inbox.set_aside("update:9", "{", "no JSON")
+    await ledger.inbox.set_aside("update:9", "{", "no JSON")
+    await ledger.inbox.put([says(ANNA, "hello")])
+    assert texts(await ledger.claim_one()) == ["hello"]
+    rows = await db.read(lambda c: c.exec_driver_sql("SELECT raw, reason FROM asides").all())
+    assert [tuple(row) for row in rows] == [("{", "no JSON")]
+
+
+# -- collecting -------------------------------------------------------------------------------------
+
+
+async def test_text_is_due_at_once(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    assert len(await ledger.claim()) == 1
+
+
+async def test_a_lone_photo_waits_for_its_words(ledger: Ledger, clock: Clock) -> None:
+    await ledger.inbox.put([shows(ANNA)])
+    assert await ledger.claim() == []
+    clock.move(1.0)
+    await ledger.inbox.put([says(ANNA, "the AC shows this")])
+    batch = await ledger.claim_one()
+    assert [arrival.kind.value for arrival in batch.arrivals] == ["photo", "text"]
+
+
+async def test_a_lone_photo_without_words_is_answered_soon(ledger: Ledger, clock: Clock) -> None:
+    await ledger.inbox.put([shows(ANNA)])
+    _, due_s = await ledger.inbox.claim("w", 10)
+    assert due_s == pytest.approx(1.5)
+    clock.move(1.6)
+    assert len((await ledger.claim_one()).arrivals) == 1
+
+
+async def test_an_album_becomes_one_turn_after_its_last_item(ledger: Ledger, clock: Clock) -> None:
+    for _ in range(3):
+        await ledger.inbox.put([shows(ANNA, album="a")])
+        clock.move(0.7)
+        assert await ledger.claim() == []
+    clock.move(0.5)
+    assert len((await ledger.claim_one()).arrivals) == 3
+
+
+async def test_a_full_album_is_not_waited_for(ledger: Ledger) -> None:
+    await ledger.inbox.put([shows(ANNA, album="a") for _ in range(10)])
+    assert len((await ledger.claim_one()).arrivals) == 10
+
+
+async def test_nobody_waits_longer_than_the_longest_wait(ledger: Ledger, clock: Clock) -> None:
+    for _ in range(9):
+        assert await ledger.claim() == []
+        await ledger.inbox.put([shows(ANNA, album="a")])
+        clock.move(0.9)
+    assert len((await ledger.claim_one()).arrivals) == 9
+
+
+async def test_a_command_is_a_turn_of_its_own(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "one"), says(ANNA, "two"), commands(ANNA, "reset"), says(ANNA, "new")])
+    seen = []
+    for _ in range(3):
+        batch = await ledger.claim_one()
+        seen.append([arrival.command or arrival.text for arrival in batch.arrivals])
+        await ledger.answer(batch)
+    assert seen == [["one", "two"], ["reset"], ["new"]]
+
+
+async def test_an_edit_before_the_answer_replaces_the_words_in_place(ledger: Ledger) -> None:
+    await ledger.inbox.put(
+        [says(ANNA, "shows E4", message_id="1"), says(ANNA, "since today", message_id="2")]
+    )
+    await ledger.inbox.put([says(ANNA, "shows E7", message_id="1", edited=True)])
+    assert texts(await ledger.claim_one()) == ["shows E7", "since today"]
+
+
+@pytest.mark.parametrize(("edit", "asks_again"), [("shows e4!", False), ("shows E7", True)])
+async def test_an_edit_after_the_answer_counts_only_when_words_changed(
+    ledger: Ledger, edit: str, asks_again: bool
+) -> None:
+    await ledger.inbox.put([says(ANNA, "shows E4", message_id="1")])
+    await ledger.answer(await ledger.claim_one())
+    await ledger.inbox.put([says(ANNA, edit, message_id="1", edited=True)])
+    assert [texts(batch) for batch in await ledger.claim()] == ([[edit]] if asks_again else [])
+
+
+async def test_photos_are_numbered_within_a_case_and_a_repeat_keeps_its_number(
+    ledger: Ledger, db: Database
+) -> None:
+    await ledger.inbox.put([shows(ANNA, album="a") for _ in range(10)])
+    batch = await ledger.claim_one()
+    first, second, third, *_ = batch.arrivals
+    refused = Rejection("damaged", "cut")
+    taken = await ledger.inbox.attach(
+        [(first, Photo("a" * 64, 8, 8)), (second, refused), (third, Photo("b" * 64, 8, 8))]
+    )
+    assert taken == (Photo("a" * 64, 8, 8, 1), refused, Photo("b" * 64, 8, 8, 2))
+    await ledger.answer(batch)
+    await ledger.inbox.put([shows(ANNA, caption="again")])
+    batch = await ledger.claim_one()
+    assert await ledger.inbox.attach([(batch.arrivals[0], Photo("a" * 64, 8, 8))]) == (
+        Photo("a" * 64, 8, 8, 1),
+    )
+    (turn,) = await Transcripts(db).turns(ANNA, 5)
+    assert [photo.number for photo in turn.photos] == [1, 2]
+
+
+async def test_what_was_taken_in_is_found_by_the_next_claim(ledger: Ledger) -> None:
+    await ledger.inbox.put([shows(ANNA, caption="look")])
+    batch = await ledger.claim_one()
+    (photo,) = await ledger.inbox.attach([(batch.arrivals[0], Photo("a" * 64, 8, 8))])
+    await ledger.inbox.again(batch, after_s=0)
+    assert (await ledger.claim_one()).arrivals[0].taken == photo
+
+
+# -- claiming ---------------------------------------------------------------------------------------
+
+
+async def test_a_chat_is_held_by_one_worker_at_a_time(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "hello"), says(BEN, "hello")])
+    first = await ledger.claim("one", 1)
+    second = await ledger.claim("two")
+    assert {batch.chat for batch in first} | {batch.chat for batch in second} == {ANNA, BEN}
+    assert await ledger.claim("three") == []
+
+
+async def test_many_claimers_never_share_a_chat(ledger: Ledger, clock: Clock) -> None:
+    await ledger.inbox.put([says(type(ANNA)("telegram", str(n)), "hello") for n in range(30)])
+    claims = await asyncio.gather(*(ledger.claim(f"w{n}", 4) for n in range(12)))
+    chats = [batch.chat for claim in claims for batch in claim]
+    assert len(chats) == len(set(chats)) == 30
+
+
+async def test_order_inside_a_chat_holds_while_it_is_held(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "first")])
+    batch = await ledger.claim_one()
+    turn = await ledger.open(batch)
+    await ledger.inbox.put([says(ANNA, "second")])
+    assert await ledger.claim() == []
+    await ledger.send(batch, turn)
+    assert texts(await ledger.claim_one()) == ["second"]
+
+
+async def test_a_dead_workers_chat_is_claimed_again_and_its_ghost_cannot_speak(
+    ledger: Ledger, clock: Clock
+) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    ghost = await ledger.claim_one("one")
+    clock.move(ledger.inbox.lease_s + 1)
+    heir = await ledger.claim_one("two")
+    assert (texts(heir), heir.attempts) == (["hello"], 1)
+    with pytest.raises(LeaseLost):
+        await ledger.open(ghost)
+    await ledger.answer(heir)
+
+
+async def test_a_renewed_lease_is_kept(ledger: Ledger, clock: Clock) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    batch = await ledger.claim_one("one")
+    clock.move(ledger.inbox.lease_s - 1)
+    await ledger.inbox.renew("one", [ANNA])
+    clock.move(ledger.inbox.lease_s - 1)
+    assert await ledger.claim("two") == []
+    await ledger.answer(batch)
+
+
+async def test_again_waits_and_counts_only_where_there_is_blame(ledger: Ledger, clock: Clock) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    await ledger.inbox.again(await ledger.claim_one(), after_s=5, blame=False)
+    await ledger.inbox.put([says(ANNA, "more")])  # newer words do not shorten a pause
+    assert await ledger.claim() == []
+    clock.move(5.1)
+    batch = await ledger.claim_one()
+    assert (texts(batch), batch.attempts) == (["hello", "more"], 0)
+    await ledger.inbox.again(batch, after_s=0)
+    assert (await ledger.claim_one()).attempts == 1
+
+
+async def test_a_buried_message_is_kept_and_the_chat_goes_on(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "poison")])
+    await ledger.inbox.bury(await ledger.claim_one(), "ValueError")
+    await ledger.inbox.put([says(ANNA, "hello")])
+    batch = await ledger.claim_one()
+    assert (texts(batch), batch.attempts) == (["hello"], 0)
+
+
+async def test_a_start_alone_gives_back_what_the_last_run_held(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    await ledger.claim_one("dead")
+    await ledger.inbox.release_all()
+    assert texts(await ledger.claim_one("new")) == ["hello"]
+
+
+# -- superseding ------------------------------------------------------------------------------------
+
+
+async def test_newer_words_supersede_the_draft_and_one_answer_covers_both(
+    ledger: Ledger, db: Database
+) -> None:
+    await ledger.inbox.put([says(ANNA, "it blinks")])
+    batch = await ledger.claim_one()
+    await ledger.inbox.put([says(ANNA, "sorry, steady")])
+    with pytest.raises(Superseded):
+        await ledger.open(batch, "draft about blinking")
+    batch = await ledger.claim_one()
+    assert (texts(batch), batch.superseded, batch.attempts) == (["it blinks", "sorry, steady"], 1, 0)
+    await ledger.answer(batch)
+    rows = await db.read(lambda c: c.exec_driver_sql("SELECT state, reply FROM turns ORDER BY id").all())
+    assert [tuple(row) for row in rows] == [("superseded", "draft about blinking"), ("closed", "answer")]
+
+
+async def test_a_customer_who_never_pauses_is_answered(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "0")])
+    for number in range(1, SUPERSEDE_LIMIT + 1):
+        batch = await ledger.claim_one()
+        await ledger.inbox.put([says(ANNA, str(number))])
+        with pytest.raises(Superseded):
+            await ledger.open(batch)
+    batch = await ledger.claim_one()
+    await ledger.inbox.put([says(ANNA, "late")])
+    await ledger.answer(batch)
+    assert texts(batch) == ["0", "1", "2", "3"]
+    assert texts(await ledger.claim_one()) == ["late"]
+
+
+async def test_a_command_does_not_supersede(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    batch = await ledger.claim_one()
+    await ledger.inbox.put([commands(ANNA, "reset")])
+    await ledger.answer(batch)
+    assert (await ledger.claim_one()).arrivals[0].command == "reset"
+
+
+async def test_a_draft_cancelled_early_counts_as_superseded(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "one")])
+    batch = await ledger.claim_one()
+    await ledger.inbox.put([says(ANNA, "two")])
+    await ledger.inbox.superseded(batch)
+    await ledger.inbox.superseded(batch)
+    batch = await ledger.claim_one()
+    assert (texts(batch), batch.superseded) == (["one", "two"], 1)
+
+
+# -- sending ----------------------------------------------------------------------------------------
+
+
+async def test_an_open_turn_is_only_sent_by_the_next_claim(ledger: Ledger, clock: Clock) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    batch = await ledger.claim_one()
+    turn = await ledger.open(batch, parts=["one", "two", "three"])
+    await ledger.outbox.sent(batch, turn, turn.parts[0], Receipt("r1", 1.0))
+    clock.move(ledger.inbox.lease_s + 1)
+    resumed = await ledger.claim_one()
+    assert resumed.arrivals == ()
+    assert resumed.open_turn is not None
+    assert resumed.open_turn.turn == turn.turn
+    assert [(p.text, p.state) for p in resumed.open_turn.parts] == [
+        ("one", "sent"),
+        ("two", "sending"),
+        ("three", "pending"),
+    ]
+    await ledger.send(resumed, resumed.open_turn)
+    assert await ledger.claim() == []
+
+
+async def test_a_receipt_that_comes_after_the_lease_is_lost_is_kept(ledger: Ledger, clock: Clock) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    slow = await ledger.claim_one("one")
+    turn = await ledger.open(slow)
+    clock.move(ledger.inbox.lease_s + 1)
+    heir = await ledger.claim_one("two")
+    with pytest.raises(LeaseLost):
+        await ledger.send(slow, turn)
+    clock.move(ledger.inbox.lease_s + 1)
+    again = await ledger.claim_one("three")
+    assert heir.open_turn is not None
+    assert again.open_turn is not None
+    assert again.open_turn.parts[0].state == "sent"
+
+
+async def test_an_ambiguous_part_is_counted_and_may_be_presumed_sent(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    batch = await ledger.claim_one()
+    turn = await ledger.open(batch)
+    part = await ledger.outbox.ambiguous(batch, turn.parts[0], "connection broke")
+    await ledger.inbox.again(batch, after_s=0, blame=False)
+    batch = await ledger.claim_one()
+    assert batch.open_turn is not None
+    assert batch.open_turn.parts[0].unsure == part.unsure == 1
+    await ledger.outbox.presume_sent(batch, batch.open_turn, part)
+    assert await ledger.claim() == []
+
+
+async def test_an_abandoned_turn_leaves_the_chat_usable(ledger: Ledger, db: Database) -> None:
+    await ledger.inbox.put([says(ANNA, "hello")])
+    batch = await ledger.claim_one()
+    turn = await ledger.open(batch)
+    await ledger.outbox.abandon(batch, turn, "blocked", chat_is_closed=True)
+    assert await ledger.claim() == []
+    await ledger.inbox.put([says(ANNA, "back again")])
+    await ledger.answer(await ledger.claim_one())
+    assert [turn.text for turn in await Transcripts(db).turns(ANNA, 5)] == ["back again"]
+
+
+# -- remembering ------------------------------------------------------------------------------------
+
+
+async def test_the_last_turns_come_oldest_first_and_end_at_a_reset(ledger: Ledger, db: Database) -> None:
+    transcripts = Transcripts(db)
+    newest = []
+    for number in range(7):
+        await ledger.inbox.put([says(ANNA, f"q{number}"), says(BEN, "other")])
+        for batch in await ledger.claim():
+            if batch.chat == ANNA:
+                newest.append(batch.last_turn)
+            await ledger.answer(batch, f"a{number}")
+    turns = await transcripts.turns(ANNA, 5)
+    assert [(turn.text, turn.reply) for turn in turns] == [(f"q{n}", f"a{n}") for n in range(2, 7)]
+    assert newest[0] == 0
+    assert newest[1:] == sorted(newest[1:])
+    await transcripts.reset(ANNA)
+    assert await transcripts.turns(ANNA, 5) == ()
+    await ledger.inbox.put([says(ANNA, "fresh")])
+    assert (await ledger.claim_one()).last_turn == 0
+    assert len(await transcripts.entries(ANNA)) == 15
+
+
+async def test_entries_show_both_sides_in_order(ledger: Ledger, db: Database) -> None:
+    await ledger.inbox.put([says(ANNA, "hello", source="web:1")])
+    await ledger.answer(await ledger.claim_one(), "good day")
+    entries = await Transcripts(db).entries(ANNA)
+    assert [(entry.who, entry.text, entry.source) for entry in entries] == [
+        ("customer", "hello", "web:1"),
+        ("bot", "good day", ""),
+    ]
+    assert await Transcripts(db).entries(ANNA, after=entries[0].id) == entries[1:]
+
+
+async def test_forgetting_a_chat_leaves_the_others_and_names_orphaned_photos(
+    ledger: Ledger, db: Database
+) -> None:
+    for chat, photo in ((ANNA, "a"), (ANNA, "b"), (BEN, "b")):
+        await ledger.inbox.put([shows(chat, caption="look")])
+        batch = await ledger.claim_one()
+        await ledger.inbox.attach([(batch.arrivals[0], Photo(photo * 64, 8, 8))])
+        await ledger.answer(batch)
+    transcripts = Transcripts(db)
+    erased = await transcripts.forget(ANNA)
+    assert (erased.messages, erased.turns, erased.photos) == (4, 2, ("a" * 64,))
+    assert await transcripts.entries(ANNA) == []
+    assert len(await transcripts.entries(BEN)) == 2
+
+
+# -- handing over -----------------------------------------------------------------------------------
+
+
+async def test_a_chat_is_asked_for_once_and_held_by_one_person(db: Database) -> None:
+    handoffs = Handoffs(db)
+    assert await handoffs.ask(ANNA, "asked")
+    assert not await handoffs.ask(ANNA, "again")
+    assert (await handoffs.waiting(), await handoffs.holder(ANNA)) == (1, None)
+    await handoffs.take(ANNA, "mei")
+    with pytest.raises(NotWaiting):
+        await handoffs.take(ANNA, "tom")
+    assert (await handoffs.waiting(), await handoffs.holder(ANNA)) == (0, "mei")
+    assert await handoffs.close(ANNA)
+    assert not await handoffs.close(ANNA)
+    assert await handoffs.holder(ANNA) is None

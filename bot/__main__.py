@@ -24,7 +24,7 @@ OK, FAILED, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     if options.version:
         return _version()
     command: Callable[[argparse.Namespace], int] = options.command
@@ -41,15 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The whole command line: `command` of what it parses is the function to call with it."""
+    root = argparse.ArgumentParser(
         prog="python -m bot",
         description="A customer-service bot that understands photos in context.",
         epilog="Settings come from the environment and .env: see .env.example and docs/settings.md.",
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    parser.set_defaults(command=_run)
-    commands = parser.add_subparsers(metavar="COMMAND")
+    root.add_argument("--version", action="store_true", help="print the version and exit")
+    root.set_defaults(command=_run)
+    commands = root.add_subparsers(metavar="COMMAND")
 
     run = commands.add_parser("run", help="answer customers until told to stop (the default)")
     run.set_defaults(command=_run)
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--online", action="store_true", help="also ask Telegram and the model server")
     check.add_argument("--json", action="store_true", help="print JSON instead of a table")
     check.set_defaults(command=_check)
-    return parser
+    return root
 
 
 def _version() -> int:

@@ -1,0 +1,103 @@
+"""The sitemap: every address the bot serves over HTTP.
+
+/                   the customers' chat page
+/chat/...           what that page uses: messages, entries, events, photos, reset
+/telegram/webhook   updates from Telegram, where a webhook is set
+/health             200 or 503, JSON by part
+/metrics            Prometheus
+/static/...         style and scripts of the pages
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from bot.metrics import MEDIA_TYPE, Metrics
+from bot.web.chat_page import ChatPage
+from bot.web.protection import SecurityHeaders, failed, not_here
+from bot.web.refused import Refused, refuse
+from context.health import Health
+
+Receive = Callable[[bytes, str | None], Awaitable[int]]
+"""Take an update's body and the secret that came with it; returns the status to answer."""
+CheckHealth = Callable[[], Awaitable[dict[str, Health]]]
+
+_BODY_BYTES = 64 * 1024
+_UPDATE_BYTES = 1024 * 1024
+_UPDATE_TIMEOUT_S = 10.0
+_HEALTH_TIMEOUT_S = 5.0
+
+
+def build_site(
+    page: ChatPage, *, health: CheckHealth, metrics: Metrics, receive: Receive | None = None
+) -> Starlette:
+    """Everything we serve.  `receive` takes Telegram's updates; None where no webhook is set."""
+    site: list[BaseRoute] = [
+        *page.routes(),
+        *_webhook(receive),
+        Route("/health", _health(health)),
+        Route("/metrics", _metrics(metrics)),
+        Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+    ]
+    return Starlette(
+        routes=site,
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(RequestBodyLimitMiddleware, max_body_size=_BODY_BYTES),
+        ],
+        exception_handlers={Refused: refuse, 404: not_here, 405: not_here, Exception: failed},
+    )
+
+
+def _webhook(receive: Receive | None) -> list[BaseRoute]:
+    if receive is None:
+        return []
+
+    async def webhook(request: Request) -> Response:
+        try:
+            async with asyncio.timeout(_UPDATE_TIMEOUT_S):
+                body = await request.body()
+        except TimeoutError:
+            return Response(status_code=408)
+        return Response(
+            status_code=await receive(body, request.headers.get("x-telegram-bot-api-secret-token"))
+        )
+
+    return [Route("/telegram/webhook", webhook, methods=["POST"], max_body_size=_UPDATE_BYTES)]
+
+
+def _health(check: CheckHealth) -> Callable[[Request], Awaitable[Response]]:
+    async def health(_request: Request) -> Response:
+        try:
+            async with asyncio.timeout(_HEALTH_TIMEOUT_S):
+                parts = await check()
+        except TimeoutError:
+            parts = {"health": Health("down", f"no answer within {_HEALTH_TIMEOUT_S:.0f} s")}
+        states = {part.state for part in parts.values()}
+        state = next((state for state in ("down", "degraded") if state in states), "ok")
+        return JSONResponse(
+            {
+                "state": state,
+                "parts": {name: {"state": part.state, "detail": part.detail} for name, part in parts.items()},
+            },
+            503 if state == "down" else 200,
+        )
+
+    return health
+
+
+def _metrics(metrics: Metrics) -> Callable[[Request], Awaitable[Response]]:
+    async def read(_request: Request) -> Response:
+        return Response(metrics.text(), media_type=MEDIA_TYPE)
+
+    return read

@@ -1,0 +1,160 @@
+"""The chat page as a channel: the same ends as Telegram's, with the browser on the other side.
+
+A reply is delivered by being in the transcript, which every open page reads; so `send` cannot fail,
+and a page that was closed or offline finds everything when it is back.  What travels here is only
+the news that something changed.  News is a state, not a queue: a slow page costs nothing and skips
+what is no longer true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bot.web.uploads import Spool
+from context.turns import Attachment, Chat, Part, Receipt
+
+_SWEEP_EVERY_S = 600.0
+
+
+@dataclass(slots=True, eq=False)
+class OpenPage:
+    """One browser tab that listens to a chat."""
+
+    room: _Room
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def typing(self) -> bool:
+        """Whether an answer is being made right now."""
+        return self.room.typing > 0
+
+    @property
+    def newest(self) -> int:
+        """Id of the newest part that was sent while anybody listened."""
+        return self.room.newest
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for news; False when there was none in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        self._news.clear()
+        return True
+
+    def tell(self) -> None:
+        """There is news."""
+        self._news.set()
+
+
+@dataclass(slots=True)
+class _Room:
+    """Who listens to one chat, and what they should know."""
+
+    pages: set[OpenPage] = field(default_factory=set)
+    typing: int = 0
+    newest: int = 0
+
+    def tell(self) -> None:
+        for page in self.pages:
+            page.tell()
+
+
+class WebChannel:
+    """Both ends of the chat page: uploads come in, parts and typing signs go out."""
+
+    name = "web"
+
+    def __init__(self, *, spool: Path) -> None:
+        self.spool = Spool(spool)
+        self._closed = False
+        self._rooms: dict[Chat, _Room] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Make ready to take uploads."""
+        await self.spool.open()
+        self._sweeping = asyncio.create_task(self._sweep(), name="web-spool-sweep")
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """The bytes of an upload.  Raises `FileUnavailable` when it is gone."""
+        return await self.spool.read(attachment.file_id)
+
+    async def send(self, chat: Chat, part: Part) -> Receipt:
+        """Tell the open pages of this chat to read on: the transcript itself is the delivery."""
+        room = self._rooms.get(chat)
+        if room is not None:
+            room.newest = max(room.newest, part.id)
+            room.tell()
+        return Receipt(f"part-{part.id}", time.time())
+
+    @asynccontextmanager
+    async def typing(self, chat: Chat) -> AsyncIterator[None]:
+        """Show the typing sign on the open pages of this chat, also on those opened meanwhile."""
+        with self._in(chat) as room:
+            room.typing += 1
+            room.tell()
+            try:
+                yield
+            finally:
+                room.typing -= 1
+                room.tell()
+
+    def changed(self, chat: Chat) -> None:
+        """Tell the open pages that the customer wrote something (in another tab, perhaps)."""
+        room = self._rooms.get(chat)
+        if room is not None:
+            room.tell()
+
+    @contextmanager
+    def listen(self, chat: Chat) -> Iterator[OpenPage]:
+        """Be told of news in this chat."""
+        with self._in(chat) as room:
+            page = OpenPage(room)
+            room.pages.add(page)
+            try:
+                yield page
+            finally:
+                room.pages.discard(page)
+
+    def listeners(self, chat: Chat) -> int:
+        """How many pages listen to this chat."""
+        room = self._rooms.get(chat)
+        return 0 if room is None else len(room.pages)
+
+    def is_closed(self) -> bool:
+        """Whether the house closes: streams end then, or the server would wait for them."""
+        return self._closed
+
+    async def close(self) -> None:
+        """End the streams of all open pages.  Calling twice is harmless."""
+        self._closed = True
+        for room in self._rooms.values():
+            room.tell()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeping
+            self._sweeping = None
+
+    @contextmanager
+    def _in(self, chat: Chat) -> Iterator[_Room]:
+        """The chat's room, which lasts while anybody listens or types in it."""
+        room = self._rooms.setdefault(chat, _Room())
+        try:
+            yield room
+        finally:
+            if not room.pages and not room.typing:
+                self._rooms.pop(chat, None)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY_S)
+            await self.spool.sweep()

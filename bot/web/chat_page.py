@@ -1,0 +1,265 @@
+"""The customers' page: what it serves, what it takes in, and the stream that keeps it up to date.
+
+The page reads the conversation from the transcript and never from what passes through here, so
+two tabs, a reload and a reconnect all show the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from bot.web.chat import OpenPage, WebChannel
+from bot.web.refused import Refused
+from bot.web.uploads import MAX_FORM_BYTES, MAX_PHOTO_BYTES, MAX_PHOTOS, Form
+from bot.web.visitors import chat_of, greet, refuse_other_origins
+from context.transcripts import Entry
+from context.turns import LANGUAGES, Arrival, Chat, Kind, Language
+
+MAX_TEXT = 4000
+_UPLOAD_TIMEOUT_S = 600.0
+_PING_S = 15.0
+_PAGES_PER_CHAT = 10
+# A part is announced a moment before its receipt is recorded, and shown when it is.
+_RECORDED_WITHIN_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+
+_HERE = Path(__file__).parent
+_MESSAGE_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+_COMMAND = re.compile(r"/([A-Za-z][A-Za-z0-9_]{0,31})(?:\s+(.*))?", re.DOTALL)
+# Neither databases nor models have a use for these.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+Put = Callable[[Sequence[Arrival]], Awaitable[object]]
+"""Store what came; returns after the commit."""
+Entries = Callable[[Chat, int], Awaitable[Sequence[Entry]]]
+"""The newest lines of a chat with an id above the given one, oldest first."""
+ReadPhoto = Callable[[Chat, str], Awaitable[bytes | None]]
+"""The JPEG with this sha256 when it belongs to this chat, else None."""
+
+
+class ChatPage:
+    """The chat page's addresses."""
+
+    def __init__(self, channel: WebChannel, *, put: Put, entries: Entries, photo: ReadPhoto) -> None:
+        self._channel = channel
+        self._put = put
+        self._entries = entries
+        self._photo = photo
+        self._pages = {language: _render(language) for language in LANGUAGES}
+
+    def routes(self) -> list[BaseRoute]:
+        """`/` and everything under `/chat`."""
+        return [
+            Route("/", self.page),
+            Route("/chat/messages", self.take_message, methods=["POST"], max_body_size=MAX_FORM_BYTES),
+            Route("/chat/reset", self.reset, methods=["POST"]),
+            Route("/chat/entries", self.entries),
+            Route("/chat/events", self.events),
+            Route("/chat/photos/{sha256}.jpg", self.photo),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """The page itself, in the visitor's language."""
+        response = HTMLResponse(self._pages[_language(request)], headers={"Vary": "Accept-Language, Cookie"})
+        greet(request, response)
+        return response
+
+    async def take_message(self, request: Request) -> Response:
+        """Take in a message: its words and its pictures.  The same `id` twice is one message."""
+        refuse_other_origins(request)
+        chat = chat_of(request)
+        try:
+            async with asyncio.timeout(_UPLOAD_TIMEOUT_S):
+                form = await self._channel.spool.receive(
+                    request.headers.get("content-type", ""), request.stream()
+                )
+        except TimeoutError:
+            raise Refused(408, "too_slow") from None
+        arrivals = _arrivals(chat, form, hint=_hint(request, form))
+        await self._put(arrivals)
+        self._channel.changed(chat)
+        return JSONResponse({"source": arrivals[0].source}, 202)
+
+    async def reset(self, request: Request) -> Response:
+        """Send `/reset`, as if the customer had typed it."""
+        refuse_other_origins(request)
+        chat = chat_of(request)
+        form = Form({"id": str(uuid.uuid4()), "text": "/reset"}, ())
+        arrivals = _arrivals(chat, form, hint=_hint(request, form))
+        await self._put(arrivals)
+        self._channel.changed(chat)
+        return JSONResponse({"source": arrivals[0].source}, 202)
+
+    async def entries(self, request: Request) -> Response:
+        """The conversation after the line `?after=`, oldest first."""
+        found = await self._entries(chat_of(request), _after(request.query_params.get("after", "0")))
+        return JSONResponse({"entries": [_line(entry) for entry in found]})
+
+    async def photo(self, request: Request) -> Response:
+        """A photo of the visitor's own chat."""
+        jpeg = await self._photo(chat_of(request), request.path_params["sha256"])
+        if jpeg is None:
+            raise Refused(404, "no_photo")
+        # Named by its content, it never changes; it is the visitor's alone.
+        return Response(
+            jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=31536000, immutable"}
+        )
+
+    async def events(self, request: Request) -> Response:
+        """What is new in the chat after `Last-Event-ID` (or `?after=`), as it happens."""
+        chat = chat_of(request)
+        if self._channel.listeners(chat) >= _PAGES_PER_CHAT:
+            raise Refused(429, "too_many_pages")
+        after = _after(request.headers.get("last-event-id") or request.query_params.get("after", "0"))
+        return StreamingResponse(
+            self._news(chat, after),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    async def _news(self, chat: Chat, after: int) -> AsyncIterator[str]:
+        """Server-sent events: `entries` at once and with all news, `typing`, a comment when nothing happens.
+
+        An event's id is the last answered line, and every event carries all lines after it: the
+        customer's latest messages are told again with each news, because their photos become known
+        only when the turn takes them in.
+        """
+        typing = False
+        greeted = False
+        with self._channel.listen(chat) as page:
+            while not self._channel.is_closed():
+                found = await self._read(chat, after, page)
+                if found or not greeted:
+                    greeted = True
+                    after = max([after, *(entry.id for entry in found if entry.who != "customer")])
+                    lines = _json({"entries": [_line(entry) for entry in found]})
+                    yield f"id: {after}\nevent: entries\ndata: {lines}\n\n"
+                if page.typing != typing:
+                    typing = page.typing
+                    yield f"event: typing\ndata: {_json({'typing': typing})}\n\n"
+                while not self._channel.is_closed() and not await page.wait(_PING_S):
+                    yield ": ping\n\n"
+
+    async def _read(self, chat: Chat, after: int, page: OpenPage) -> Sequence[Entry]:
+        """The lines after `after`, with every part that was sent."""
+        found = await self._entries(chat, after)
+        for delay_s in _RECORDED_WITHIN_S:
+            if page.newest <= max([after, *(entry.id for entry in found)]):
+                break
+            await asyncio.sleep(delay_s)
+            found = await self._entries(chat, after)
+        return found
+
+
+def _arrivals(chat: Chat, form: Form, *, hint: str) -> tuple[Arrival, ...]:
+    """A sent form as the inbox takes it: words, a command, or pictures of which the first has the words."""
+    message_id = form.fields.get("id", "")
+    if not _MESSAGE_ID.fullmatch(message_id):
+        raise Refused(400, "bad_form")
+    text = _CONTROL.sub("", form.fields.get("text", "")).strip()
+    if len(text) > MAX_TEXT:
+        raise Refused(413, "text_too_long")
+    if not text and not form.photos:
+        raise Refused(400, "empty")
+    now = time.time()
+    first = Arrival(chat, f"web:{message_id}", message_id, Kind.TEXT, text=text, hint=hint, sent_at=now)
+    if not form.photos:
+        command = _COMMAND.fullmatch(text)
+        if command is None:
+            return (first,)
+        name, argument = command.group(1).lower(), command.group(2) or ""
+        return (
+            Arrival(
+                chat,
+                first.source,
+                message_id,
+                Kind.COMMAND,
+                text=argument,
+                command=name,
+                hint=hint,
+                sent_at=now,
+            ),
+        )
+    return tuple(
+        Arrival(
+            chat,
+            first.source if number == 1 else f"{first.source}:{number}",
+            message_id if number == 1 else f"{message_id}:{number}",
+            Kind.PHOTO,
+            text=text if number == 1 else "",
+            attachment=photo,
+            album=message_id if len(form.photos) > 1 else "",
+            hint=hint,
+            sent_at=now,
+        )
+        for number, photo in enumerate(form.photos, start=1)
+    )
+
+
+def _line(entry: Entry) -> dict[str, object]:
+    """A line of the conversation as the page is told of it; nothing about engines and models."""
+    return {
+        "id": entry.id,
+        "who": entry.who,
+        "text": entry.text,
+        "entities": [
+            {"type": span.type, "offset": span.offset, "length": span.length, "url": span.url}
+            for span in entry.entities
+        ],
+        "photos": [
+            {"sha256": photo.sha256, "width": photo.width, "height": photo.height, "number": photo.number}
+            for photo in entry.photos
+        ],
+        "rejections": [{"code": rejection.code} for rejection in entry.rejections],
+        "at": entry.at,
+        "source": entry.source,
+        "preliminary": entry.origin == "fallback",
+    }
+
+
+def _language(request: Request) -> Language:
+    """The language of the page: chosen on it, else the browser's, else English."""
+    for wanted in (
+        request.cookies.get("language", ""),
+        *request.headers.get("accept-language", "").split(","),
+    ):
+        for language in LANGUAGES:
+            if wanted.strip().lower().startswith(language):
+                return language
+    return "en"
+
+
+def _hint(request: Request, form: Form) -> str:
+    """The language the customer reads the page in."""
+    return form.fields.get("language", "")[:16] or _language(request)
+
+
+def _after(number: str) -> int:
+    if not number.isascii() or not number.isdecimal() or len(number) > 18:  # noqa: PLR2004 - 64 bits
+        raise Refused(400, "bad_form")
+    return int(number)
+
+
+def _render(language: Language) -> str:
+    words = json.loads((_HERE / "static" / "words.json").read_text("utf-8"))
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "pages"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    limits = {"photos": MAX_PHOTOS, "photo_bytes": MAX_PHOTO_BYTES, "text": MAX_TEXT}
+    return templates.get_template("chat.html").render(
+        language=language, words=words[language], all_words=words, limits=limits
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,60 @@
+"""What every answer carries and how a wrong address or our own failure looks to a visitor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_HEADERS = {
+    # Photos not yet sent are shown from memory (`blob:`); everything else is ours, nothing is inline.
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_RAW = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+_ALWAYS_ASK = (b"cache-control", b"no-cache")
+
+_LOST = (Path(__file__).parent / "pages" / "lost.html").read_text("utf-8")
+
+
+class SecurityHeaders:
+    """Adds the headers to every answer; without an own `Cache-Control` it is asked for anew each time."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = list(message["headers"])
+                if not any(name == b"cache-control" for name, _ in own):
+                    own.append(_ALWAYS_ASK)
+                message["headers"] = own + _RAW
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+async def not_here(request: Request, error: Exception) -> Response:
+    """A wrong address: a page with a way home for people, a word for programs."""
+    status = getattr(error, "status_code", 404)
+    if "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(_LOST, status)
+    return JSONResponse({"error": "not_here"}, status, headers=getattr(error, "headers", None))
+
+
+async def failed(_request: Request, _error: Exception) -> Response:
+    """Our own failure, told without a detail; the log has them."""
+    return JSONResponse({"error": "failed"}, 500, headers=_HEADERS)

@@ -1,0 +1,241 @@
+"""The engine without a model: text read on the photos, and rules that support staff wrote.
+
+It answers when no model is configured or none answers, says so in every answer, and knows its place:
+what was read, what is likely, what is safe to try, and how to reach a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from bot.engines import Draft, OnText
+from bot.engines.clues import Clues, Code, Light
+from bot.engines.ocr import Line, OcrUnavailable, Reader
+from bot.engines.rules import RULES, RuleBook, load_rules
+from context.health import Health
+from context.turns import Language
+from prompts.prompt import Prompt, PromptImage, PromptMessage
+
+OCR_TIMEOUT_S = 20.0
+"""For all photos of a message together; then the rules answer without them."""
+_REMEMBERED = 256
+"""Photos whose text is remembered, so that a follow-up knows what stood on the earlier ones."""
+_QUOTED_LINES = 3
+_QUOTED = re.compile(r"[\w \-+%°()]{2,24}")
+"""Lines worth quoting: short, and without what looks like an address."""
+_LONG_NUMBER = re.compile(r"\d{5}")
+_SURE = 0.85
+
+log = logging.getLogger(__name__)
+
+
+class FallbackEngine:
+    """Answers by OCR and rules.  `reader=None` is rules only; `rules` is a folder of YAML files."""
+
+    name = "fallback"
+
+    def __init__(self, *, reader: Reader | None = None, rules: Path = RULES) -> None:
+        self._book: RuleBook = load_rules(rules)
+        self.model = self._book.version
+        self._reader = reader
+        self._trouble = "" if reader is not None else "no text recognition"
+        self._texts: OrderedDict[str, tuple[Line, ...]] = OrderedDict()
+
+    async def start(self) -> None:
+        """Nothing to wait for: text recognition is loaded with the first photo."""
+
+    async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
+        """Answer by rules; always has an answer."""
+        earlier, photos = _split(prompt.messages)
+        lines = await self._read(photos)
+        vocabulary = self._book.vocabulary
+        before = self._clues_of(earlier)
+        colour = before.lights[-1].colour if before.lights else ""
+        seen = vocabulary.read([line.text for line in lines or ()])
+        answer = _Answer(
+            self._book,
+            prompt.language,
+            said=vocabulary.typed(prompt.question, colour=colour),
+            seen=seen,
+            before=before,
+            has_photo=bool(photos),
+            had_photo=any(message.images for message in earlier),
+        )
+        text = answer.compose(lines)
+        if on_text is not None:
+            on_text(text)
+        return Draft(text, self.name, self.model, preliminary=True)
+
+    async def _read(self, photos: Sequence[PromptImage]) -> tuple[Line, ...] | None:
+        """Text on all photos; None when none of them could be looked at."""
+        if self._reader is None or not photos:
+            return None if photos else ()
+        found: list[Line] = []
+        looked = False
+        try:
+            async with asyncio.timeout(OCR_TIMEOUT_S):
+                for photo in photos:
+                    found += await self._read_one(self._reader, photo)
+                    looked = True
+        except (TimeoutError, OcrUnavailable) as error:
+            self._trouble = str(error) or "text recognition took too long"
+            log.warning("photos were not read: %s", self._trouble)
+        else:
+            self._trouble = ""
+        return tuple(found) if looked else None
+
+    async def _read_one(self, reader: Reader, photo: PromptImage) -> tuple[Line, ...]:
+        key = photo.photo.sha256
+        if key not in self._texts:
+            self._texts[key] = await reader.read(photo.jpeg, enough=self._is_enough)
+            while len(self._texts) > _REMEMBERED:
+                self._texts.popitem(last=False)
+        self._texts.move_to_end(key)
+        return self._texts[key]
+
+    def _is_enough(self, lines: Sequence[Line]) -> bool:
+        """A code read with certainty, or a light named in print, needs no second look."""
+        sure = [line.text for line in lines if line.confidence >= _SURE]
+        clues = self._book.vocabulary.read(sure)
+        return bool(clues.codes or clues.lights)
+
+    def _clues_of(self, earlier: Sequence[PromptMessage]) -> Clues:
+        """What earlier turns said and showed, the newest clue last."""
+        clues = Clues()
+        for message in earlier:
+            if message.role == "user":
+                colour = clues.lights[-1].colour if clues.lights else ""
+                clues += self._book.vocabulary.typed(message.text, colour=colour)
+                lines = [
+                    line.text for image in message.images for line in self._texts.get(image.photo.sha256, ())
+                ]
+                clues += self._book.vocabulary.read(lines)
+            elif message.role == "assistant":
+                # Our answers name lights that might be; a code in them is the one the case is about.
+                clues += Clues("", self._book.vocabulary.typed(message.text).codes)
+        return clues
+
+    async def health(self) -> Health:
+        """Always able to answer; degraded without text recognition."""
+        detail = f"{len(self._book.rules)} rules"
+        if self._trouble:
+            return Health("degraded", f"{detail}; photos are not read: {self._trouble}")
+        return Health("ok", f"{detail}, text recognition")
+
+    async def close(self) -> None:
+        """Let go of the models."""
+        self._texts.clear()
+        if self._reader is not None:
+            await self._reader.close()
+
+
+class _Answer:
+    """One answer in the making: clues in, sentences out."""
+
+    def __init__(
+        self,
+        book: RuleBook,
+        language: Language,
+        *,
+        said: Clues,
+        seen: Clues,
+        before: Clues,
+        has_photo: bool,
+        had_photo: bool,
+    ) -> None:
+        self._book = book
+        self._language = language
+        self._now = seen + said
+        self._seen = seen
+        self._before = before
+        self._has_photo = has_photo
+        self._had_photo = had_photo
+
+    def compose(self, lines: tuple[Line, ...] | None) -> str:
+        rules = self._book.matching(
+            self._now, self._before, photo=self._has_photo, earlier_photo=self._had_photo
+        )
+        advice = [self._fill(rule.say[self._language]) for rule in rules]
+        ending = self._frame("preliminary")
+        if rules[0].first:
+            return "\n\n".join([*advice, ending])
+        start = [self._reading(lines), self._history()]
+        if not self._has_photo and not self._had_photo:
+            advice.append(self._frame("ask_photo"))
+        return "\n\n".join([*filter(None, start), *advice, ending])
+
+    def _reading(self, lines: tuple[Line, ...] | None) -> str:
+        """What was read on the photos of this message."""
+        if not self._has_photo:
+            return ""
+        if lines is None:
+            return self._frame("cannot_look")
+        lights = [self._say_light(light) for light in self._seen.lights]
+        if self._seen.codes or lights:
+            return self._frame("read", codes=self._list([*_shown(self._seen.codes), *lights]))
+        texts = [
+            text
+            for line in lines
+            if line.confidence >= _SURE
+            and _QUOTED.fullmatch(text := " ".join(line.text.split()))
+            and not _LONG_NUMBER.search(text)
+        ]
+        if texts:
+            return self._frame("read_text", text=self._list(list(dict.fromkeys(texts))[:_QUOTED_LINES]))
+        return self._frame("nothing_read")
+
+    def _history(self) -> str:
+        """What is different from earlier turns, else what they were about."""
+        before = self._before.lights[-1] if self._before.lights else None
+        for light in self._now.lights:
+            if before is not None and _differs(before, light):
+                return self._frame("changed", before=self._say_light(before), now=self._say_light(light))
+        if self._now.lights or self._now.codes:
+            return ""
+        facts = _shown(self._before.codes) + ([self._say_light(before)] if before is not None else [])
+        return self._frame("earlier", before=self._list(facts)) if facts else ""
+
+    def _say_light(self, light: Light) -> str:
+        names = self._book.names
+        colour = names[light.colour or "light"][self._language]
+        state = names[light.state][self._language] if light.state else ""
+        return f"{colour} {state}".strip() if self._language == "en" else colour + state
+
+    def _fill(self, template: str) -> str:
+        codes = _shown(self._now.codes)
+        light = self._say_light(self._now.lights[0]) if self._now.lights else ""
+        return _fill(template, {"codes": self._list(codes), "light": light})
+
+    def _frame(self, name: str, **values: str) -> str:
+        return _fill(self._book.frame[name][self._language], values)
+
+    def _list(self, items: Sequence[str]) -> str:
+        return ("、" if self._language == "zh" else ", ").join(items)
+
+
+def _split(messages: Sequence[PromptMessage]) -> tuple[Sequence[PromptMessage], tuple[PromptImage, ...]]:
+    """Earlier turns, and the photos of the message that is to be answered."""
+    for at in range(len(messages) - 1, -1, -1):
+        if messages[at].role == "user":
+            return messages[:at], messages[at].images
+    return messages, ()
+
+
+def _differs(before: Light, now: Light) -> bool:
+    """Whether both were said, and not the same."""
+    pairs = ((before.state, now.state), (before.colour, now.colour))
+    return any(old and new and old != new for old, new in pairs)
+
+
+def _shown(codes: Sequence[Code]) -> list[str]:
+    return [code.shown for code in codes]
+
+
+def _fill(template: str, values: dict[str, str]) -> str:
+    """Put values in, once: what a value holds is never looked at again."""
+    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template).strip()

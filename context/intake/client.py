@@ -30,6 +30,8 @@ MAX_JPEG_BYTES = 4 * 1024 * 1024
 """More than 1024 x 1024 pixels at quality 90 can take."""
 RESTART_S = (0.05, 5.0)
 """The first pause before a new helper, and the longest."""
+_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Nothing of ours.  A child's memory is all fresh: in huge pages, faulting it in costs 3 ms less a photo."""
 
 
 class Intake:
@@ -107,14 +109,20 @@ class Intake:
                 try:
                     assert self._control is not None
                     socket.send_fds(self._control, [wire.ORDER], [theirs.fileno()])
-                except OSError:
+                except OSError:  # gone, or stuck so long that its queue is full
                     self._up.clear()
+                    self._end_helper()
                     return None
             try:
                 async with asyncio.timeout(self._wall_s + GRACE_S):
                     return await _converse(ours, data)
             except TimeoutError:
                 return Rejection("too_slow", f"{self._wall_s:g} s")
+
+    def _end_helper(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._helper:
+                self._helper.kill()
 
     async def _keep_helper(self) -> None:
         """Start the helper, and again whenever it ends; end it when cancelled."""
@@ -142,7 +150,7 @@ class Intake:
                     stdin=theirs.fileno(),
                     stdout=DEVNULL,
                     cwd="/",
-                    env={},
+                    env=_ENVIRONMENT,
                     start_new_session=True,
                 )
             try:
@@ -217,7 +225,7 @@ def _command() -> list[str]:
         raise OSError("Pillow is not installed")
     places = [str(Path(__file__).parents[2]), str(Path(pillow.origin).parents[1])]
     code = f"import sys; sys.path += {places!r}; from context.intake.zygote import main; main()"
-    return [sys.executable, "-I", "-S", "-B", "-W", "ignore", "-c", code]
+    return [sys.executable, "-I", "-S", "-W", "ignore", "-c", code]
 
 
 def _cores() -> int:

@@ -59,8 +59,9 @@ def _draw(bare: Bare) -> Image.Image:
     source.load()
     picture = _flatten_in_strips(source, max(source.size) // (2 * LONGEST_SIDE))
     if picture.size != target:
-        # Bicubic is a quarter cheaper than Lanczos and 46 dB from it: below what JPEG q90 loses.
-        picture = picture.resize(target, Image.Resampling.BICUBIC)
+        # Hamming takes half of Lanczos' time, as much as all the decoding; measured against exact area
+        # averages of 20-megapixel scenes it is 0.1 to 0.6 dB behind after q90, which itself costs 3 to 10.
+        picture = picture.resize(target, Image.Resampling.HAMMING)
     return picture
 
 

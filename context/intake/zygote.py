@@ -93,7 +93,11 @@ class Zygote:
             return False
         for fd in fds:
             answer = socket.socket(fileno=fd)
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:  # no room for a process: hanging up says so
+                answer.close()
+                continue
             if pid == 0:
                 _live(answer)
             self._answers[pid] = answer

@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         for name in ("telegram_webhook_secret", "telegram_bot_token"):
             if name in info.data and not info.data[name].get_secret_value():
                 raise ValueError(f"needs {name.upper()} beside it")
-        return url._replace(path=url.path.rstrip("/").removesuffix(WEBHOOK_PATH) + WEBHOOK_PATH).geturl()
+        return url._replace(path=url.path.rstrip("/").removesuffix(WEBHOOK_PATH)).geturl()
 
     @field_validator("model_url")
     @classmethod
@@ -168,6 +168,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "is to run on this machine, which needs `python3 run --with gpu`; or set MODEL_URL"
             )
+        return value
+
+    @field_validator("model_quantization")
+    @classmethod
+    def _quantization(cls, value: str) -> str:
+        if value and importlib.util.find_spec("bitsandbytes") is None:
+            raise ValueError("needs `python3 run --with gpu,quantization`")
         return value
 
     @field_validator("guard_url")

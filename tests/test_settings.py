@@ -260,13 +260,11 @@ def test_model_server_is_used_up_to_its_version(
         "https://bot.example.com:443/telegram/webhook/",
     ],
 )
-def test_webhook_always_ends_at_our_route(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_webhook_may_be_given_with_or_without_our_route(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
     monkeypatch.setenv("TELEGRAM_WEBHOOK_SECRET", "secret")
     monkeypatch.setenv("TELEGRAM_WEBHOOK_URL", given)
-    assert Settings.read().telegram_webhook_url.removeprefix("https://bot.example.com").removeprefix(
-        ":443"
-    ) == ("/telegram/webhook")
+    assert Settings.read().telegram_webhook_url.removesuffix(":443") == "https://bot.example.com"
 
 
 def test_a_bot_api_server_of_ones_own_takes_any_token_and_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +274,7 @@ def test_a_bot_api_server_of_ones_own_takes_any_token_and_plain_http(monkeypatch
     monkeypatch.setenv("TELEGRAM_WEBHOOK_URL", "http://127.0.0.1:9999")
     settings = Settings.read()
     assert settings.telegram_api_url == "http://127.0.0.1:8081"
-    assert settings.telegram_webhook_url == "http://127.0.0.1:9999/telegram/webhook"
+    assert settings.telegram_webhook_url == "http://127.0.0.1:9999"
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -25,9 +24,9 @@ _SEGMENTS = {
 }
 
 
-def draw_panel(code: str = "E4", *, width: int = 1200, height: int = 900) -> Image.Image:
+def draw_panel(code: str = "E4") -> Image.Image:
     """A wall unit, slightly tilted as in a real photo, with `code` on its red display."""
-    scale = 2
+    width, height, scale = 1200, 900, 2
     picture = Image.new("RGB", (width * scale, height * scale), "#cfc6b8")
     draw = ImageDraw.Draw(picture)
     for y in range(height * scale):  # light falls from above
@@ -59,8 +58,9 @@ def draw_panel(code: str = "E4", *, width: int = 1200, height: int = 900) -> Ima
     return picture.crop(crop).resize((width, height), Image.Resampling.LANCZOS)
 
 
-def draw_plate(*, width: int = 900, height: int = 1200) -> Image.Image:
+def draw_plate() -> Image.Image:
     """A rating plate, as the second photo of a case."""
+    width, height = 900, 1200
     picture = Image.new("RGB", (width, height), "#b9bcbf")
     draw = ImageDraw.Draw(picture)
     draw.rounded_rectangle(
@@ -78,13 +78,8 @@ def draw_plate(*, width: int = 900, height: int = 1200) -> Image.Image:
     return picture.rotate(1.5, resample=Image.Resampling.BICUBIC, fillcolor="#a5a8ab")
 
 
-def as_jpeg(picture: Image.Image, *, noise: int = 0) -> bytes:
-    """The picture as a file; `noise` makes the file larger, as real photos are."""
-    if noise:
-        grain = Image.frombytes(
-            "L", picture.size, random.Random(noise).randbytes(picture.width * picture.height)
-        )
-        picture = Image.blend(picture, grain.convert("RGB"), 0.12)
+def as_jpeg(picture: Image.Image) -> bytes:
+    """The picture as a file."""
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=90)
     return out.getvalue()

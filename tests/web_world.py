@@ -21,7 +21,7 @@ from bot.web.chat_page import ChatPage
 from bot.web.server import serve
 from context.health import Health
 from context.transcripts import Entry
-from context.turns import Arrival, Chat, Entity, Kind, Part, Photo, Rejection
+from context.turns import Arrival, Chat, Entity, Part, Photo, Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +185,3 @@ async def until(condition: Callable[[], bool], *, timeout_s: float = 5.0) -> Non
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         await asyncio.sleep(0.005)
-
-
-TEXT_KINDS = {Kind.TEXT, Kind.COMMAND}

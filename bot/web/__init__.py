@@ -24,8 +24,9 @@ from starlette.staticfiles import StaticFiles
 
 from bot.metrics import MEDIA_TYPE, Metrics
 from bot.web.chat_page import ChatPage
-from bot.web.protection import SecurityHeaders, failed, not_here
+from bot.web.protection import SecurityHeaders, failed, not_here, not_now, too_much
 from bot.web.refused import Refused, refuse
+from context.db import StoreDown
 from context.health import Health
 
 Receive = Callable[[bytes, str | None], Awaitable[int]]
@@ -55,7 +56,14 @@ def build_site(
             Middleware(SecurityHeaders),
             Middleware(RequestBodyLimitMiddleware, max_body_size=_BODY_BYTES),
         ],
-        exception_handlers={Refused: refuse, 404: not_here, 405: not_here, Exception: failed},
+        exception_handlers={
+            Refused: refuse,
+            StoreDown: not_now,
+            404: not_here,
+            405: not_here,
+            413: too_much,
+            Exception: failed,
+        },
     )
 
 

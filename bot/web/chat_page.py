@@ -7,6 +7,7 @@ two tabs, a reload and a reconnect all show the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -23,6 +24,7 @@ from bot.web.chat import OpenPage, WebChannel
 from bot.web.refused import Refused
 from bot.web.uploads import MAX_FORM_BYTES, MAX_PHOTO_BYTES, MAX_PHOTOS, Form
 from bot.web.visitors import chat_of, greet, refuse_other_origins
+from context.db import StoreDown
 from context.transcripts import Entry
 from context.turns import LANGUAGES, Arrival, Chat, Kind, Language
 
@@ -39,8 +41,8 @@ _COMMAND = re.compile(r"/([A-Za-z][A-Za-z0-9_]{0,31})(?:\s+(.*))?", re.DOTALL)
 # Neither databases nor models have a use for these.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
-Put = Callable[[Sequence[Arrival]], Awaitable[object]]
-"""Store what came; returns after the commit."""
+Put = Callable[[Sequence[Arrival]], Awaitable[int]]
+"""Store what is new and return how much that was; returns after the commit.  Raises `StoreDown`."""
 Entries = Callable[[Chat, int], Awaitable[Sequence[Entry]]]
 """The newest lines of a chat with an id above the given one, oldest first."""
 ReadPhoto = Callable[[Chat, str], Awaitable[bytes | None]]
@@ -85,18 +87,24 @@ class ChatPage:
                 )
         except TimeoutError:
             raise Refused(408, "too_slow") from None
-        arrivals = _arrivals(chat, form, hint=_hint(request, form))
-        await self._put(arrivals)
-        self._channel.changed(chat)
-        return JSONResponse({"source": arrivals[0].source}, 202)
+        try:
+            return await self._take(chat, form, hint=_hint(request, form))
+        except (Refused, StoreDown):
+            await self._channel.spool.discard(form)
+            raise
 
     async def reset(self, request: Request) -> Response:
         """Send `/reset`, as if the customer had typed it."""
         refuse_other_origins(request)
         chat = chat_of(request)
         form = Form({"id": str(uuid.uuid4()), "text": "/reset"}, ())
-        arrivals = _arrivals(chat, form, hint=_hint(request, form))
-        await self._put(arrivals)
+        return await self._take(chat, form, hint=_hint(request, form))
+
+    async def _take(self, chat: Chat, form: Form, *, hint: str) -> Response:
+        arrivals = _arrivals(chat, form, hint=hint)
+        if not await self._put(arrivals):
+            # Sent again after a broken connection: the pictures of the first time are the ones taken in.
+            await self._channel.spool.discard(form)
         self._channel.changed(chat)
         return JSONResponse({"source": arrivals[0].source}, 202)
 
@@ -136,7 +144,8 @@ class ChatPage:
         """
         typing = False
         greeted = False
-        with self._channel.listen(chat) as page:
+        # With the store down the stream ends; the page comes back by itself.
+        with contextlib.suppress(StoreDown), self._channel.listen(chat) as page:
             while not self._channel.is_closed():
                 found = await self._read(chat, after, page)
                 if found or not greeted:

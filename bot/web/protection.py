@@ -55,6 +55,16 @@ async def not_here(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "not_here"}, status, headers=getattr(error, "headers", None))
 
 
+async def too_much(_request: Request, _error: Exception) -> Response:
+    """A body larger than its address takes."""
+    return JSONResponse({"error": "too_much"}, 413)
+
+
+async def not_now(_request: Request, _error: Exception) -> Response:
+    """The database is away: nothing was stored, the same request may work later."""
+    return JSONResponse({"error": "failed"}, 503, headers={"Retry-After": "5"})
+
+
 async def failed(_request: Request, _error: Exception) -> Response:
     """Our own failure, told without a detail; the log has them."""
     return JSONResponse({"error": "failed"}, 500, headers=_HEADERS)

@@ -43,17 +43,26 @@ async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
         yield _address(listener)
     finally:
         ready.cancel()
-        server.should_exit = True
+        server.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await running
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the bot and says when it is ready."""
+    """A server that leaves signals to the bot, says when it is ready and stops at once.
+
+    uvicorn looks ten times a second whether it should exit; we tell it, and let it look once a
+    second for the `Date` header.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._stopping.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -62,6 +71,12 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._stopping.wait()
 
 
 async def _bind(host: str, port: int) -> socket.socket:

@@ -76,6 +76,11 @@ class Spool:
         """The bytes of an upload.  Raises `FileUnavailable` when it is gone."""
         return await asyncio.to_thread(self._read, file_id)
 
+    async def discard(self, form: Form) -> None:
+        """Remove the pictures of a form that was not taken in after all."""
+        for photo in form.photos:
+            await asyncio.to_thread((self._folder / photo.file_id).unlink, missing_ok=True)
+
     async def sweep(self) -> None:
         """Remove what nobody will ask for any more."""
         await asyncio.to_thread(self._sweep)

@@ -56,9 +56,19 @@ def parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     check = commands.add_parser("check", help="look at every part and name what mends it")
+    check.add_argument("part", nargs="*", help="only these: redis, database, model, ... (default: all)")
     check.add_argument("--online", action="store_true", help="also ask Telegram and the model server")
     check.add_argument("--json", action="store_true", help="print JSON instead of a table")
     check.set_defaults(command=_check)
+
+    prompts = commands.add_parser("prompts", help="look at the templates that make a prompt")
+    prompts_commands = prompts.add_subparsers(metavar="COMMAND", required=True)
+    lint = prompts_commands.add_parser("lint", help="say what is wrong with the templates, a line each")
+    lint.set_defaults(command=_lint)
+    preview = prompts_commands.add_parser("preview", help="print the prompt that a message would make")
+    preview.add_argument("text", help="what the customer writes")
+    preview.add_argument("--language", choices=("zh", "en"), help="default: by the text")
+    preview.set_defaults(command=_preview)
     return root
 
 
@@ -68,15 +78,40 @@ def _version() -> int:
 
 
 def _run(_options: argparse.Namespace) -> int:
+    settings = _settings()
     from bot import app  # noqa: PLC0415  (everything hangs on it)
 
-    return _in_loop(app.run(_settings()))
+    return _in_loop(app.run(settings))
 
 
 def _check(options: argparse.Namespace) -> int:
     from bot import check  # noqa: PLC0415  (imports most of the bot)
 
-    return _in_loop(check.run(online=options.online, as_json=options.json))
+    return _in_loop(check.run(options.part, online=options.online, as_json=options.json))
+
+
+def _lint(_options: argparse.Namespace) -> int:
+    from prompts.prompts import Prompts  # noqa: PLC0415  (jinja2)
+
+    prompts = Prompts()
+    problems = prompts.lint()
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{prompts.version}: nothing wrong")
+    return FAILED if problems else OK
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from bot.language import language_of  # noqa: PLC0415
+    from context.turns import Chat, Message  # noqa: PLC0415
+    from prompts.prompts import Prompts  # noqa: PLC0415  (jinja2)
+
+    language = options.language or language_of(options.text)
+    message = Message(Chat("web", "preview"), options.text, language)
+    for part in Prompts().assemble(message, (), {}).messages:
+        print(f"--- {part.role}\n{part.text}\n")
+    return OK
 
 
 def _settings() -> Settings:

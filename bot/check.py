@@ -1,0 +1,352 @@
+"""`python -m bot check`: every part by name, how it stands, and what mends it.
+
+Each part is built as `bot.app` builds it, tried, and let go of again.  It may run beside a bot that
+is at work: nothing that the bot uses is changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from bot.errors import BadConfiguration, BotError
+from bot.settings import NAMES, Settings
+from context.health import Health
+
+PART_TIMEOUT_S = 60.0
+"""Loading torch on a slow disk is the longest."""
+TEST_PHOTO = Path(__file__).parent / "check.png"
+TEST_CODE = "E4"
+GIB = 1024**3
+LITTLE_DISK, TOO_LITTLE_DISK = 2 * GIB, GIB // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one part stands."""
+
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+    mend: str = ""
+    """The command or setting that makes it better; empty when nothing is to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be looked at, and how far."""
+
+    settings: Settings
+    online: bool
+
+
+Look = Callable[[Asked], Awaitable[Standing]]
+
+
+async def run(parts: Sequence[str] = (), *, online: bool, as_json: bool) -> int:
+    """Look at the named parts, or at all, and print how they stand; returns 1 when one fails.
+
+    2 for a part that there is not.  Raises BadConfiguration.
+    """
+    if unknown := [part for part in parts if part not in PARTS]:
+        print(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    settings = Settings.read()
+    standings: dict[str, Standing] = {}
+    for part in parts or PARTS:
+        standings[part] = _without(settings.secrets, await _tried(PARTS[part], Asked(settings, online)))
+        if not as_json:
+            _print_line(part, standings[part])
+    if as_json:
+        print(json.dumps({part: asdict(standing) for part, standing in standings.items()}, indent=2))
+    return int(any(standing.state == "fail" for standing in standings.values()))
+
+
+def _print_line(part: str, standing: Standing) -> None:
+    colour = {"ok": "32", "warn": "33", "fail": "31"}[standing.state]
+    mark = f"{standing.state:4}"
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        mark = f"\033[{colour}m{mark}\033[0m"
+    print(f"{mark}  {part:9} {standing.detail}", flush=True)
+    if standing.mend:
+        print(f"{'':17}-> {standing.mend}", flush=True)
+
+
+def _without(secrets: Iterable[str], standing: Standing) -> Standing:
+    """Other people's error messages quote addresses, and addresses may hold a token or password."""
+    detail = standing.detail
+    for secret in secrets:
+        detail = detail.replace(secret, "[hidden]")
+    return replace(standing, detail=detail)
+
+
+async def _tried(look: Look, asked: Asked) -> Standing:
+    try:
+        async with asyncio.timeout(PART_TIMEOUT_S):
+            return await look(asked)
+    except TimeoutError:
+        return Standing("fail", f"gave no answer within {PART_TIMEOUT_S:.0f} s")
+    except BadConfiguration as error:
+        return Standing("fail", "; ".join(error.problems))
+    except BotError as error:
+        return Standing("fail", str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs in the table, and the next part is looked at
+        return Standing("fail", f"{type(error).__name__}: {error}")
+
+
+async def _python(_: Asked) -> Standing:
+    return Standing("ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+async def _read(asked: Asked) -> Standing:
+    given = [name for name in NAMES if name.lower() in asked.settings.model_fields_set]
+    return Standing("ok", f"given: {', '.join(given)}" if given else "all at their defaults")
+
+
+async def _telegram(asked: Asked) -> Standing:
+    token = asked.settings.telegram_bot_token.get_secret_value()
+    if not token:
+        return Standing("warn", "no token: the chat page only", "TELEGRAM_BOT_TOKEN, from @BotFather")
+    how = "webhook" if asked.settings.telegram_webhook_url else "polling"
+    if not asked.online:
+        return Standing("ok", f"token of bot {token.partition(':')[0]}, {how}; not asked (--online)")
+    from bot.telegram.api import BotApi  # noqa: PLC0415 - heavy
+
+    api = BotApi(token, url=asked.settings.telegram_api_url)
+    try:
+        await api.open()
+        me = await api.me()
+    finally:
+        await api.close()
+    return Standing("ok", f"@{me.username}, {how}")
+
+
+async def _database(asked: Asked) -> Standing:
+    from context.db import StoreDown  # noqa: PLC0415 - sqlalchemy
+    from context.schema import NEWEST, schema_of  # noqa: PLC0415
+
+    try:
+        number = await asyncio.to_thread(schema_of, asked.settings.database)
+    except StoreDown as error:
+        return Standing("fail", str(error), "DATABASE_URL, or the server it names")
+    if number is None:
+        return Standing("ok", f"will be made in {asked.settings.data_dir}")
+    if number > NEWEST:
+        return Standing("fail", f"schema {number}, this version knows {NEWEST}", "run the newer version")
+    return Standing("ok", f"schema {number}" + (f", the start makes it {NEWEST}" if number < NEWEST else ""))
+
+
+async def _photos(_: Asked) -> Standing:
+    from context.photos import Intake, Photos  # noqa: PLC0415 - starts a helper process
+    from context.turns import Rejection  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Photos(Path(folder), intake=Intake(at_once=1))
+        await photos.start()
+        try:
+            taken = await photos.take_in(TEST_PHOTO.read_bytes())
+        finally:
+            await photos.close()
+    if isinstance(taken, Rejection):
+        return Standing("fail", f"a test photo was refused: {taken.code} {taken.detail}".strip())
+    return Standing("ok", f"a test photo was taken in at {taken.width} x {taken.height}")
+
+
+async def _ocr(_: Asked) -> Standing:
+    from bot.engines.ocr import Ocr, OcrUnavailable  # noqa: PLC0415
+
+    ocr = Ocr()
+    try:
+        lines = await ocr.read(
+            TEST_PHOTO.read_bytes(), enough=lambda lines: TEST_CODE in {line.text for line in lines}
+        )
+    except OcrUnavailable as error:
+        return Standing(
+            "fail", str(error), f"{sys.executable} -m pip install --force-reinstall rapidocr onnxruntime"
+        )
+    finally:
+        await ocr.close()
+    texts = [line.text for line in lines]
+    if TEST_CODE not in texts:
+        return Standing("fail", f"read {texts} on a test photo that shows {TEST_CODE}")
+    return Standing("ok", f"read {TEST_CODE} on a test photo")
+
+
+async def _gpu(_: Asked) -> Standing:
+    cards = await _output(
+        "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"
+    )
+    if find_spec("torch") is None:
+        if cards:
+            return Standing("warn", f"{cards}, but torch is not installed", "python3 run --with gpu")
+        return Standing("ok", "none")
+    if not cards and sys.platform != "darwin":
+        return Standing("ok", f"none; torch {version('torch')} would use the CPU")
+    script = "import torch; print(torch.cuda.is_available() or torch.backends.mps.is_available())"
+    sees = await _output(sys.executable, "-c", script) == "True"
+    torch = f"torch {version('torch')}"
+    if not sees:
+        return Standing(
+            "fail",
+            f"{cards or 'a Mac'}, but {torch} does not see it",
+            "a torch build for this driver: docs/settings.md",
+        )
+    return Standing("ok", f"{cards or 'found'}, {torch}")
+
+
+async def _output(*command: str) -> str:
+    """What the command prints, its lines joined; empty when there is no such command or it fails."""
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+    except OSError:
+        return ""
+    try:
+        printed, _ = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+    return (
+        ", ".join(printed.decode(errors="replace").split("\n")).strip(", ") if child.returncode == 0 else ""
+    )
+
+
+async def _model(asked: Asked) -> Standing:
+    if asked.settings.model_url and asked.online:
+        return await _model_server(asked.settings)
+    if asked.settings.model_url:
+        return Standing("ok", f"{asked.settings.model_url}; not asked (--online)")
+    from bot.app import DEFAULT_MODEL, has_gpu  # noqa: PLC0415 - hangs on everything
+
+    model = asked.settings.model or (DEFAULT_MODEL if has_gpu() else "")
+    if not model:
+        return Standing(
+            "warn", "none: OCR and rules answer", "MODEL_URL, or MODEL after python3 run --with gpu"
+        )
+    return await asyncio.to_thread(_weights, model)
+
+
+def _weights(model: str) -> Standing:
+    if (Path(model) / "config.json").is_file():
+        return Standing("ok", f"folder {model}")
+    if Path(model).exists():
+        return Standing("fail", f"{model} holds no config.json", "MODEL: the folder of a downloaded model")
+    # https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+    cache = os.environ.get("HF_HUB_CACHE") or f"{os.environ.get('HF_HOME') or '~/.cache/huggingface'}/hub"
+    if (Path(cache).expanduser() / f"models--{model.replace('/', '--')}" / "snapshots").is_dir():
+        return Standing("ok", f"{model}, downloaded")
+    return Standing("warn", f"{model} is not on this machine: the first start downloads it")
+
+
+async def _model_server(settings: Settings) -> Standing:
+    from bot.app import build_engine  # noqa: PLC0415 - hangs on everything
+
+    engine = build_engine(settings)
+    try:
+        await engine.start()
+        return _standing(await engine.health(), "MODEL_URL, MODEL, MODEL_API_KEY, or the server they name")
+    finally:
+        await engine.close()
+
+
+async def _prompts(asked: Asked) -> Standing:
+    from prompts.prompts import Prompts  # noqa: PLC0415 - jinja2
+
+    prompts = Prompts(context_tokens=asked.settings.context_tokens)
+    if problems := prompts.lint():
+        return Standing("fail", "; ".join(problems), "the templates named")
+    return Standing("ok", prompts.version)
+
+
+async def _guard(asked: Asked) -> Standing:
+    from bot.guard import Guard, load_policy  # noqa: PLC0415 - reads its terms
+
+    guard = Guard(policy=load_policy(), allowed_hosts=asked.settings.allowed_hosts)
+    try:
+        return _standing(await guard.health(), "the policy's files")
+    finally:
+        await guard.close()
+
+
+async def _redis(asked: Asked) -> Standing:
+    from context.redis_server import open_redis  # noqa: PLC0415 - may start a server
+
+    with tempfile.TemporaryDirectory() as folder:  # the bot's own may be in use
+        async with open_redis(asked.settings.redis_url.get_secret_value() or None, Path(folder)) as redis:
+            return _standing(redis.health(), "REDIS_URL, or apt install redis-server")
+
+
+async def _disk(asked: Asked) -> Standing:
+    folder = asked.settings.data_dir.absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    detail = f"{free / GIB:.1f} GB free in {asked.settings.data_dir}"
+    if free < TOO_LITTLE_DISK:
+        return Standing("fail", detail, "free some space, or DATA_DIR on another disk")
+    if free < LITTLE_DISK:
+        return Standing("warn", detail, "DATA_DIR on a larger disk")
+    return Standing("ok", detail)
+
+
+async def _port(asked: Asked) -> Standing:
+    host, port = asked.settings.http_host, asked.settings.http_port
+    with contextlib.closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and await _is_ours(host, port):
+                return Standing("ok", f"a bot is answering on {host}:{port}")
+            return Standing("fail", f"{host}:{port} cannot be had: {error.strerror}", "HTTP_PORT, HTTP_HOST")
+    return Standing("ok", f"{host}:{port} is free")
+
+
+async def _is_ours(host: str, port: int) -> bool:
+    """Whether what listens there answers `/health` as we do."""
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            answer = await reader.read(65536)
+            writer.close()
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return False
+    return b'"parts"' in answer
+
+
+def _standing(health: Health, mend: str) -> Standing:
+    state: dict[str, Literal["ok", "warn", "fail"]] = {"ok": "ok", "degraded": "warn", "down": "fail"}
+    return Standing(state[health.state], health.detail, "" if health.state == "ok" else mend)
+
+
+PARTS: dict[str, Look] = {
+    "python": _python,
+    "settings": _read,
+    "data": _disk,
+    "database": _database,
+    "redis": _redis,
+    "photos": _photos,
+    "ocr": _ocr,
+    "gpu": _gpu,
+    "model": _model,
+    "prompts": _prompts,
+    "guard": _guard,
+    "telegram": _telegram,
+    "port": _port,
+}

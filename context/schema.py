@@ -1,0 +1,47 @@
+"""Looks at a database without changing it: for `check`, which may run beside a bot that is at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from context.db import StoreDown
+from context.migrations import MIGRATIONS
+
+NEWEST = len(MIGRATIONS)
+"""The number of the schema that this version works with."""
+
+
+def schema_of(url: str) -> int | None:
+    """The number of the database's schema, 0 before the first start; None for a file that is not there yet.
+
+    Blocks for up to five seconds.  Raises StoreDown when it cannot be opened or read.
+    """
+    address = make_url(url)
+    is_sqlite = address.get_backend_name() == "sqlite"
+    if is_sqlite and not (address.database and Path(address.database).exists()):
+        return None
+    try:
+        engine = sa.create_engine(_read_only(address)) if is_sqlite else _postgres(address)
+        try:
+            with engine.connect() as connection:
+                if not sa.inspect(connection).has_table("migrations"):
+                    return 0
+                found = connection.execute(sa.text("SELECT MAX(number) FROM migrations")).scalar_one()
+                return int(found or 0)
+        finally:
+            engine.dispose()
+    except sa.exc.SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
+        raise StoreDown(f"database {address.render_as_string(hide_password=True)}: {reason}") from error
+
+
+def _read_only(address: URL) -> URL:
+    return address.set(database=f"file:{address.database}").update_query_dict({"mode": "ro", "uri": "true"})
+
+
+def _postgres(address: URL) -> sa.Engine:
+    limits = {"connect_timeout": 5, "options": "-c statement_timeout=5000"}
+    return sa.create_engine(address.set(drivername="postgresql+psycopg"), connect_args=limits)

@@ -11,7 +11,7 @@ from telegram import Bot
 from telegram.error import BadRequest, InvalidToken, TelegramError
 
 from bot.errors import BadConfiguration
-from bot.telegram.request import AiohttpRequest, Broken, Refused, environment_proxy
+from bot.telegram.request import ANSWER_S, AiohttpRequest, Broken, Refused, environment_proxy
 from bot.telegram.updates import Me
 
 TELEGRAM = "https://api.telegram.org"
@@ -25,15 +25,15 @@ _START_S = 10.0
 class BotApi:
     """Calls to the Bot API.  Errors are those of `telegram.error` and `bot.telegram.request`."""
 
-    def __init__(self, token: str, *, url: str = "") -> None:
+    def __init__(self, token: str, *, url: str = "", answer_s: float = ANSWER_S) -> None:
         # python-telegram-bot writes the token (at construction) and customers' words (at every
         # call) to this log at DEBUG, whatever level the rest of the bot logs at.
         logging.getLogger("telegram.Bot").setLevel(logging.INFO)
         url = (url or TELEGRAM).rstrip("/")
         proxy = environment_proxy(url)
-        self.request = AiohttpRequest(proxy=proxy)
+        self.request = AiohttpRequest(answer_s=answer_s, proxy=proxy)
         # Long polls have connections of their own: no burst of sends can keep them waiting.
-        self._polling = AiohttpRequest(connections=2, proxy=proxy)
+        self._polling = AiohttpRequest(connections=2, answer_s=answer_s, proxy=proxy)
         self._base = f"{url}/bot{token}"
         self._files = f"{url}/file/bot{token}"
         self.bot = Bot(
@@ -86,9 +86,10 @@ class BotApi:
         parameters = {"timeout": timeout_s, "limit": limit, "allowed_updates": json.dumps(UPDATES)}
         if offset:
             parameters["offset"] = offset
-        # The margin lets the server answer its long poll; a connection that went dead is given up after it.
         found = await self._polling.post(
-            f"{self._base}/getUpdates?{urlencode(parameters)}", read_timeout=timeout_s + 10
+            f"{self._base}/getUpdates?{urlencode(parameters)}",
+            # A connection that went dead in the middle of a long poll is given up after this.
+            read_timeout=timeout_s + self._polling.read_timeout,
         )
         if not isinstance(found, list):
             raise Broken("getUpdates: the answer is not a list")

@@ -26,6 +26,9 @@ from context.turns import Attachment, Chat, Entity, Part, Receipt
 
 T = TypeVar("T")
 
+_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
+"""What python-telegram-bot raises at an answer that is not shaped as the Bot API's."""
+
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 
 _log = logging.getLogger(__name__)
@@ -151,7 +154,7 @@ class TelegramChannel:
             return await self._deliver(address, chat, part)
         except TelegramError as error:
             raise self._sorted(error, chat, address, part) from error
-        except (KeyError, TypeError, ValueError) as error:
+        except _UNREADABLE as error:
             # Accepted, but python-telegram-bot cannot read the message that came back.
             raise Ambiguous(f"{chat.key}: unreadable receipt ({type(error).__name__})") from error
 
@@ -224,7 +227,7 @@ class TelegramChannel:
             )
         except BadRequest:
             return False
-        except (NetworkError, TypeError, ValueError) as error:
+        except (NetworkError, *_UNREADABLE) as error:
             _log.debug("telegram: typing sign for %s: %s", chat.key, type(error).__name__)
             return True
         except TelegramError as error:  # flooded, blocked, or a server without this method

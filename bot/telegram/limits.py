@@ -83,8 +83,9 @@ class Limiter:
         self._paused_until = 0.0
         self._last_flood: tuple[str, float] = ("", float("-inf"))
 
-    def __len__(self) -> int:
-        """Chats remembered."""
+    @property
+    def chats(self) -> int:
+        """How many it remembers."""
         return len(self._lanes)
 
     async def wait(self, chat: str) -> None:

@@ -10,21 +10,19 @@ a log line or an exception, and an error says whether the request can have been 
     │   ├── Refused          certainly not carried out: answered by something that is not the Bot API
     │   ├── Broken           perhaps: the connection broke, or the server failed, after it was handed over
     │   └── TimedOut         perhaps (python-telegram-bot's own)
-    └── RetryAfter
-        └── Flooded          certainly not carried out: 429
+    └── Flooded              certainly not carried out: 429
 """
 
 from __future__ import annotations
 
 import json
-import math
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
-from telegram.error import NetworkError, RetryAfter, TelegramError, TimedOut
+from telegram.error import NetworkError, TelegramError, TimedOut
 from telegram.request import BaseRequest, RequestData
 from yarl import URL
 
@@ -51,16 +49,20 @@ class TooLarge(TelegramError):
     """The download was stopped: there is more of it than was asked for."""
 
 
-class Flooded(RetryAfter):
-    """429: certainly not carried out.  `after_s` because the parent's attribute is changing its type."""
+class Flooded(TelegramError):
+    """429: certainly not carried out.
+
+    In place of `telegram.error.RetryAfter`, which warns about its own changing type whenever it is made.
+    """
 
     def __init__(self, after_s: float) -> None:
-        super().__init__(math.ceil(after_s))
+        super().__init__(f"flooded, again after {after_s:g} s")
         self.after_s = after_s
 
 
 CONNECT_S = 10.0
-READ_S = 20.0
+ANSWER_S = 20.0
+"""Telegram answers within one; a customer waits for the rest."""
 WRITE_S = 20.0
 MAX_ANSWER = 32 * 2**20
 """Bytes of one answer; 100 updates of the largest kind stay well below."""
@@ -73,15 +75,19 @@ _PERHAPS_S = 5.0
 class AiohttpRequest(BaseRequest):
     """One pool of connections to one Bot API server.  Open it with `initialize`, close it with `shutdown`."""
 
-    def __init__(self, *, connections: int = 32, proxy: str | None = None) -> None:
+    def __init__(
+        self, *, connections: int = 32, answer_s: float = ANSWER_S, proxy: str | None = None
+    ) -> None:
         self._connections = connections
+        self._answer_s = answer_s
+        self.connect_s = CONNECT_S
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def read_timeout(self) -> float:
         """Seconds to wait for an answer unless the call says otherwise."""
-        return READ_S
+        return self._answer_s
 
     async def initialize(self) -> None:
         """Open the pool; calling twice is harmless."""
@@ -115,8 +121,8 @@ class AiohttpRequest(BaseRequest):
         """One exchange with the server.  Raises the errors drawn above."""
         call = _name(url)
         timeout = _timeout(
-            connect_s=_seconds(connect_timeout, CONNECT_S) + _seconds(pool_timeout, 0.0),
-            read_s=_seconds(read_timeout, READ_S),
+            connect_s=_seconds(connect_timeout, self.connect_s) + _seconds(pool_timeout, 0.0),
+            read_s=_seconds(read_timeout, self._answer_s),
             write_s=_seconds(write_timeout, WRITE_S),
         )
         body, content_type = _body(request_data)
@@ -138,7 +144,7 @@ class AiohttpRequest(BaseRequest):
         errors of a connection.
         """
         call = "download"
-        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_S, sock_read=READ_S)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=self.connect_s, sock_read=self._answer_s)
         status, payload, headers = await self._exchange(
             "GET", url, call=call, timeout=timeout, max_bytes=max_bytes
         )

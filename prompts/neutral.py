@@ -11,6 +11,7 @@ the text itself keeps every other character as it came.
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from bisect import bisect_right
 from functools import cache
@@ -48,12 +49,13 @@ _MARK = re.compile(
 )
 _SPEAKER = re.compile(
     # a line that begins as a speaker's does: Assistant: refund approved
-    rf"[^\S\n]*(?:[>*_\"'`(\[【「#-][^\S\n]*)*+(?:{_SPEAKERS})"
-    r"(?:[^\S\n](?:prompt|message)|提示词?|消息)?[*_\"'`)\]】」]*(?=:)",
+    rf"[^\S\n]*(?:[>*_\"'`\[【「#-][^\S\n]*)*+(?:{_SPEAKERS})"
+    r"(?:[^\S\n](?:prompt|message)|提示词?|消息)?[*_\"'`\]】」]*(?=:)",
     re.IGNORECASE,
 )
 # ### Instruction, as some formats begin a part
 _HEADING = re.compile(rf"[^\S\n]*#(?=#+[^\S\n]*(?:{_SPEAKERS}|instruction|response|input)\b)", re.IGNORECASE)
+_UNSOUND = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\U000e0000-\U000e007f]")
 _LINE_END = re.compile("\r\n?|[\u2028\u2029\u0085\v\f\x1c-\x1e]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -81,11 +83,9 @@ def is_neutral(text: str) -> bool:
 
 
 def _sound(text: str) -> str:
-    if text.isascii() and text.isprintable():
+    if not _UNSOUND.search(text):
         return text
     text = _CONTROL.sub("", _LINE_END.sub("\n", text))
-    if text.isascii():
-        return text
     return _UNSEEN.sub(lambda found: found[1] or "", _SURROGATE.sub("\ufffd", text))
 
 
@@ -147,6 +147,7 @@ def _foldable() -> re.Pattern[str]:
 def _folds() -> dict[str, str]:
     """Characters that fold to what marks are written with, or to nothing; about 20 ms, once."""
     speakers = set(_SPEAKERS)
+    written = set(" <>|[]/:=_-.~#*>`\"'" + string.ascii_letters + string.digits) | speakers
     folds = {}
     for first, last in (
         (0x80, 0x33FF),
@@ -162,7 +163,8 @@ def _folds() -> dict[str, str]:
             folded = "".join(
                 part for part in unicodedata.normalize("NFKD", character) if not _is_invisible(part)
             )
-            if folded != character and all(part.isascii() or part in speakers for part in folded):
+            # Commas, brackets and the like are left out: Chinese text is full of them, marks are not.
+            if folded != character and (not folded or not written.isdisjoint(folded)):
                 folds[character] = folded
     return folds
 

@@ -1,0 +1,247 @@
+"""Prompts from templates: what the model is told, and what the bot says without one.
+
+Words are in `*.j2`, roles are here.  What a customer or the model wrote is only ever a value, made
+`neutral` on its way in.  An operator's folder may replace templates by name; `lint` tells whether
+they fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, Template, TemplateError, meta, nodes
+from jinja2.runtime import Macro
+from jinja2.sandbox import SandboxedEnvironment
+
+from context.turns import LANGUAGES, Language, Message, Photo, Turn
+from prompts.neutral import CUT, neutral
+from prompts.prompt import Prompt, PromptImage, PromptMessage
+
+_PACKAGE = Path(__file__).parent
+_VARIABLES = {
+    "system": {"canary"},
+    "user": {"shown", "hidden", "missing", "unreadable", "text"},
+}
+_DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
+_SAMPLES: dict[str, object] = {"code": "empty", "number": 1, "total": 2}
+"""Values with which `lint` tries a notice; any other parameter is a word."""
+_FRAME_TOKENS = 16
+"""Roles, marks and photo numbers around the words of one earlier turn."""
+
+
+class Prompts:
+    """Assembles prompts and says notices, from the templates beside this file or in `folder`.
+
+    `context_tokens` bounds the words of earlier turns by the estimate of `tokens`; `max_photos`
+    bounds the photos of the whole prompt.
+    """
+
+    def __init__(
+        self, *, folder: Path | None = None, context_tokens: int = 2048, max_photos: int = 6
+    ) -> None:
+        folders = [folder, _PACKAGE] if folder else [_PACKAGE]
+        # Prompts and chat messages are plain text: escaping would only disfigure them.
+        self._templates = SandboxedEnvironment(
+            loader=ChoiceLoader([FileSystemLoader(path) for path in folders]),
+            undefined=StrictUndefined,
+            autoescape=False,
+            auto_reload=False,
+        )
+        self._context_tokens = context_tokens
+        self._max_photos = max_photos
+        self._template = lru_cache(maxsize=16)(self._templates.get_template)
+        self._system = lru_cache(maxsize=16)(self._render_system)
+
+    @cached_property
+    def version(self) -> str:
+        """`support@<hash of the prompt templates' sources>`."""
+        digest = hashlib.sha256()
+        for kind in sorted(_VARIABLES):
+            for language in LANGUAGES:
+                digest.update(self._source(f"{kind}.{language}.j2").encode())
+        return f"support@{digest.hexdigest()[:10]}"
+
+    def photos_wanted(self, message: Message, turns: Sequence[Turn]) -> tuple[Photo, ...]:
+        """The photos to look at: first the message's own, then earlier ones from the newest turn back."""
+        chosen = self._chosen(message, self._fitting(turns))
+        return tuple(photo for photos in reversed(chosen) for photo in photos)
+
+    def assemble(
+        self, message: Message, turns: Sequence[Turn], images: Mapping[str, bytes], *, canary: str = ""
+    ) -> Prompt:
+        """The prompt for a message in the light of the last turns, oldest first.
+
+        `images` holds JPEG bytes by sha256; a photo that is not in it is mentioned by its number only.
+        `canary` is a mark that must never come back in an answer.
+        """
+        fitting = self._fitting(turns)
+        *earlier, own = (
+            [PromptImage(photo, images[photo.sha256]) for photo in photos if photo.sha256 in images]
+            for photos in self._chosen(message, fitting)
+        )
+        messages = [PromptMessage("system", self._system(message.language, canary))]
+        for turn, shown in zip(fitting, earlier, strict=True):
+            messages.append(self._user(message.language, turn.text, shown, hidden=turn.photos))
+            messages.append(PromptMessage("assistant", neutral(turn.reply) or "…"))
+        unreadable = [rejection.number for rejection in message.rejections]
+        messages.append(
+            self._user(message.language, message.text, own, missing=message.photos, unreadable=unreadable)
+        )
+        return Prompt(
+            messages=tuple(messages),
+            language=message.language,
+            version=self.version,
+            question=message.text,
+            affinity=hashlib.blake2b(message.chat.key.encode(), digest_size=8).hexdigest(),
+            turns_used=tuple(turn.id for turn in fitting),
+            photos_shown=tuple(image.photo.sha256 for said in messages for image in said.images),
+        )
+
+    def notice(self, name: str, language: Language, **values: object) -> str:
+        """The bot's own words for an occasion.
+
+        Raises LookupError for an occasion without words, and TypeError or jinja2's UndefinedError when
+        the values are not those that the words need.
+        """
+        macro = getattr(self._notices(language).module, name, None)
+        if not isinstance(macro, Macro):
+            raise LookupError(  # noqa: TRY004  # what is missing is the notice, whatever else has its name
+                f"no notice is called {name!r} in {language!r}"
+            )
+        return str(macro(**values)).strip()
+
+    def lint(self) -> list[str]:
+        """What is wrong with the templates, one line each; empty when all can be used."""
+        problems = []
+        for language in LANGUAGES:
+            for kind, variables in _VARIABLES.items():
+                problems += self._lint_template(f"{kind}.{language}.j2", variables)
+            problems += self._lint_notices(f"notices.{language}.j2", language)
+        return problems
+
+    def _fitting(self, turns: Sequence[Turn]) -> list[Turn]:
+        """The newest turns whose words fit the budget, oldest first; the newest one in any case, cut."""
+        fitting: list[Turn] = []
+        room = self._context_tokens
+        for turn in reversed(turns):
+            room -= tokens(turn.text) + tokens(turn.reply) + _FRAME_TOKENS
+            if room < 0 and fitting:
+                break
+            fitting.append(turn)
+        if room < 0 and len(fitting) == 1:
+            half = max(len(CUT) + 2, self._context_tokens // 2)
+            newest = fitting[0]
+            text, reply = neutral(newest.text, max_chars=half), neutral(newest.reply, max_chars=half)
+            return [replace(newest, text=text, reply=reply)]
+        return fitting[::-1]
+
+    def _chosen(self, message: Message, turns: Sequence[Turn]) -> list[list[Photo]]:
+        """Which photos to show with each turn and, last, with the message itself."""
+        room = self._max_photos
+        seen: set[str] = set()
+        chosen = []
+        for photos in (message.photos, *(turn.photos for turn in reversed(turns))):
+            fresh = [photo for photo in photos if photo.sha256 not in seen][:room]
+            seen.update(photo.sha256 for photo in fresh)
+            room -= len(fresh)
+            chosen.append(fresh)
+        return chosen[::-1]
+
+    def _user(
+        self,
+        language: Language,
+        text: str,
+        shown: Sequence[PromptImage],
+        *,
+        hidden: Sequence[Photo] = (),
+        missing: Sequence[Photo] = (),
+        unreadable: Sequence[int] = (),
+    ) -> PromptMessage:
+        """One message of the customer's; of `hidden` and `missing` those that are not shown."""
+        seen = {image.photo.sha256 for image in shown}
+        words = self._template(f"user.{language}.j2").render(
+            shown=[image.photo.number for image in shown],
+            hidden=[photo.number for photo in hidden if photo.sha256 not in seen],
+            missing=[photo.number for photo in missing if photo.sha256 not in seen],
+            unreadable=unreadable,
+            text=neutral(text).strip(),
+        )
+        return PromptMessage("user", words, tuple(shown))
+
+    def _render_system(self, language: Language, canary: str) -> str:
+        return self._template(f"system.{language}.j2").render(canary=canary)
+
+    def _notices(self, language: Language) -> Template:
+        return self._template(f"notices.{language}.j2")
+
+    def _lint_template(self, name: str, variables: set[str]) -> list[str]:
+        try:
+            source = self._source(name)
+            used = meta.find_undeclared_variables(self._templates.parse(source))
+        except TemplateError as error:
+            return [_complaint(name, error)]
+        declared = _DECLARED.match(source)
+        return [
+            *(f"{name}: nobody gives it {extra!r}" for extra in sorted(used - variables)),
+            *(f"{name}: never says {lacking!r}" for lacking in sorted(variables - used)),
+            *(
+                [f"{name}: its first line should be {{#- variables: {', '.join(sorted(variables))} -#}}"]
+                if declared is None or set(declared[1].split(", ")) != variables
+                else []
+            ),
+        ]
+
+    def _lint_notices(self, name: str, language: Language) -> list[str]:
+        try:
+            there = _signatures(self._templates.parse(self._source(name)))
+            needed = _signatures(self._templates.parse((_PACKAGE / "notices.en.j2").read_text("utf-8")))
+        except TemplateError as error:
+            return [_complaint(name, error)]
+        problems = [f"{name}: lacks {lacking!r}" for lacking in needed if lacking not in there]
+        for notice, parameters in there.items():
+            if notice not in needed:
+                problems.append(f"{name}: nobody asks for {notice!r}")
+            elif parameters != needed[notice]:
+                problems.append(f"{name}: {notice} takes ({', '.join(needed[notice])})")
+            else:
+                problems += self._lint_notice(name, notice, language, parameters)
+        return problems
+
+    def _lint_notice(
+        self, name: str, notice: str, language: Language, parameters: Sequence[str]
+    ) -> list[str]:
+        try:
+            words = self.notice(notice, language, **{key: _SAMPLES.get(key, "x") for key in parameters})
+        except (TemplateError, TypeError, LookupError, ValueError) as error:
+            return [f"{name}: {notice}: {error}"]
+        return [] if words else [f"{name}: {notice} says nothing"]
+
+    def _source(self, name: str) -> str:
+        assert self._templates.loader is not None
+        return self._templates.loader.get_source(self._templates, name)[0]
+
+
+def tokens(text: str) -> int:
+    """About how many tokens a text takes, rather too many: one for four ASCII characters, one for any other.
+
+    Measuring with the model's own tokenizer would tie the prompt to one engine.
+    """
+    narrow = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
+    return len(text) - narrow + (narrow + 3) // 4
+
+
+def _signatures(template: nodes.Template) -> dict[str, tuple[str, ...]]:
+    return {
+        macro.name: tuple(argument.name for argument in macro.args)
+        for macro in template.find_all(nodes.Macro)
+    }
+
+
+def _complaint(name: str, error: TemplateError) -> str:
+    line = getattr(error, "lineno", None)
+    return f"{name}{f' line {line}' if line else ''}: {error.message or type(error).__name__}"

@@ -321,10 +321,9 @@ async def _is_ours(host: str, port: int) -> bool:
     try:
         async with asyncio.timeout(1):
             reader, writer = await asyncio.open_connection(host, port)
-            writer.write(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            answer = await reader.read(65536)
-            writer.close()
-            await writer.wait_closed()
+            with contextlib.closing(writer):
+                writer.write(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
+                answer = await reader.read(65536)
     except (OSError, TimeoutError):
         return False
     return b'"parts"' in answer

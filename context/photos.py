@@ -108,7 +108,8 @@ class Photos:
             await self._in_thread(_delete, path)
 
     def _prepare(self) -> None:
-        self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._unfinished.mkdir(mode=0o700, exist_ok=True)
         for leftover in self._unfinished.iterdir():
             # Younger ones may belong to another process on the same folder.
             if leftover.stat().st_mtime < time.time() - _LEFTOVER_S:
@@ -120,7 +121,6 @@ class Photos:
         assert path is not None
         if path.exists() and path.stat().st_size == len(taken.jpeg):
             return sha256
-        self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = self._unfinished / f"{sha256}.{uuid4().hex}"
         try:
             with unfinished.open("xb") as file:

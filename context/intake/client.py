@@ -24,8 +24,8 @@ START_S = 20.0
 """For the helper's first sign of life; it takes a tenth of a second on an idle machine."""
 WAIT_S = 60.0
 """The longest a picture waits for its turn and its answer together."""
-GRACE_S = 1.0
-"""Added to the child's own wall limit before we kill it from outside."""
+GIVE_UP_S = wire.WALL_S + 1
+"""When a child's own clock should have ended it, we end it."""
 MAX_JPEG_BYTES = 4 * 1024 * 1024
 """More than 1024 x 1024 pixels at quality 90 can take."""
 RESTART_S = (0.05, 5.0)
@@ -42,11 +42,11 @@ class Intake:
     """
 
     def __init__(
-        self, *, at_once: int | None = None, wall_s: float = wire.WALL_S, wait_s: float = WAIT_S
+        self, *, at_once: int | None = None, give_up_s: float = GIVE_UP_S, wait_s: float = WAIT_S
     ) -> None:
         self._at_once = at_once or _cores()
         self._slots = asyncio.Semaphore(self._at_once)
-        self._wall_s = wall_s
+        self._give_up_s = give_up_s
         self._wait_s = wait_s
         self._up = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -93,9 +93,10 @@ class Intake:
             async with asyncio.timeout(self._wait_s), self._slots:
                 for _ in range(2):  # the second time when the helper died under the first
                     await self._up.wait()
-                    answer = await self._ask(data)
+                    helper, answer = self._helper, await self._ask(data)
                     if answer is not None:
                         return answer
+                    self._give_up_on(helper)
         except TimeoutError:
             return Rejection("try_again", f"no helper or no room within {self._wait_s:g} s")
         return Rejection("try_again", "the helper ended twice")
@@ -109,20 +110,20 @@ class Intake:
                 try:
                     assert self._control is not None
                     socket.send_fds(self._control, [wire.ORDER], [theirs.fileno()])
-                except OSError:  # gone, or stuck so long that its queue is full
-                    self._up.clear()
-                    self._end_helper()
+                except OSError:  # gone, or stuck for so long that its queue is full
                     return None
             try:
-                async with asyncio.timeout(self._wall_s + GRACE_S):
+                async with asyncio.timeout(self._give_up_s):
                     return await _converse(ours, data)
             except TimeoutError:
-                return Rejection("too_slow", f"{self._wall_s:g} s")
+                return Rejection("too_slow", f"no answer in {self._give_up_s:g} s")
 
-    def _end_helper(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if self._helper:
-                self._helper.kill()
+    def _give_up_on(self, helper: Process | None) -> None:
+        """It is dead already, or cannot fork: whichever it is, a new one follows."""
+        if helper and helper is self._helper:
+            self._up.clear()
+            with contextlib.suppress(ProcessLookupError):
+                helper.kill()
 
     async def _keep_helper(self) -> None:
         """Start the helper, and again whenever it ends; end it when cancelled."""

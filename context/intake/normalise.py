@@ -13,11 +13,21 @@ LONGEST_SIDE = 1024
 JPEG_QUALITY = 90
 STRIP_ROWS = 256
 
+
+class _FirstFrame(WebPImagePlugin.WebPImageFile):
+    """One frame is all we take: its decoder's two canvases go before the picture's own memory is needed."""
+
+    def _get_next(self) -> tuple[bytes, int, int]:
+        frame = super()._get_next()
+        del self._decoder
+        return frame
+
+
 # The plugins' own classes: `Image.open` would also try other decoders' signatures, and wraps MPO.
 _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
+    "WEBP": _FirstFrame,
 }
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -1,0 +1,169 @@
+"""What becomes of every kind of file a stranger may send: an upright JPEG or the code of a refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from context.intake.client import Intake
+from context.intake.wire import Normalised
+from context.turns import Rejection
+from tests import pictures
+from tests.pictures import HOSTILE, QUARTERS, UPRIGHT, Hostile, Picture
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def intake() -> AsyncIterator[Intake]:
+    intake = Intake()
+    await intake.start()
+    yield intake
+    await intake.close()
+
+
+async def taken(intake: Intake, data: bytes) -> Normalised:
+    answer = await intake.normalise(data)
+    assert isinstance(answer, Normalised), answer
+    return answer
+
+
+def assert_upright_scene(jpeg: bytes) -> None:
+    found = pictures.quarters(jpeg)
+    for quarter, colour in (QUARTERS | {"bottom right": (255, 255, 255)}).items():
+        off = max(abs(a - b) for a, b in zip(found[quarter], colour, strict=True))
+        assert off <= 12, f"{quarter} is {found[quarter]}, should be {colour}"
+
+
+@pytest.mark.parametrize("picture", UPRIGHT, ids=lambda picture: picture.name)
+async def test_every_honest_picture_becomes_the_same_upright_jpeg(intake: Intake, picture: Picture) -> None:
+    clean = await taken(intake, picture.make())
+    assert_upright_scene(clean.jpeg)
+    with Image.open(io.BytesIO(clean.jpeg)) as opened:
+        assert (opened.format, opened.mode, opened.size) == ("JPEG", "RGB", (clean.width, clean.height))
+        assert max(opened.size) <= 1024
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+async def test_every_hostile_file_gets_its_code(intake: Intake, hostile: Hostile) -> None:
+    data = hostile.make()
+    started = time.monotonic()
+    answer = await intake.normalise(data)
+    assert isinstance(answer, Rejection)
+    assert answer.code == hostile.code, answer
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+async def test_every_orientation_comes_out_upright(intake: Intake, orientation: int, kind: str) -> None:
+    clean = await taken(intake, pictures.turned(orientation, kind))
+    assert (clean.width, clean.height) == (320, 200)
+    assert_upright_scene(clean.jpeg)
+
+
+async def test_nothing_is_left_of_metadata_and_trailers(intake: Intake) -> None:
+    sent = pictures.with_position() + b"PK\x03\x04<?php system($_GET['c']); ?>"
+    for mark in (b"Exif", b"SYSTEM", b"SpyCam", b"<script", b"PK\x03\x04", b"<?php"):
+        assert mark in sent
+        assert mark not in (await taken(intake, sent)).jpeg
+
+
+async def test_the_same_picture_gives_the_same_bytes_whatever_hangs_on_it(intake: Intake) -> None:
+    plain = await taken(intake, pictures.jpeg())
+    assert (await taken(intake, pictures.jpeg() + b"trailer")).jpeg == plain.jpeg
+    assert (await taken(intake, pictures.jpeg(comment=b"words"))).jpeg == plain.jpeg
+
+
+@pytest.mark.parametrize(
+    ("mode", "left", "right"),
+    [("1", 0, 255), ("L", 40, 200), ("LA", 40, 200), ("I;16", 0, 128), ("CMYK", 40, 200)],
+)
+async def test_grey_stays_the_grey_it_was(intake: Intake, mode: str, left: int, right: int) -> None:
+    if mode == "I;16":
+        sent = pictures.sixteen_bit_grey()
+    else:
+        grey = Image.new("L", (64, 64), left)
+        grey.paste(right, (32, 0, 64, 64))
+        sent = pictures.jpeg(grey.convert("CMYK")) if mode == "CMYK" else pictures.png(grey.convert(mode))
+    found = pictures.quarters((await taken(intake, sent)).jpeg)
+    assert found["top left"] == pytest.approx((left,) * 3, abs=3)
+    assert found["bottom right"] == pytest.approx((right,) * 3, abs=3)
+
+
+async def test_a_grey_jpeg_comes_out_as_rgb(intake: Intake) -> None:
+    clean = await taken(intake, pictures.jpeg(pictures.scene().convert("L")))
+    with Image.open(io.BytesIO(clean.jpeg)) as opened:
+        assert opened.mode == "RGB"
+
+
+async def test_what_is_transparent_is_white_and_not_black(intake: Intake) -> None:
+    assert pictures.quarters((await taken(intake, pictures.clear_png())).jpeg)["top left"] == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [
+        ((320, 200), (320, 200)),
+        ((1280, 960), (1024, 768)),
+        ((3000, 4000), (768, 1024)),
+        ((1025, 40), (1024, 40)),
+    ],
+)
+async def test_the_longest_side_is_at_most_1024(
+    intake: Intake, size: tuple[int, int], kept: tuple[int, int]
+) -> None:
+    clean = await taken(intake, pictures.jpeg(pictures.scene(*size)))
+    assert (clean.width, clean.height) == kept
+
+
+async def test_shrinking_keeps_what_a_photo_shows(intake: Intake) -> None:
+    """Against exact averages of 4 x 4 pixels; q90 alone costs most of the difference."""
+    data = pictures.photo(4096, 3072)
+    with Image.open(io.BytesIO(data)) as opened:
+        ideal = opened.convert("RGB").reduce(4)
+    with Image.open(io.BytesIO((await taken(intake, data)).jpeg)) as clean:
+        off = [abs(a - b) for a, b in zip(ideal.tobytes(), clean.tobytes(), strict=True)]
+    assert sum(off) / len(off) < 2.0
+
+
+async def test_an_album_of_ten_comes_back_in_its_order(intake: Intake) -> None:
+    sizes = [(100 + 10 * n, 100) for n in range(10)]
+    sent = [pictures.jpeg(pictures.scene(*size)) for size in sizes]
+    answers = await asyncio.gather(*(taken(intake, data) for data in sent))
+    assert [(clean.width, clean.height) for clean in answers] == sizes
+
+
+async def test_corrupted_files_are_taken_or_refused_and_nothing_else(intake: Intake) -> None:
+    """Bytes set, cut, repeated, zeroed.  A file that ever breaks us goes into the table of hostile ones."""
+    chance = random.Random(7)
+    scene = pictures.scene(160, 120)
+    seeds = [pictures.jpeg(scene), pictures.jpeg(scene, progressive=True), pictures.with_position()]
+    seeds += [pictures.png(scene), pictures.webp(scene), pictures.webp(scene, lossless=True)]
+
+    def corrupted() -> bytes:
+        data = bytearray(chance.choice(seeds))
+        for _ in range(chance.randint(1, 8)):
+            at = chance.randrange(len(data))
+            match chance.randrange(4):
+                case 0:
+                    data[at] = chance.randrange(256)
+                case 1:
+                    del data[at : at + chance.randrange(1, 40)]
+                case 2:
+                    data[at:at] = data[at : at + chance.randrange(1, 200)]
+                case _:
+                    data[at : at + 4] = b"\0\0\0\0"
+        return bytes(data)
+
+    answers = await asyncio.gather(*(intake.normalise(corrupted()) for _ in range(400)))
+    codes = {answer.code for answer in answers if isinstance(answer, Rejection)}
+    assert codes <= {"damaged", "not_a_picture", "too_small", "bad_shape", "too_many_pixels", "unsupported"}
+    assert any(isinstance(answer, Normalised) for answer in answers)

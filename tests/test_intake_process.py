@@ -1,0 +1,255 @@
+"""The intake's helper and its children: killed, stopped, orphaned - and the next picture works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from context.intake import client
+from context.intake.client import Intake
+from context.intake.wire import Normalised
+from context.turns import Rejection
+from tests import pictures
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="looks at processes through /proc"
+)
+
+SLOW = pictures.many_scans(99, (6500, 4000))
+"""Keeps a child busy for some tenths of a second."""
+
+
+@pytest.fixture
+async def intake() -> AsyncIterator[Intake]:
+    intake = Intake(at_once=2, give_up_s=1.0)
+    await intake.start()
+    yield intake
+    await intake.close()
+
+
+def helper_of(intake: Intake) -> int:
+    assert intake._helper
+    return intake._helper.pid
+
+
+def processes() -> Iterator[tuple[int, str, int]]:
+    """Pid, state and parent of every process."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:  # it has just ended
+            continue
+        yield int(stat.parent.name), state, int(parent)
+
+
+def children_of(pid: int) -> list[int]:
+    return [child for child, state, parent in processes() if parent == pid and state != "Z"]
+
+
+def lives(pid: int) -> bool:
+    return any(found == pid and state != "Z" for found, state, _ in processes())
+
+
+def limits_of(pid: int) -> dict[str, list[str]]:
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return {line[:26].strip(): line[26:].split()[:2] for line in lines}
+
+
+def open_files_of(pid: int) -> set[int]:
+    return {int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def eventually(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - other processes set no event of ours
+            await asyncio.sleep(0.005)
+
+
+async def caught_child(intake: Intake) -> tuple[asyncio.Task[Normalised | Rejection], int]:
+    """A picture being worked on, and its child, standing still in the middle of it."""
+    task = asyncio.create_task(intake.normalise(SLOW))
+    await eventually(lambda: children_of(helper_of(intake)))
+    (child,) = children_of(helper_of(intake))
+    os.kill(child, signal.SIGSTOP)
+    assert not task.done()
+    return task, child
+
+
+async def works(intake: Intake) -> bool:
+    return isinstance(await intake.normalise(pictures.jpeg()), Normalised)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        (signal.SIGKILL, "damaged"),  # the kernel, out of memory
+        (signal.SIGSEGV, "damaged"),
+        (signal.SIGXCPU, "too_slow"),  # its CPU limit
+        (signal.SIGALRM, "too_slow"),  # its own alarm clock
+    ],
+)
+async def test_a_child_that_dies_refuses_its_picture_and_no_other(
+    intake: Intake, how: int, code: str
+) -> None:
+    task, child = await caught_child(intake)
+    os.kill(child, how)
+    os.kill(child, signal.SIGCONT)
+    answer = await task
+    assert isinstance(answer, Rejection)
+    assert answer.code == code
+    assert await works(intake)
+
+
+async def test_a_child_that_stands_still_is_killed_and_its_picture_too_slow(intake: Intake) -> None:
+    task, child = await caught_child(intake)
+    assert await works(intake)
+    answer = await task
+    assert isinstance(answer, Rejection)
+    assert answer.code == "too_slow"
+    await eventually(lambda: not lives(child))
+
+
+async def test_nobody_waiting_any_more_ends_the_child(intake: Intake) -> None:
+    task, child = await caught_child(intake)
+    task.cancel()
+    await eventually(lambda: not lives(child))
+    assert await works(intake)
+
+
+async def test_a_child_can_open_nothing_and_has_little_of_everything(intake: Intake) -> None:
+    task, child = await caught_child(intake)
+    limits = limits_of(child)
+    assert limits["Max cpu time"] == ["5", "5"]
+    assert limits["Max address space"] == [str(1 << 30)] * 2
+    for nothing in ("Max file size", "Max open files", "Max processes", "Max core file size"):
+        assert limits[nothing] == ["0", "0"]
+    assert open_files_of(child) == {0, 1, 2}
+    os.kill(child, signal.SIGCONT)
+    assert isinstance(await task, Normalised)
+
+
+async def test_the_helper_sees_nothing_of_our_environment(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "42:secret")
+    os.kill(helper_of(intake), signal.SIGKILL)
+    assert await works(intake)
+    assert b"secret" not in environment_of(helper_of(intake))
+
+
+async def test_a_helper_that_dies_is_replaced(intake: Intake) -> None:
+    first = helper_of(intake)
+    os.kill(first, signal.SIGKILL)
+    assert await works(intake)
+    assert helper_of(intake) != first
+    assert (await intake.health()).state == "ok"
+
+
+async def test_a_picture_in_work_survives_the_helper(intake: Intake) -> None:
+    task, child = await caught_child(intake)
+    os.kill(helper_of(intake), signal.SIGKILL)
+    os.kill(child, signal.SIGCONT)
+    assert isinstance(await task, Normalised)
+
+
+async def test_closing_ends_the_helper_and_its_children() -> None:
+    intake = Intake()
+    await intake.start()
+    task, child = await caught_child(intake)
+    helper = helper_of(intake)
+    await intake.close()
+    await eventually(lambda: not lives(helper) and not lives(child))
+    task.cancel()
+    await intake.close()
+    assert (await intake.health()).state == "down"
+
+
+ORPHANED = """
+import asyncio, json
+from context.intake.client import Intake
+from tests.test_intake_process import caught_child, helper_of
+
+async def main():
+    intake = Intake()
+    await intake.start()
+    task, child = await caught_child(intake)
+    print(json.dumps([helper_of(intake), child]), flush=True)
+    await task
+
+asyncio.run(main())
+"""
+
+
+async def test_a_bot_that_is_killed_leaves_no_process_behind() -> None:
+    bot = await asyncio.create_subprocess_exec(sys.executable, "-c", ORPHANED, stdout=subprocess.PIPE)
+    assert bot.stdout
+    family = json.loads(await bot.stdout.readline())
+    assert all(lives(pid) for pid in family)
+    bot.kill()
+    await bot.wait()
+    await eventually(lambda: not any(lives(pid) for pid in family))
+
+
+async def test_without_a_helper_pictures_are_refused_and_health_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "_command", lambda: [sys.executable, "-c", ""])
+    monkeypatch.setattr(client, "START_S", 0.2)
+    intake = Intake(wait_s=0.1)
+    await intake.start()
+    answer = await intake.normalise(pictures.jpeg())
+    assert isinstance(answer, Rejection)
+    assert answer.code == "try_again"
+    assert (await intake.health()).state == "down"
+    await intake.close()
+
+
+HEAVY = """
+import asyncio, json, resource, time
+from context.intake.client import Intake
+from tests import pictures as p
+
+async def main():
+    intake, seconds = Intake(), {}
+    await intake.start()  # first of all: a process begins with the peak of the one that started it
+    large = p.scene(4300, 3250)
+    files = {
+        "48 megapixels": p.jpeg(p.scene(8000, 6000)),
+        "48 megapixels in scans": p.jpeg(p.scene(8000, 6000), progressive=True),
+        "a claim of 39 megapixels": p.claims(6200, 6200),
+        "20 megapixels with alpha": p.png(p.scene(5000, 4000).convert("RGBA"), compress_level=1),
+        "14 megapixels of webp": p.webp(large, method=0),
+        "14 megapixels of lossless webp": p.webp(large, method=0, lossless=True),
+        "99 scans": p.many_scans(99, (6500, 4000)),
+    }
+    files |= {hostile.name: hostile.make() for hostile in p.HOSTILE}
+    for name, data in files.items():
+        started = time.monotonic()
+        await intake.normalise(data)
+        seconds[name] = time.monotonic() - started
+    await intake.close()
+    print(json.dumps({"kb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, "seconds": seconds}))
+
+asyncio.run(main())
+"""
+
+
+def test_no_file_takes_two_seconds_or_200_megabytes() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", HEAVY], capture_output=True, text=True, check=True, timeout=100
+    )
+    report = json.loads(ran.stdout)
+    assert {name: spent for name, spent in report["seconds"].items() if spent > 2} == {}
+    assert report["kb"] / 1024 < 200

@@ -8,33 +8,13 @@ mix-up would go unnoticed; these are sharpened until every one of them shows in 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-VERSION = 3
+VERSION = 4
 CACHE = Path(__file__).parent / ".cache"
-MARKERS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-CHAT_TEMPLATE = (
-    "{%- for message in messages -%}<|im_start|>{{ message.role }}\n"
-    "{%- if message.content is string -%}{{ message.content }}{%- else -%}"
-    "{%- for part in message.content -%}"
-    "{%- if part.type == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>"
-    "{%- elif 'text' in part -%}{{ part.text }}{%- endif -%}"
-    "{%- endfor -%}{%- endif -%}<|im_end|>\n{% endfor -%}"
-    "{%- if add_generation_prompt -%}<|im_start|>assistant\n{% endif -%}"
-)
 CORPUS = (
     "The light on the heater is red and blinks twice. Which light is on now? Press the reset button for",
     "five seconds and wait until the green light is steady. The display shows E4: clean the air filter.",
@@ -59,99 +39,22 @@ def tiny_model() -> str:
     return str(folder)
 
 
-def save_tiny(folder: Path, *, hidden: int = 64, layers: int = 4, depth: int = 3, words: int = 600) -> None:
+def save_tiny(folder: Path, *, hidden: int = 64, layers: int = 4, depth: int = 3) -> None:
     """Write model, tokenizer and processor files as a published checkpoint has them."""
     import torch
     from transformers import Qwen3VLForConditionalGeneration
 
-    tokenizer = build_tokenizer(words)
+    from bot.engines.demo.miniature import build_config, build_tokenizer, save_processor
+
+    tokenizer = build_tokenizer(CORPUS, 600)
     torch.manual_seed(20)
-    model = Qwen3VLForConditionalGeneration(
-        build_config(tokenizer, hidden=hidden, layers=layers, depth=depth)
-    ).eval()
+    config = build_config(tokenizer, hidden=hidden, layers=layers, depth=depth, deepstack=[0, 1])
+    model = Qwen3VLForConditionalGeneration(config).eval()
     sharpen(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
-    save_processor(folder, tokenizer)
-
-
-def build_tokenizer(words: int = 600) -> Any:
-    """Byte-level BPE with Qwen's pre-tokenization and control tokens."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    split = (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-    )
-    bpe = Tokenizer(models.BPE(unk_token=None, byte_fallback=False))
-    bpe.normalizer = normalizers.NFC()
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(split), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    bpe.decoder = decoders.ByteLevel()
-    bpe.train_from_iterator(
-        CORPUS,
-        trainers.BpeTrainer(
-            vocab_size=words,
-            special_tokens=list(MARKERS),
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        padding_side="left",
-        additional_special_tokens=[mark for mark in MARKERS if mark not in {"<|im_end|>", "<|endoftext|>"}],
-        clean_up_tokenization_spaces=False,
-    )
-
-
-def build_config(tokenizer: Any, *, hidden: int = 64, layers: int = 4, depth: int = 3) -> Any:
-    """Qwen3-VL's own architecture: interleaved mrope, grouped heads, deepstack."""
-    from transformers import Qwen3VLConfig
-
-    ids = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in MARKERS}
-    return Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": hidden,
-            "intermediate_size": hidden * 3,
-            "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 32,
-            "max_position_embeddings": 32768,
-            "initializer_range": 0.08,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 5e6,
-                "mrope_section": [6, 5, 5],
-                "mrope_interleaved": True,
-            },
-        },
-        vision_config={
-            "depth": depth,
-            "hidden_size": hidden,
-            "intermediate_size": hidden * 2,
-            "num_heads": 2,
-            "out_hidden_size": hidden,
-            "num_position_embeddings": 256,
-            "deepstack_visual_indexes": [0, 1],
-            "initializer_range": 0.08,
-        },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=True,
-    )
+    save_processor(folder, tokenizer, min_pixels=64 * 64, max_pixels=512 * 512)
 
 
 def sharpen(model: Any) -> None:
@@ -164,24 +67,6 @@ def sharpen(model: Any) -> None:
                 weight.mul_(2.5)
             if "visual" in name and name.endswith(("linear_fc2.weight", "proj.weight")):
                 weight.mul_(2.0)
-
-
-def save_processor(folder: Path, tokenizer: Any, *, max_pixels: int = 512 * 512) -> None:
-    """The processor's files in the published layout: they name the stock class, which needs torchvision."""
-    tokenizer.save_pretrained(folder)
-    edges = {"shortest_edge": 64 * 64, "longest_edge": max_pixels}
-    preprocessor = {
-        "size": edges,
-        "patch_size": 16,
-        "temporal_patch_size": 2,
-        "merge_size": 2,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
-        "processor_class": "Qwen3VLProcessor",
-        "image_processor_type": "Qwen2VLImageProcessorFast",
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor), encoding="utf-8")
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT_TEMPLATE}), encoding="utf-8")
 
 
 def drawing(seed: int, *, width: int = 96, height: int = 96) -> bytes:

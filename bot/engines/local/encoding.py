@@ -69,6 +69,8 @@ class Encoded:
     """The photos' bytes, in the order of `spans`."""
     sights: dict[str, Sight] = field(default_factory=dict)
     """Photos never seen before, already prepared."""
+    max_pixels: int | None = None
+    """A smaller pixel budget than usual: set where memory ran out."""
 
 
 class Encoder:
@@ -79,16 +81,22 @@ class Encoder:
         self._template = loaded.chat_template
         self._image_token_id = loaded.image_token_id
         self._look = loaded.processor.image_processor if loaded.processor is not None else None
-        self._grids: OrderedDict[str, Grid] = OrderedDict()
+        size = getattr(self._look, "size", None) or {}
+        self._max_pixels: int = size.get("longest_edge") or 0
+        self._min_pixels: int = size.get("shortest_edge") or 0
+        self._grids: OrderedDict[tuple[str, int | None], Grid] = OrderedDict()
         # The tokenizer switches a flag inside itself while it encodes customers' control tokens.
         self._tokenizing = threading.Lock()
 
-    def encode(self, ask: Ask) -> Encoded:
+    def encode(self, ask: Ask, *, shrink: int = 1) -> Encoded:
         """Template, tokens, and as many photo tokens as each photo has patches.
+
+        `shrink` divides the pixels of each photo.
 
         A photo that cannot be decoded becomes a few words in its place.  Raises EngineUnavailable
         when the model's own template loses a photo.
         """
+        max_pixels = self._max_pixels // shrink if shrink > 1 else None
         jpegs: list[bytes] = []
         fresh: dict[str, Sight] = {}
         seen: list[tuple[str, Grid]] = []
@@ -96,7 +104,7 @@ class Encoder:
         for message in ask.messages:
             parts: list[dict[str, str]] = []
             for image in message.images:
-                found = self._grid(image, fresh)
+                found = self._grid(image, fresh, max_pixels)
                 if isinstance(found, str):
                     parts.append({"type": "text", "text": _note(found, ask.language)})
                     continue
@@ -115,27 +123,34 @@ class Encoder:
                 sanitize_control_tokens=True,
             )
         tokens, spans = self._spread(ids, seen)
-        return Encoded(tokens, spans, tuple(jpegs), fresh)
+        return Encoded(tokens, spans, tuple(jpegs), fresh, max_pixels)
 
-    def sight(self, jpeg: bytes) -> Sight:
+    def sight(self, jpeg: bytes, *, max_pixels: int | None = None) -> Sight:
         """Decode a photo and cut it into patches: 20 to 150 ms of CPU.  Raises OSError if unreadable."""
         assert self._look is not None
         with Image.open(io.BytesIO(jpeg)) as picture:
-            made = self._look(images=[picture.convert("RGB")], return_tensors="pt")
+            size = {}
+            if max_pixels is not None:
+                size = {
+                    "size": {"shortest_edge": min(self._min_pixels, max_pixels), "longest_edge": max_pixels}
+                }
+            made = self._look(images=[picture.convert("RGB")], return_tensors="pt", **size)
         grid = made["image_grid_thw"][0].tolist()
         return Sight(_sha(jpeg), (grid[0], grid[1], grid[2]), made["pixel_values"])
 
-    def _grid(self, image: PromptImage, fresh: dict[str, Sight]) -> tuple[str, Grid] | str:
+    def _grid(
+        self, image: PromptImage, fresh: dict[str, Sight], max_pixels: int | None
+    ) -> tuple[str, Grid] | str:
         if self._look is None or self._image_token_id is None:
             return "unseen"
         sha = _sha(image.jpeg)
-        grid = self._grids.get(sha)
+        grid = self._grids.get((sha, max_pixels))
         if grid is None:
             try:
-                fresh[sha] = self.sight(image.jpeg)
+                fresh[sha] = self.sight(image.jpeg, max_pixels=max_pixels)
             except (OSError, ValueError, SyntaxError):  # Pillow raises SyntaxError for broken chunks
                 return "unreadable"
-            grid = self._grids[sha] = fresh[sha].grid
+            grid = self._grids[sha, max_pixels] = fresh[sha].grid
             while len(self._grids) > GRIDS:
                 self._grids.popitem(last=False)
         return sha, grid

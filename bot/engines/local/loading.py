@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -181,8 +182,10 @@ def choose_runner(model: Any) -> tuple[RunnerKind, tuple[str, ...]]:
     cache = DynamicCache(config=model.config.get_text_config())
     if not cache.is_croppable or any(type(layer) is not DynamicLayer for layer in cache.layers):
         return "batches", ("its cache cannot be cut or merged row by row: static batches",)
-    if "vision_config" in model.config and not hasattr(model.model, "get_rope_index"):
-        return "batches", ("its photo positions are not known to us: static batches",)
+    if "vision_config" in model.config:
+        positions = getattr(model.model, "get_rope_index", None)
+        if positions is None or "mm_token_type_ids" not in inspect.signature(positions).parameters:
+            return "batches", ("its photo positions are not known to us: static batches",)
     return "rows", ()
 
 

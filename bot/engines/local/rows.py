@@ -17,14 +17,15 @@ class Row:
     def __init__(self, ask: Ask, prompt: Encoded, tokenizer: Any, stop_ids: frozenset[int]) -> None:
         self.ask = ask
         self.prompt = prompt
-        self.tokens: list[int] = list(ask.said)
+        self.said: list[int] = list(ask.said)
+        """Tokens of the reply."""
         self.deadline = time.monotonic() + ask.deadline_s
         self.reused = 0
         self.finish: Literal["stop", "length"] | None = None
         self._tokenizer = tokenizer
         self._stop_ids = stop_ids
         self._stream = DecodeStream(skip_special_tokens=True)
-        self._streamed = "".join(self._stream.step(tokenizer.backend_tokenizer, t) or "" for t in ask.said)
+        self._streamed = "".join(self._text_of(token) for token in ask.said)
 
     @property
     def is_over(self) -> bool:
@@ -37,9 +38,9 @@ class Row:
         return time.monotonic() > self.deadline
 
     @property
-    def length(self) -> int:
-        """Tokens of prompt and reply together."""
-        return len(self.prompt.tokens) + len(self.tokens)
+    def tokens(self) -> tuple[int, ...]:
+        """Prompt and reply so far."""
+        return (*self.prompt.tokens, *self.said)
 
     @property
     def most(self) -> int:
@@ -51,25 +52,28 @@ class Row:
         if token in self._stop_ids:
             self.finish = "stop"
             return self._end()
-        self.tokens.append(token)
+        self.said.append(token)
         # A character may be spread over several tokens: nothing comes out until it is whole.
-        piece = self._stream.step(self._tokenizer.backend_tokenizer, token) or ""
+        piece = self._text_of(token)
         self._streamed += piece
         said = Said(self.ask.id, piece, (token,))
-        if len(self.tokens) < self.ask.sampling.max_tokens:
+        if len(self.said) < self.ask.sampling.max_tokens:
             return [said]
         self.finish = "length"
         return [said, *self._end()]
 
+    def _text_of(self, token: int) -> str:
+        return self._stream.step(self._tokenizer.backend_tokenizer, token) or ""
+
     def _end(self) -> list[Event]:
-        text = str(self._tokenizer.decode(self.tokens, skip_special_tokens=True)).removesuffix("\ufffd")
+        text = str(self._tokenizer.decode(self.said, skip_special_tokens=True)).removesuffix("\ufffd")
         rest = text[len(self._streamed) :] if text.startswith(self._streamed) else ""
         done = Done(
             id=self.ask.id,
             text=text,
             finish=self.finish or "stop",
             prompt_tokens=len(self.prompt.tokens),
-            completion_tokens=len(self.tokens),
+            completion_tokens=len(self.said),
             reused_tokens=self.reused,
         )
         return [Said(self.ask.id, rest, ()), done] if rest else [done]

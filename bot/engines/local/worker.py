@@ -23,6 +23,7 @@ from PIL import Image
 from bot.engines.local import frames
 from bot.engines.local.batches import Batches
 from bot.engines.local.loading import Loaded, load
+from bot.engines.local.loop import Loop
 from bot.engines.local.wire import Ask, Beat, Broken, Done, Drop, Event, Failed, Limits, Loading, Order, Ready
 from bot.engines.sampling import Sampling
 from bot.errors import EngineUnavailable
@@ -167,6 +168,8 @@ def open_runner(
     loaded: Loaded, limits: Limits, *, emit: Callable[[Event], None], listen: Callable[[], None]
 ) -> Runner:
     """The runner that this model allows."""
+    if loaded.choice.runner == "rows":
+        return Loop(loaded, limits, emit=emit)
     return Batches(loaded, limits, emit=emit, listen=listen)
 
 

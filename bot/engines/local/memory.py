@@ -1,0 +1,92 @@
+"""How many tokens fit beside the weights, and what the caches may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bot.engines.local.loading import Loaded
+from bot.engines.local.wire import Limits
+
+MIB = 2**20
+RESERVE_BYTES = 2048 * MIB
+"""Left alone on a GPU: activations of a piece of prompt and of the largest photo, and fragments."""
+TYPICAL_CHAT = 4096
+"""Tokens of five turns with three photos."""
+LEAST_TOKENS = 2048
+
+
+@dataclass(slots=True)
+class Memory:
+    """Budgets in bytes; `tokens` shrinks when memory ran out in spite of them."""
+
+    token_bytes: int
+    """Keys and values of one token, all layers."""
+    kv_bytes: int
+    prefix_bytes: int
+    feature_bytes: int
+    context: int
+    rows: int
+
+    @classmethod
+    def of(cls, loaded: Loaded, limits: Limits) -> Memory:
+        """Divide what is free: most for answers in the making, the rest for what makes them faster."""
+        config = loaded.model.config.get_text_config()
+        token_bytes = bytes_per_token(config, loaded.model.dtype)
+        free = free_bytes(loaded.choice.device)
+        kv_bytes = limits.kv_bytes or int(free * 0.6)
+        most = getattr(config, "max_position_embeddings", limits.context)
+        return cls(
+            token_bytes=token_bytes,
+            kv_bytes=kv_bytes,
+            prefix_bytes=int(free * 0.25) if limits.prefix_bytes is None else limits.prefix_bytes,
+            feature_bytes=min(int(free * 0.1), 2048 * MIB)
+            if limits.feature_bytes is None
+            else limits.feature_bytes,
+            context=min(limits.context, most, max(LEAST_TOKENS, kv_bytes // token_bytes)),
+            rows=limits.rows,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that fit into the slots."""
+        return self.kv_bytes // self.token_bytes
+
+    def holds(self, rows: int, longest: int) -> bool:
+        """Whether so many slots of this length fit."""
+        return rows * longest <= self.tokens
+
+    def shrink(self) -> None:
+        """Memory ran out: promise a fifth less from now on, but never nothing."""
+        self.kv_bytes = max(self.kv_bytes * 4 // 5, LEAST_TOKENS * self.token_bytes)
+
+    def describe(self) -> dict[str, object]:
+        """For `check`: what fits, in the operator's words."""
+        return {
+            "rows": self.rows,
+            "context": self.context,
+            "kv_tokens": self.tokens,
+            "chats_at_once": min(self.rows, max(1, self.tokens // TYPICAL_CHAT)),
+            "chats_remembered": self.prefix_bytes // (self.token_bytes * TYPICAL_CHAT),
+            "kv_bytes": self.kv_bytes,
+            "prefix_bytes": self.prefix_bytes,
+            "feature_bytes": self.feature_bytes,
+        }
+
+
+def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
+    """Keys and values of one token in every layer."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize)
+
+
+def free_bytes(device: str) -> int:
+    """What may be used on all GPUs together; a modest fixed sum of a CPU's memory, which others use too."""
+    if not device.startswith("cuda"):
+        return 2048 * MIB
+    numbers = range(torch.cuda.device_count()) if device == "cuda" else [torch.device(device).index]
+    free = (torch.cuda.mem_get_info(number)[0] for number in numbers)
+    return sum(max(0, int(left * 0.95) - RESERVE_BYTES) for left in free)

@@ -1,0 +1,106 @@
+"""Keys and values of earlier answers, used again when a prompt begins the same way.
+
+The same means the same tokens *and* the same photos: two photos of one size are the same run of
+placeholder tokens, and reuse by tokens alone would answer about another customer's photo.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from bot.engines.local.encoding import Span
+from bot.engines.local.slots import Kept
+
+LEAST = 16
+"""Shorter beginnings are read faster than found."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    tokens: Any
+    """Tensor (tokens,) on the CPU."""
+    spans: tuple[Span, ...]
+    kept: Kept
+    size: int
+
+
+class Prefixes:
+    """Earlier answers, the least recently used forgotten first, within a number of bytes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self.bytes = 0
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, tokens: Sequence[int], spans: Sequence[Span], kept: Kept) -> None:
+        """Remember what was computed for these tokens; replaces what it merely continues."""
+        size = sum(part.numel() * part.element_size() for pair in kept for part in pair)
+        if size > self._max_bytes or not kept:
+            return
+        entry = _Entry(torch.tensor(tokens[: kept[0][0].shape[2]]), tuple(spans), kept, size)
+        for key, old in list(self._entries.items()):
+            if shared(old.tokens, old.spans, entry.tokens, entry.spans) == len(old.tokens):
+                self._drop(key)
+        self._entries[self._next] = entry
+        self._next += 1
+        self.bytes += size
+        while self.bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def take(self, tokens: Sequence[int], spans: Sequence[Span], cache: DynamicCache) -> int:
+        """Put the longest known beginning of these tokens into an empty cache.  Returns its length.
+
+        Always leaves at least one token to read: the next word comes from reading it.
+        """
+        wanted = torch.tensor(tokens)
+        best, found = 0, None
+        for key, entry in self._entries.items():
+            length = shared(entry.tokens, entry.spans, wanted, spans)
+            if length == len(tokens):
+                length = whole_photos(length - 1, spans)
+            if length > best:
+                best, found = length, key
+        if found is None or best < LEAST:
+            return 0
+        self._entries.move_to_end(found)
+        for number, (keys, values) in enumerate(self._entries[found].kept):
+            cache.update(keys[:, :, :best].clone(), values[:, :, :best].clone(), number)
+        return best
+
+    def forget(self) -> None:
+        """Give the memory back."""
+        self._entries.clear()
+        self.bytes = 0
+
+    def _drop(self, key: int) -> None:
+        self.bytes -= self._entries.pop(key).size
+
+
+def shared(ours: Any, our_spans: Sequence[Span], theirs: Any, their_spans: Sequence[Span]) -> int:
+    """How many tokens from the start are the same in both, photos included; never ends inside a photo."""
+    most = min(len(ours), len(theirs))
+    differ = (ours[:most] != theirs[:most]).nonzero()
+    length = int(differ[0]) if len(differ) else most
+    for number, span in enumerate(our_spans):
+        if span.start < length and (number >= len(their_spans) or their_spans[number] != span):
+            length = span.start
+            break
+    return whole_photos(whole_photos(length, our_spans), their_spans)
+
+
+def whole_photos(length: int, spans: Sequence[Span]) -> int:
+    """The length itself, or the start of the photo that it would cut through."""
+    for span in spans:
+        if span.start < length < span.end:
+            return span.start
+    return length

@@ -1,0 +1,114 @@
+"""Read a prompt in pieces: each row alone, photos in, keys and values out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from bot.engines.local.encoding import Encoder, Span
+from bot.engines.local.features import Features, Seen, sliced
+from bot.engines.local.loading import Loaded
+from bot.engines.local.prefixes import Prefixes
+from bot.engines.local.rows import Row
+
+
+class Reading:
+    """A row whose prompt is being read.  `done` tokens of it are in `cache`."""
+
+    def __init__(self, row: Row, loaded: Loaded, prefixes: Prefixes) -> None:
+        self.row = row
+        self.tokens = row.tokens
+        self.cache = DynamicCache(config=loaded.model.config.get_text_config())
+        self.done = row.reused = prefixes.take(self.tokens, row.prompt.spans, self.cache)
+        self.positions, self.delta = positions_of(row, loaded)
+        self.logits: Any = None
+        """Of the next token (1, vocabulary), once everything is read."""
+        self.seen: dict[int, Seen] = {}
+        """Photos by number, held until the row has read past them."""
+
+    @property
+    def left(self) -> int:
+        """Tokens still to be read."""
+        return len(self.tokens) - self.done
+
+
+class Reader:
+    """Runs prompts through the model, piece by piece."""
+
+    def __init__(self, loaded: Loaded, encoder: Encoder, features: Features) -> None:
+        self._loaded = loaded
+        self._encoder = encoder
+        self._features = features
+
+    def read(self, reading: Reading, most: int) -> int:
+        """Read up to `most` more tokens; returns how many.  Fails as a whole: nothing is half read."""
+        first, last = reading.done, min(reading.done + most, len(reading.tokens))
+        device = self._loaded.model.device
+        photos = {}
+        if pieces := self._photos(reading, first, last):
+            photos = {"mm_encoder_outputs": {"image": sliced(pieces)}}
+        out = self._loaded.model(
+            input_ids=torch.tensor([reading.tokens[first:last]], device=device),
+            # Explicit positions: the model would otherwise take the offset of whichever chat ran last.
+            position_ids=reading.positions[..., first:last],
+            past_key_values=reading.cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **photos,
+        )
+        reading.done = last
+        reading.seen = {
+            number: seen for number, seen in reading.seen.items() if self._is_ahead(reading, number)
+        }
+        if not reading.left:
+            reading.logits = out.logits[:, -1]
+        return last - first
+
+    def _photos(self, reading: Reading, first: int, last: int) -> list[tuple[Seen, int, int]]:
+        """The photos, and which part of each, that stand between two tokens."""
+        pieces = []
+        for number, span in enumerate(reading.row.prompt.spans):
+            begin, end = max(first, span.start), min(last, span.end)
+            if begin >= end:
+                continue
+            if number not in reading.seen:
+                reading.seen[number] = self._see(reading.row, number, span)
+            pieces.append((reading.seen[number], begin - span.start, end - span.start))
+        return pieces
+
+    def _see(self, row: Row, number: int, span: Span) -> Seen:
+        if (known := self._features.find(span)) is not None:
+            return known
+        sight = row.prompt.sights.pop(span.sha256, None) or self._encoder.sight(
+            row.prompt.jpegs[number], max_pixels=row.prompt.max_pixels
+        )
+        return self._features.look(sight)
+
+    @staticmethod
+    def _is_ahead(reading: Reading, number: int) -> bool:
+        return reading.row.prompt.spans[number].end > reading.done
+
+
+def positions_of(row: Row, loaded: Loaded) -> tuple[Any, int]:
+    """Positions of prompt and reply, (3, 1, tokens) or (1, tokens), and what later ones are ahead by.
+
+    A photo takes fewer positions than tokens, so that everything behind it stands earlier than its index.
+    """
+    device = loaded.model.device
+    count, asked = len(row.tokens), len(row.prompt.tokens)
+    plain = torch.arange(count, device=device)[None]
+    if loaded.image_token_id is None:
+        return plain, 0
+    if not row.prompt.spans:
+        return plain.expand(3, 1, count), 0
+    ids = torch.tensor([row.prompt.tokens], device=device)
+    positions, deltas = loaded.model.model.get_rope_index(
+        input_ids=ids,
+        mm_token_type_ids=(ids == loaded.image_token_id).int(),
+        image_grid_thw=torch.tensor([span.grid for span in row.prompt.spans], device=device),
+    )
+    delta = int(deltas[0, 0])
+    reply = (plain[:, asked:] + delta).expand(3, 1, count - asked)
+    return torch.cat([positions, reply], dim=-1), delta

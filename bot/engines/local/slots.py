@@ -1,0 +1,170 @@
+"""Keys and values of all answers being written: one slot per row, each row at its own length.
+
+`DynamicCache` keeps rows aligned on the right: whoever joins or leaves makes every layer copy, and
+every step copies the whole cache to append one token.  Here each row begins at 0 in a slot of its
+own; a step writes in place, and a mask tells where each row ends.  Rows 0..count-1 are always the
+living ones: the last row moves into a gap.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import CacheLayerMixin
+
+CAPACITY_STEP = 256
+WIDTH_STEP = 64
+
+Kept = list[tuple[Any, Any]]
+"""Keys and values by layer, each (1, heads, tokens, width): what one row leaves behind."""
+
+
+class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
+    """The cache of a decode step.  `rows` and `tokens` are what it has room for now."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__(layers=[_SlotLayer(self) for _ in range(layers)])
+        self.rows = 0
+        self.tokens = 0
+        self.lengths: list[int] = []
+        self.width = 0
+        self.places: Any = None
+        """Where each row's next token goes (rows,)."""
+        self.numbers: Any = None
+        """0, 1, 2, ... (rows,)."""
+
+    @property
+    def count(self) -> int:
+        """Living rows."""
+        return len(self.lengths)
+
+    def reserve(self, rows: int, tokens: int) -> None:
+        """Make room for so many rows of so many tokens; gives back what is far too much."""
+        tokens = -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
+        if rows <= self.rows and tokens <= self.tokens <= 2 * tokens:
+            return
+        rows = max(rows, min(self.rows, 2 * rows))
+        for layer in self.layers:
+            layer.resize(rows, tokens)
+        self.rows, self.tokens = rows, tokens
+
+    def join(self, cache: DynamicCache) -> int:
+        """Take over a prompt that has been read alone.  Returns its slot, the last one."""
+        slot, length = self.count, cache.get_seq_length()
+        for layer, read in zip(self.layers, cache.layers, strict=True):
+            layer.fill(slot, read.keys, read.values)
+        self.lengths.append(length)
+        return slot
+
+    def keep(self, slot: int) -> Kept:
+        """A copy of what this row has read and written."""
+        length = self.lengths[slot]
+        return [
+            (
+                layer.keys[slot : slot + 1, :, :length].clone(),
+                layer.values[slot : slot + 1, :, :length].clone(),
+            )
+            for layer in self.layers
+        ]
+
+    def leave(self, slot: int) -> int:
+        """End a row.  Returns the slot whose row now stands in its place (itself when it was the last)."""
+        last = self.count - 1
+        if slot != last:
+            length = self.lengths[last]
+            for layer in self.layers:
+                layer.keys[slot, :, :length] = layer.keys[last, :, :length]
+                layer.values[slot, :, :length] = layer.values[last, :, :length]
+            self.lengths[slot] = self.lengths[last]
+        self.lengths.pop()
+        return last
+
+    def begin_step(self, device: Any) -> Any:
+        """Prepare one more token for every row.  Returns the mask (rows, 1, 1, width)."""
+        longest = max(self.lengths) + 1
+        self.width = min(self.tokens, -(-longest // WIDTH_STEP) * WIDTH_STEP)
+        self.places = torch.tensor(self.lengths, device=device)
+        self.numbers = torch.arange(self.count, device=device)
+        return (torch.arange(self.width, device=device) <= self.places[:, None])[:, None, None, :]
+
+    def end_step(self) -> None:
+        """The step succeeded: every row is one token longer.  Until then a step can be run again."""
+        self.lengths = [length + 1 for length in self.lengths]
+
+    def empty(self) -> None:
+        """Give all memory back."""
+        for layer in self.layers:
+            layer.keys = layer.values = None
+            layer.is_initialized = False
+        self.rows = self.tokens = 0
+        self.lengths = []
+
+
+class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped
+    """One layer's slots (rows, heads, tokens, width)."""
+
+    is_sliding = False
+    is_croppable = False
+
+    def __init__(self, slots: Slots) -> None:
+        super().__init__()
+        self.keys: Any = None
+        self.values: Any = None
+        self.is_initialized = False
+        self._slots = slots
+        self._room = (0, 0)
+
+    def resize(self, rows: int, tokens: int) -> None:
+        """Change the room, keeping the living rows."""
+        self._room = (rows, tokens)
+        if self.is_initialized:
+            self.keys, self.values = self._grown(self.keys), self._grown(self.values)
+
+    def fill(self, slot: int, keys: Any, values: Any) -> None:
+        """Put a row that was read elsewhere (1, heads, tokens, width) into its slot."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+        length = keys.shape[2]
+        self.keys[slot, :, :length] = keys[0]
+        self.values[slot, :, :length] = values[0]
+
+    def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
+        """Take shape, number format and device of this layer from the first row."""
+        rows, tokens = self._room
+        self.dtype, self.device = key_states.dtype, key_states.device
+        # Zeros, not whatever was there: a masked NaN is still a NaN.
+        self.keys = key_states.new_zeros(rows, key_states.shape[1], tokens, key_states.shape[3])
+        self.values = value_states.new_zeros(rows, value_states.shape[1], tokens, value_states.shape[3])
+        self.is_initialized = True
+
+    def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Write one token per row in place; returns all that the rows may look at."""
+        rows = key_states.shape[0]
+        # Layers may lie on several GPUs; on one, these are no copies.
+        places = self._slots.places.to(key_states.device)
+        numbers = self._slots.numbers.to(key_states.device)
+        self.keys[numbers, :, places] = key_states[:, :, 0]
+        self.values[numbers, :, places] = value_states[:, :, 0]
+        width = self._slots.width
+        return self.keys[:rows, :, :width], self.values[:rows, :, :width]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset; our own mask is used, so only the library's bookkeeping asks."""
+        return self._slots.width + query_length - 1, 0
+
+    def get_seq_length(self) -> int:
+        """The longest row."""
+        return max(self._slots.lengths, default=0)
+
+    def get_max_length(self) -> int:
+        """Room of one slot."""
+        return self._room[1]
+
+    def _grown(self, old: Any) -> Any:
+        rows, tokens = self._room
+        new = old.new_zeros(rows, old.shape[1], tokens, old.shape[3])
+        kept, width = min(self._slots.count, old.shape[0]), min(tokens, old.shape[2])
+        new[:kept, :, :width] = old[:kept, :, :width]
+        return new

@@ -231,13 +231,14 @@ async def _model(asked: Asked) -> Standing:
     if asked.settings.model_url:
         return Standing("ok", f"{asked.settings.model_url}; not asked (--online)")
     from bot.app import DEFAULT_MODEL, has_gpu  # noqa: PLC0415 - hangs on everything
+    from bot.engines.demo import resolve  # noqa: PLC0415
 
     model = asked.settings.model or (DEFAULT_MODEL if has_gpu() else "")
     if not model:
         return Standing(
             "warn", "none: OCR and rules answer", "MODEL_URL, or MODEL after python3 run --with gpu"
         )
-    return await asyncio.to_thread(_weights, model)
+    return await asyncio.to_thread(_weights, resolve(model))
 
 
 def _weights(model: str) -> Standing:

@@ -13,6 +13,7 @@ import pytest
 
 from bot.__main__ import parser
 from bot.settings import NAMES
+from tests.house_map import BLOCK, DOCUMENT, house_map
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -114,19 +115,21 @@ def test_ci_uses_the_readmes_test_command() -> None:
 
 # --- The map
 
-MAPPED = re.compile(r"^((?:bot|context|prompts)/\S*) {2,}\S", re.MULTILINE)
+
+def test_the_map_shows_every_module_as_it_describes_itself() -> None:
+    drawn = BLOCK.search(DOCUMENT.read_text(encoding="utf-8"))
+    assert drawn
+    assert drawn[0].splitlines() == house_map().splitlines(), "write it anew: python -m tests.house_map"
 
 
-def test_every_module_is_in_the_map() -> None:
-    mapped = set(MAPPED.findall(text_of("docs/architecture.md")))
-    modules = {name for name in tracked() if re.match(r"(bot|context|prompts)/.*\.py$", name)}
-    assert sorted(modules - mapped) == []
-
-
-def test_everything_in_the_map_is_there() -> None:
-    mapped = MAPPED.findall(text_of("docs/architecture.md"))
-    assert [name for name in mapped if not (ROOT / name).exists()] == []
-    assert len(mapped) == len(set(mapped))
+def test_every_path_in_the_documents_is_there() -> None:
+    paths = re.compile(r"`((?:bot|context|prompts|tests|docs|benchmarks|deploy)/[\w./-]+)`")
+    named = {
+        (document.name, path)
+        for document in DOCUMENTS
+        for path in paths.findall(document.read_text(encoding="utf-8"))
+    }
+    assert sorted((name, path) for name, path in named if not (ROOT / path).exists()) == []
 
 
 # --- Dependencies

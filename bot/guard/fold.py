@@ -112,9 +112,8 @@ def _fold_character(character: str) -> str:
         return " "
     wide = _LOOKALIKES.get(character) or _enclosed(character) or unicodedata.normalize("NFKC", character)
     plain = "".join(_fold_plain(piece) for piece in wide)
-    if len(plain) > 2 and plain[0] == "(" and plain[-1] == ")":
-        return plain[1:-1]  # ㈤ and ⒜ come apart into brackets
-    return plain
+    # ㈤ and ⒜ come apart into brackets
+    return plain.removeprefix("(").removesuffix(")") or plain
 
 
 def _fold_plain(character: str) -> str:

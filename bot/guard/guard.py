@@ -8,40 +8,72 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from time import perf_counter
+from typing import Protocol
 
 from bot.errors import BadConfiguration
-from bot.guard import shape
+from bot.guard.contacts import Allowed
+from bot.guard.dangers import find_dangers
 from bot.guard.fold import fold
-from bot.guard.policy import Policy, load_policy
-from bot.guard.verdict import Action, Reason, Signals, Verdict
+from bot.guard.policy import BUNDLED, Policy, load_policy
+from bot.guard.rules import check, gravest
+from bot.guard.verdict import Action, Opinion, Reason, Signals, Verdict
+from bot.guard.wishes import is_angry, wants_person
 from context.health import Health
 from context.turns import Language
 
 log = logging.getLogger(__name__)
 
+_MAX_HEARD = 10_000  # characters from the start and as many from the end of what a customer wrote
+_SENTENCE_ENDS = ("。", "！", "？", "\n", ". ", "! ", "? ", "!\n", "?\n")
+
+
+class Second(Protocol):
+    """A second opinion: `bot.guard.second.SecondCheck`."""
+
+    @property
+    def shadow(self) -> bool:
+        """Recorded, not obeyed."""
+
+    @property
+    def is_suspended(self) -> bool:
+        """Not asked for now, because it keeps failing."""
+
+    async def opinion(
+        self,
+        asked: str,
+        *,
+        reply: str = "",
+        photo_text: str = "",
+        actions: Mapping[str, Action] | None = None,
+    ) -> Opinion:
+        """Judge question and reply, or the question alone.  Never raises, bounded in time."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
 
 class Guard:
-    """Judges replies, listens to customers.  Safe for many concurrent calls on one event loop."""
+    """Judges replies and listens to customers.  Safe for many concurrent calls on one event loop."""
 
     def __init__(
         self,
         *,
         policy: Policy | None = None,
         allowed_hosts: Iterable[str] = (),
-        second: None = None,
+        second: Second | None = None,
         reload_every_s: float = 2.0,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        self._policy = policy or load_policy()
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._second = second
         self._reload_every_s = reload_every_s
         self._clock = clock
         self._watcher: asyncio.Task[None] | None = None
         self._problem = ""
+        self._use(policy or load_policy())
 
     @property
     def policy(self) -> Policy:
@@ -60,11 +92,16 @@ class Guard:
             watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
+        if self._second is not None:
+            await self._second.close()
 
     async def health(self) -> Health:
         """How it is doing; never raises."""
         if self._problem:
             return Health("degraded", f"policy {self._policy.version} stays in force: {self._problem}")
+        if self._second is not None and self._second.is_suspended:
+            held = "" if self._second.shadow else "; replies are held for staff"
+            return Health("degraded", f"the guard model does not answer{held} (GUARD_URL)")
         return Health("ok", f"policy {self._policy.version}, {len(self._policy.terms.terms)} terms")
 
     async def judge(
@@ -75,62 +112,134 @@ class Guard:
         Never raises: what cannot be checked is held, with a reason that names the checker.
         """
         started = self._clock()
-        policy = self._policy
-        verdict = Verdict(Action.HOLD, text, (), policy.version, 0.0, language)
-        try:
-            verdict = self._by_rules(verdict, policy, asked=asked, system=system, photo_text=photo_text)
-        except Exception as error:
-            log.exception("guard rules failed")
-            verdict = _failed(verdict, f"rules: {type(error).__name__}")
-        return replace(verdict, ms=(self._clock() - started) * 1000)
+        verdict = self._by_rules(text, asked=asked, language=language, system=system)
+        if self._second is not None and verdict.action is not Action.BLOCK:
+            opinion = await self._opinion(self._second, asked, reply=verdict.checked, photo_text=photo_text)
+            verdict = _with_opinion(verdict, opinion)
+        if verdict.action is not Action.ALLOW and not verdict.handoff:
+            verdict = replace(verdict, handoff=_handoff(verdict))
+        text_out = "" if verdict.action is Action.BLOCK else verdict.text
+        return replace(verdict, text=text_out, ms=(self._clock() - started) * 1000)
 
-    def inspect(self, asked: str, *, photo_text: str = "") -> Signals:
-        """Hear what the customer's words and photos call for.  Blocks nothing; never raises."""
-        del asked, photo_text
-        return Signals()
+    def inspect(self, asked: str) -> Signals:
+        """Hear what a customer's words call for: danger, a person, anger.  Blocks nothing; never raises."""
+        try:
+            return _heard(_ends_of(asked))
+        except Exception:
+            log.exception("guard could not inspect a message")
+            failed = Reason("guard.failed", "guard", Action.HOLD, note="inspect", source="asked")
+            return Signals(reasons=(failed,))
+
+    async def screen(self, asked: str, *, photo_text: str = "") -> Signals:
+        """`inspect`, and the second check's opinion of what came in, words and text found in photos."""
+        signals = self.inspect(asked)
+        if self._second is None or not (asked.strip() or photo_text.strip()):
+            return signals
+        return replace(signals, opinion=await self._opinion(self._second, asked, photo_text=photo_text))
+
+    def reveal(self, draft: str, *, asked: str, language: Language, system: str = "") -> str:
+        """The whole sentences at the start of an unfinished draft that may be shown already.
+
+        Empty when a rule objects, when a danger was reported, and always when a second check decides: it
+        has not spoken yet.  What the customer sees in the end is what `judge` lets through.
+        """
+        if self._second is not None and not self._second.shadow:
+            return ""
+        end = (
+            max(draft.rfind(mark) + len(mark) for mark in _SENTENCE_ENDS if mark in draft + "\0")
+            if draft
+            else 0
+        )
+        verdict = self._by_rules(draft[:end], asked=asked, language=language, system=system)
+        return verdict.text if verdict.action is Action.ALLOW and not verdict.lead else ""
 
     def reload(self) -> bool:
         """Read the policy's files again.  False, and the old policy stays, when they are wrong."""
         try:
-            extra = [path for path, _ in self._policy.stamps[2:]]
-            self._policy = load_policy(*extra)
+            policy = load_policy(*(path for path, _ in self._policy.stamps[len(BUNDLED) :]))
         except BadConfiguration as error:
             self._problem = str(error)
             log.warning("guard policy refused: %s", error)
             return False
         self._problem = ""
+        self._use(policy)
         return True
 
+    def _use(self, policy: Policy) -> None:
+        self._policy = policy
+        self._allowed = Allowed.of(policy.allow, self._allowed_hosts)
+
     async def _watch(self) -> None:
+        refused: object = None
         while True:
             await asyncio.sleep(self._reload_every_s)
-            if self._policy.is_stale():
-                await asyncio.to_thread(self.reload)
+            if not self._policy.is_stale():
+                continue
+            now = tuple(path.stat().st_mtime if path.exists() else 0.0 for path, _ in self._policy.stamps)
+            if now != refused and not await asyncio.to_thread(self.reload):
+                refused = now
 
-    def _by_rules(
-        self, verdict: Verdict, policy: Policy, *, asked: str, system: str, photo_text: str
-    ) -> Verdict:
-        shaped = shape.shape(verdict.text, max_chars=policy.max_chars)
-        folded = fold(shaped.text)
-        reasons = list(shaped.reasons)
-        for hit in policy.terms.find(folded):
-            reasons.append(
-                Reason(
-                    hit.term.rule, hit.term.category, hit.term.action if hit.sure else Action.ALLOW, hit.span
-                )
+    def _by_rules(self, text: str, *, asked: str, language: Language, system: str) -> Verdict:
+        policy = self._policy
+        verdict = Verdict(Action.HOLD, text, (), policy.version, 0.0, language, checked=text)
+        signals = self.inspect(asked)
+        verdict = replace(verdict, lead=signals.notices, handoff=signals.handoff)
+        try:
+            found = check(
+                text, policy=policy, allowed=self._allowed, asked=asked, language=language, system=system
             )
-        return _decided(verdict, shaped.text, reasons)
+        except Exception as error:
+            log.exception("guard rules failed")
+            reason = Reason("guard.failed", "guard", Action.HOLD, note=f"rules: {type(error).__name__}")
+            return replace(verdict, reasons=(*signals.reasons, reason))
+        reasons = (*signals.reasons, *found.reasons)
+        return replace(
+            verdict, action=gravest(reasons), text=found.text, checked=found.checked, reasons=reasons
+        )
+
+    async def _opinion(self, second: Second, asked: str, *, reply: str = "", photo_text: str = "") -> Opinion:
+        try:
+            return await second.opinion(
+                _ends_of(asked), reply=reply, photo_text=_ends_of(photo_text), actions=self._policy.second
+            )
+        except Exception as error:
+            log.exception("second check failed")
+            return Opinion(Action.HOLD, "error", shadow=second.shadow, error=type(error).__name__)
 
 
-def _decided(verdict: Verdict, text: str, reasons: list[Reason]) -> Verdict:
-    action = max(
-        (reason.action for reason in reasons), key=lambda action: action.weight, default=Action.ALLOW
-    )
-    return replace(
-        verdict, action=action, text="" if action is Action.BLOCK else text, reasons=tuple(reasons)
-    )
+def _heard(asked: str) -> Signals:
+    folded = fold(asked)
+    reasons: list[Reason] = []
+    dangers: list[str] = []
+    for danger, span in find_dangers(folded):
+        dangers.append(danger)
+        reasons.append(Reason(f"danger.{danger}", "danger", Action.ALLOW, span, source="asked"))
+    person, anger = wants_person(folded), is_angry(folded, asked)
+    reasons += [
+        Reason(rule, "wish", Action.ALLOW, span, source="asked")
+        for rule, span in (("wish.person", person), ("wish.anger", anger))
+        if span
+    ]
+    return Signals(tuple(dangers), person is not None, anger is not None, tuple(reasons))
 
 
-def _failed(verdict: Verdict, what: str) -> Verdict:
-    reason = Reason("guard.failed", "guard", Action.HOLD, note=what)
-    return replace(verdict, action=Action.HOLD, reasons=(*verdict.reasons, reason))
+def _with_opinion(verdict: Verdict, opinion: Opinion) -> Verdict:
+    action = Action.ALLOW if opinion.shadow else opinion.action
+    rule = f"second.{opinion.label}"
+    note = opinion.error or ("shadow" if opinion.shadow else "")
+    if opinion.label == "safe":
+        return replace(verdict, second=opinion)
+    reasons = (*verdict.reasons, Reason(rule, ",".join(opinion.categories) or "second", action, note=note))
+    return replace(verdict, second=opinion, reasons=reasons, action=gravest(reasons))
+
+
+def _handoff(verdict: Verdict) -> str:
+    gravest_reason = max(verdict.reasons, key=lambda reason: reason.action.weight)
+    word = "held" if verdict.action is Action.HOLD else "blocked"
+    return f"{word}: {gravest_reason.rule}"
+
+
+def _ends_of(text: str) -> str:
+    if len(text) <= 2 * _MAX_HEARD:
+        return text
+    return f"{text[:_MAX_HEARD]}\n{text[-_MAX_HEARD:]}"

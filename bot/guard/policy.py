@@ -30,7 +30,8 @@ class Policy:
 
     terms: Terms
     allow: Mapping[str, frozenset[str]]
-    """`hosts`, `phones`, `emails`, `handles` we stand for; `local_hosts` of devices; `names` that only look like hosts."""
+    """`hosts`, `phones`, `emails`, `handles` we stand for; `local_hosts` that devices answer; `names` that
+    only look like hosts."""
     actions: Mapping[str, Action]
     """By rule (`promise.refund`) or family (`promise`); what is not named has the rule's own default."""
     shadow: frozenset[str]

@@ -11,7 +11,10 @@ from bot.guard.verdict import Action, Reason
 from context.turns import Language
 
 _LOOPS = 6  # the same sentence this often is a loop, not an emphasis
+_INTERJECTION = 3  # characters: "Yes." may come often
 _SHORT_LOOP = 24  # the same few characters this often in a row
+_TELLING = 40  # letters; less may be a part number, a menu entry, a name
+_MOSTLY, _HARDLY = 0.5, 0.05  # shares of letters
 _THINKING = re.compile(
     r"<\s*(think|thinking|reasoning)\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
 )
@@ -92,25 +95,25 @@ def cut(text: str, max_chars: int) -> str:
 def is_loop(text: str) -> bool:
     """Whether a reply says the same over and over."""
     sentences = [sentence.strip() for sentence in _SENTENCE.findall(text)]
-    long = [sentence for sentence in sentences if len(sentence) >= 4]
+    long = [sentence for sentence in sentences if len(sentence) > _INTERJECTION]
     if long and max(map(long.count, set(long[:200])), default=0) >= _LOOPS:
         return True
     return any(_repeats(text, period) for period in range(1, 33))
 
 
 def wrong_language(text: str, *, asked: str, language: Language) -> bool:
-    """Whether a reply is written for somebody else: its script is neither the customer's words' nor the language's."""
+    """Whether a reply is in a script that is neither the customer's own nor that of the language."""
     said = _scripts(text)
     letters = sum(said.values())
-    if letters < 40 or not asked.strip():
+    if letters < _TELLING or not asked.strip():
         return False
     share = {script: count / letters for script, count in said.items()}
     asked_in = _scripts(asked)
-    if share["other"] > 0.5:
+    if share["other"] > _MOSTLY:
         return asked_in["other"] == 0
     if language == "en":
-        return share["han"] > 0.5 and asked_in["han"] == 0
-    return share["han"] < 0.05 and share["latin"] > 0.9 and asked_in["han"] > 0
+        return share["han"] > _MOSTLY and asked_in["han"] == 0
+    return share["han"] < _HARDLY and share["latin"] > _MOSTLY and asked_in["han"] > 0
 
 
 def _without_tags(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Words that must not leave: one automaton over the folded text, then the rules that tell a hit from a chance.
+"""Words that must not leave: one automaton over the folded text, then what tells a hit from chance.
 
 A Latin term needs word boundaries (`classic` is no hit); a Chinese one whose edges lie on a segmenter's
 boundaries, or of four characters and more, is a hit, any other is only a suspicion for the second

@@ -43,7 +43,7 @@ class Reason:
     category: str
     action: Action
     span: tuple[int, int] | None = None
-    """Characters from, to in the text as it was handed in; None when the whole text is meant."""
+    """Characters from, to: in `Verdict.checked`, or in what the customer wrote; None for all of it."""
     note: str = ""
     """`repaired`, `shadow`, `unaligned`, or what failed: for staff, never quoted text."""
     source: Source = "reply"
@@ -140,6 +140,8 @@ class Verdict:
     """Names the terms and rules that were in force: `<version>+<hash>`."""
     ms: float
     language: Language
+    checked: str = ""
+    """The draft, its shape mended, nothing masked: for staff only; spans count in it."""
     lead: tuple[str, ...] = ()
     """Names of the notices that are said above the reply, whatever the action (`safety_gas`)."""
     handoff: str = ""
@@ -152,7 +154,7 @@ class Verdict:
         return any(reason.note == "repaired" for reason in self.reasons)
 
     def record(self) -> dict[str, object]:
-        """JSON values for the ledger: rule ids, spans, versions, times; no word of the customer's or the model's."""
+        """JSON values for the ledger: rule ids, spans, versions, times; nobody's words."""
         return {
             "action": self.action.value,
             "reasons": [reason.record() for reason in self.reasons],

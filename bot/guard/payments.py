@@ -1,0 +1,62 @@
+"""Requests that no reply of ours makes: to pay somebody, to hand over a card, a code or a password."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from bot.guard.clauses import Words, either, is_negated, sentences
+from bot.guard.fold import Folded
+from bot.guard.mask import find_secrets
+from bot.guard.verdict import Action, Reason
+
+_PAY = either(
+    r"\b(?:transfer|wire|send|remit|deposit|pay)\b[^.]{0,30}(?:\bmoney\b|\bpayments?\b|\bfunds\b|"
+    r"\bfee\b|\bdeposit\b|[$€£¥]|\b(?:usd|eur|rmb|cny|yuan|dollars|euros)\b)[^.]{0,60}",
+    r"\bpay (?!attention)[^.]{0,40}\b(?:(?:to|into) (?:this|the following|our|my)|via|through"
+    r"|upfront|in advance|by (?:transfer|wire|crypto|bitcoin))\b",
+    r"\bscan (?:the|this|my|our) [^.]{0,20}(?:code|qr)\b[^.]{0,30}\b(?:pay|transfer|payment)\b",
+    r"\b(?:buy|purchase|send)\b[^.]{0,20}\bgift cards?\b",
+    "(?:转账|汇款|打款|付款|转款|打钱|转钱)[^。]{0,12}(?:到|至|给)",
+    "(?:扫|扫描|识别)[^,。]{0,10}码[^,。]{0,6}(?:付|支付|转账|缴|交|打款)",
+    "先?(?:付|交|支付|缴纳|转|补)[^,。]{0,8}(?:定金|订金|押金|保证金|手续费|解冻费|激活费|服务费"
+    "|上门费|差价)",
+    "购买[^,。]{0,6}(?:礼品卡|点卡)",
+)
+_HAND_OVER = either(
+    r"\b(?:send|give|tell|share|provide|text|email|dm)\b[^.]{0,20}\b(?:me|us|our|the agent"
+    r"|support)?\b[^.]{0,20}\b(?:card number|cvv2?|cvc|card details|bank details|bank account"
+    "|verification code|one[- ]time (?:code|password)|otp|sms code|passwords?|passcode|pin code"
+    r"|id card|passport number|social security)\b",
+    r"\b(?:credit|debit|bank) card number\b|\bcvv2?\b",
+    "(?:提供|告诉|告知|发给|发送给|发我|发来|报一?下|回复|输入)[^,。]{0,10}(?:银行卡号|信用卡号"
+    "|卡号|cvv|安全码|支付密码|银行密码|身份证号)",
+    "(?:提供|告诉|告知|发给|发送给|发我|发来)[^,。]{0,10}(?:验证码|密码)",
+    "把[^,。]{0,12}(?:验证码|密码|卡号)[^,。]{0,6}(?:发|告诉|给|报)(?:到|给|来|我)",
+)
+_TRIGGERS = Words(
+    "transfer wire remit deposit pay scan gift card cvv cvc verification one-time otp code password"
+    " passcode bank passport social 转账 汇款 打款 付款 转款 打钱 转钱 码 金 费 差价 礼品卡 点卡 卡号"
+    " 密码 身份证"
+)
+_OURS = re.compile(
+    r"\b(?:will |would |should )?(?:never|not) (?:ask|need|request|require)\b|不会(?:要求|让|向)|绝不会"
+)
+
+
+def find_payments(text: str, folded: Folded) -> Iterator[Reason]:
+    """Payment requests, and card or account numbers whose check digits are right."""
+    for secret in find_secrets(text):
+        if secret.kind in {"card", "iban"}:
+            yield Reason("payment.number", "payment", Action.HOLD, secret.span)
+    folded = folded.squeezed or folded
+    if not _TRIGGERS.occur_in(folded.text):
+        return
+    for at, sentence in sentences(folded.text):
+        for rule, pattern in (("payment.request", _PAY), ("payment.secret", _HAND_OVER)):
+            for match in pattern.finditer(sentence):
+                if not is_negated(sentence, match.start()) and not _OURS.search(sentence, 0, match.end()):
+                    yield Reason(
+                        rule, "payment", Action.HOLD, folded.span(at + match.start(), at + match.end())
+                    )
+                    break

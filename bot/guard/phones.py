@@ -1,0 +1,85 @@
+"""Telephone numbers in a folded text: by their shape, or because the words before say `call`.
+
+Serial numbers, orders, versions and voltages are everywhere in fault reports and are no phone numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bot.guard.fold import Folded
+
+_EDGE = r"(?<![a-z\d_+])(?<![a-z\d][-_./])"
+_END = r"(?![a-z\d_]|[.\-/:]\d)"
+_SHAPES = re.compile(
+    _EDGE
+    + r"(?:"
+    + r"(?:\(?(?:\+|00)?86\)?[\s-]{0,2})?1[3-9]\d[\s.-]?\d{4}[\s.-]?\d{4}"  # Chinese mobile
+    + r"|[48]00[\s-]\d{2,4}[\s-]?\d{3,5}|[48]00\d{7}"  # Chinese service lines
+    + r"|\(0\d{2,3}\)[\s-]?\d{3,4}[\s-]?\d{4}|0\d{2,3}[\s-]\d{3,4}[\s-]?\d{4}"  # Chinese fixed lines
+    + r"|\+\d(?:[\s().-]{0,2}\d){7,14}"  # anywhere
+    + r"|(?:1[.\s-])?(?:\(\d{3}\)\s?|[2-9]\d{2}[.-])\d{3}[.\s-]\d{4}"  # North America
+    + r"|1-8\d\d-[a-z\d]{3}-?[a-z\d]{4}"
+    + r")"
+    + _END
+)
+_CALL = (
+    r"拨打|致电|打电话|来电|电话|热线|手机号?|联系方式|短信至|发短信给?"
+    r"|\bcall|\bphone|\btel|\bdial|\bhotline|\bwhatsapp|\btext us|\bsms|\bring"
+)
+_AFTER_CALL = re.compile(rf"(?:{_CALL})[^\d\n,，。;；]{{0,12}}(\d(?:[\s-]?\d){{4,14}}){_END}")
+_CALLING = re.compile(_CALL)
+_LABEL = re.compile(
+    r"(?:\b(?:sn|s/n|p/n|pn|serial|order|part|model|imei|mac|barcode|tracking|ticket|case|firmware|batch|lot|sku"
+    r"|invoice|id|ean|upc|rev|code)\b|序列号|编号|订单|料号|型号|编码|条码|运单|单号|工单|固件|批次|发票|机身号)"
+    r"[^\n。;；]{0,14}\Z"
+)
+_SPELLED = re.compile(r"[零〇一二三四五六七八九幺\d](?:[\s-]?[零〇一二三四五六七八九幺\d]){6,16}")
+_SPELLING = str.maketrans("零〇一二三四五六七八九幺", "0012345678" + "91")
+_EMERGENCY = frozenset(
+    {"110", "119", "120", "122", "112", "911", "999", "12345", "12315", "12320", "12356", "988"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A telephone number as digits, and its place in the original text."""
+
+    digits: str
+    span: tuple[int, int]
+
+
+def find_numbers(folded: Folded) -> Iterator[Number]:
+    """Telephone numbers, also when written in Chinese numerals.  Public emergency lines are not reported."""
+    text = folded.text
+    for match in _SHAPES.finditer(text):
+        if not is_labelled(text, match.start()):
+            yield _number(folded, match.span())
+    for match in _AFTER_CALL.finditer(text):
+        if only_digits(match.group(1)) not in _EMERGENCY:
+            yield _number(folded, match.span(1))
+    for match in _SPELLED.finditer(text):
+        spelled = match.group().translate(_SPELLING)
+        if not match.group().isascii() and (_SHAPES.search(spelled) or _calls(text, match.start())):
+            yield Number(only_digits(spelled), folded.span(*match.span()))
+
+
+def only_digits(text: str) -> str:
+    """The digits of a text."""
+    return "".join(character for character in text if character.isdecimal())
+
+
+def is_labelled(text: str, start: int) -> bool:
+    """Whether the words before a number call it a serial, an order, a part: then it is no phone number."""
+    before = text[max(0, start - 24) : start]
+    return bool(_LABEL.search(before)) and not _calls(text, start)
+
+
+def _number(folded: Folded, span: tuple[int, int]) -> Number:
+    return Number(only_digits(folded.text[slice(*span)]), folded.span(*span))
+
+
+def _calls(text: str, start: int) -> bool:
+    return bool(_CALLING.search(text[max(0, start - 12) : start]))

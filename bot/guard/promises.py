@@ -1,0 +1,182 @@
+"""Promises only the company may make: money back, compensation, free replacement, dates, guilt.
+
+A subject (`refund`) becomes a promise by an assertion in its sentence (`I guarantee`, `我们会`) that is
+neither denied nor made to depend on something.  `I cannot promise a refund` is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bot.guard.clauses import Words, clause_end, clause_start, either, is_negated, sentences
+from bot.guard.fold import Folded
+from bot.guard.verdict import Action, Reason
+
+_SUBJECTS = {
+    "promise.refund": re.compile(
+        r"\brefund(?:s|ed|ing)?\b|\bmoney[ -]?back\b|\breimburse\w*|\bcash ?back\b|\byour money\b"
+        r"|退款|退钱|退全款|全额退|退您|退你|退还|退货款|返现|返还"
+    ),
+    "promise.compensation": re.compile(
+        r"\bcompensate you\b|\bcompensation\b|\bstore credit\b|\bvoucher\b|\bpay you\b|\bdamages\b"
+        r"|赔偿|赔付|赔您|赔你|理赔|补偿(?=金|款|您|你|一)|(?<=[您你])[^,。]{0,4}补偿|代金券|优惠券"
+    ),
+    "promise.replacement": either(
+        r"\b(?:replac|repair|fix|swap|exchang|send|ship|giv)\w*\b[^,.]{0,40}(?:free of charge"
+        "|for free|at no (?:extra |additional )?(?:cost|charge))",
+        r"\bfree (?:replacement|repair|exchange|new|spare|visit)\b",
+        r"\b(?:brand[ -])?new (?:one|unit|device|machine)\b[^,.]{0,12}free\b",
+        "免费[^,。]{0,4}(?:更换|换新|换一|换台|换货|维修|修理|上门|送|补发|寄)|换一台新|换新机|换台新",
+    ),
+}
+_STRONG = either(
+    r"\b(?:guarantee[sd]?|promise[sd]?|assure[sd]?|definitely|certainly|absolutely|swear|commit"
+    r"(?:ted)? to|100 ?%|no questions asked|rest assured)\b",
+    "保证|承诺|担保|一定|肯定|绝对|必定|包退|包换|包赔|百分之百|无条件|100%|放心",
+)
+_PLAIN = either(
+    r"\b(?:we|i|you)(?:'ll| will| shall| are going to|'re going to|'re getting| are getting"
+    r"| can offer| agree| have| 've|'ve|'d be happy to| am| are)\b",
+    r"\bwe'?re\b|\bi'?m\b|\bwill (?:be )?(?:refund|compensat|receive|get|reimburs|issue)\w*",
+    r"\b(?:has|have|is|was) (?:been )?(?:approved|issued|granted|processed|refunded|confirmed"
+    "|on its way)",
+    r"\b(?:approved|granted|entitled to|let me (?:refund|send|offer|arrange))\b",
+    "我们?(?:公司|这边|方)?(?:会|将|来|可以|能|同意|愿意|马上|立即|立刻|已|给|为|现在)",
+    "(?:会|将|可|能)(?:给|为|向|帮)(?:您|你)",
+    "(?:给|为|向|帮)(?:您|你)(?:办理|安排|申请好|全额|退|赔|补偿|免费|换)",
+    "(?:已|已经|刚刚)(?:为|给|帮|批准|同意|通过|安排|办理|退)|您?(?:将|会)(?:收到|得到|获得)",
+    "我们?(?:公司)?免费|同意|批准|全额|双倍|三倍|安排",
+)
+_OPEN = either(
+    r"\b(?:if|whether|may|might|could|can you|please|depend\w*|eligib\w*|polic(?:y|ies)|terms"
+    "|apply|request|review|check|ask|decide|subject to|unless|in case|contact|colleague|once"
+    r"|after|qualif\w*|assess\w*|according|button|menu|screen|receipt|click|tap|select)\b",
+    "可能|或许|也许|是否|如果|若|如需|如要|申请|政策|流程|符合|审核|核实|评估|条件|取决|视情况|联系",
+    "咨询|请|根据|保修期|质保期|规定|条款|由.{0,6}(?:决定|确认)|确认后|检测后|按钮|菜单|页面",
+)
+_QUESTION = re.compile(r"\?\s*\Z|[吗么呢]\s*\Z")
+_OUR_WORD = either(
+    r"\b(?:i|we)(?:'ll| can| will| do)? (?:guarantee|promise|assure|swear)\b",
+    "我们?[^,。]{0,4}(?:保证|承诺|担保)",
+)
+_AFTERWARDS = either(
+    r"[^,。.]{0,12}?(?:\b(?:not|cannot|can'?t|isn'?t|won'?t|impossible|unavailable|denied|rejected"
+    r"|declined)\b|不|无法|没法|未)",
+)
+
+_STATEMENTS = {
+    "promise.date": either(
+        r"\b(?:technician|engineer|courier|someone|colleague|agent|repairman|we|i|parcel|package"
+        r"|replacement|order|refund|delivery)\b[^,.]{0,20}(?:\bwill|'ll)\b[^,.]{0,12}\b(?:arriv"
+        "|com|visit|deliver|ship|call|contact|reply|get back|be (?:there|fixed|repaired|delivered"
+        r"|with you)|repair|resolv|reach|process|send)\w*[^,.]{0,40}\b(?:today|tomorrow|tonight"
+        r"|this (?:afternoon|morning|evening|week)|next (?:week|day|morning)|within (?:\w+ ){1,2}"
+        r"(?:minutes?|hours?|days?|weeks?)|(?:with)?in \d+|by (?:mon|tue|wed|thu|fri|sat|sun|noon"
+        r"|\d)|(?:on|before) (?:mon|tue|wed|thu|fri|sat|sun)|at \d)",
+        "(?:师傅|工程师|维修人?员|技术员|快递|我们|我|客服|专员|同事|专人|货|新机|配件)"
+        r"[^,。]{0,8}(?:今天|明天|后天|今晚|今日|明日|当天|\d+ ?(?:个)?(?:小时|天|分钟|工作日)"
+        "(?:内|之内|以内)?|(?:周|星期|礼拜)[一二三四五六日天])[^,。]{0,10}(?:上门|到达|到您|送达"
+        "|送到|联系|回电|回复|处理|解决|修好|发货|发出|寄出|到货|给您)",
+        r"(?:今天|明天|后天|今晚|\d+ ?(?:个)?(?:小时|天|分钟|工作日)(?:内|之内|以内))[^,。]{0,6}"
+        "(?:保证|一定|必定|会|将|就)?(?:有(?:人|师傅|工程师))?(?:给您|为您)?(?:上门|到货|送达"
+        "|发货|到账|修好|退款|回电)",
+    ),
+    "promise.liability": either(
+        r"\b(?:it(?:'s| is| was)|this (?:is|was)|that(?:'s| is| was))(?: \w+){0,2} (?:our|my) "
+        r"(?:fault|mistake|responsibility|liability)\b",
+        r"\bwe (?:accept|take|assume|admit|acknowledge|bear)\b[^,.]{0,25}\b(?:liab\w+|responsib\w+"
+        r"|fault|negligen\w+)",
+        r"\bwe(?:'re| are) (?:\w+ )?(?:liable|responsible|at fault|to blame)\b",
+        r"\bour (?:product|device|unit|battery|design) (?:is|was) (?:\w+ )?(?:defective|dangerous"
+        "|faulty by design)",
+        "(?:是|属于|确实是|都是|全是)我(?:们|司|方|公司)?的?(?:责任|错|过错|失误|过失|质量问题|设计缺陷)",
+        "我(?:们|司|方|公司)[^,。]{0,6}承担[^,。]{0,8}(?:责任|损失|费用|赔)",
+        "我(?:们|司|方|公司)?(?:负全责|全责|负责到底|认错|承认)|承认[^,。]{0,8}(?:缺陷|过错|责任)",
+    ),
+    "promise.warranty": either(
+        r"\byour (?:[\w-]+ ){1,4}(?:is|are) (?:still |definitely |fully )?(?:covered|under|within"
+        r"|in)\b[^,.]{0,12}\bwarranty",
+        r"\bextend(?:ed)? (?:your|the) warranty",
+        "您的[^,。]{0,10}(?:仍|还|是)?(?:在|属于|享受)[^,。]{0,4}(?:保修|质保)(?:期内|范围)",
+        "(?:为|给)您延长(?:保修|质保)",
+    ),
+}
+_TRIGGERS = Words(
+    "refund money reimburs cashback compensat credit voucher damages free charge cost warranty fault"
+    " mistake responsib liab negligen blame defective dangerous today tomorrow tonight afternoon morning"
+    " evening week within hour day minute will 'll 退款 退钱 退全 全额 退您 退你 退还 退货 返现 返还 赔"
+    " 补偿 代金 优惠券 免费 换一台 换新 换台 责任 错 失误 过失 缺陷 质量问题 承担 全责 承认 负责 保修"
+    " 质保 今天 明天 后天 今晚 今日 明日 当天 小时 天 分钟 工作日 周 星期 礼拜"
+)
+
+
+def find_promises(folded: Folded) -> Iterator[Reason]:
+    """Every promise in a reply, with its place in the original text."""
+    folded = folded.squeezed or folded
+    if not _TRIGGERS.occur_in(folded.text):
+        return
+    for at, sentence in sentences(folded.text):
+        for rule, start, end in _in_sentence(sentence):
+            yield Reason(rule, "promise", Action.HOLD, folded.span(at + start, at + end))
+
+
+def _in_sentence(sentence: str) -> Iterator[tuple[str, int, int]]:
+    for rule, pattern in _SUBJECTS.items():
+        for subject in pattern.finditer(sentence):
+            if _is_promised(sentence, subject.start(), subject.end()):
+                yield rule, subject.start(), subject.end()
+                break
+    for rule, pattern in _STATEMENTS.items():
+        stated = pattern.search(sentence)
+        if (
+            stated
+            and not _QUESTION.search(sentence)
+            and not _is_open(sentence, stated.start(), stated.end(), rule)
+        ):
+            yield rule, stated.start(), stated.end()
+
+
+@dataclass(frozen=True, slots=True)
+class _Assertion:
+    position: int
+    denied: bool
+
+
+def _is_promised(sentence: str, start: int, end: int) -> bool:
+    strong = [
+        _Assertion(match.start(), is_negated(sentence, match.start())) for match in _STRONG.finditer(sentence)
+    ]
+    question = _QUESTION.search(sentence) is not None
+    if any(not word.denied for word in strong):
+        if question and not _OUR_WORD.search(sentence):
+            return False
+        return not (_denied_itself(sentence, start, end) and not _binds(strong, start))
+    from_, to = clause_start(sentence, start), clause_end(sentence, end)
+    if question or any(from_ <= word.position < to for word in strong):
+        return False
+    if _denied_itself(sentence, start, end):
+        return False
+    return bool(_PLAIN.search(sentence, from_, to)) and not _OPEN.search(sentence)
+
+
+def _binds(strong: list[_Assertion], start: int) -> bool:
+    """Whether an undenied `guarantee` stands before the subject: what follows it cannot take it back."""
+    return any(not word.denied and word.position < start for word in strong)
+
+
+def _denied_itself(sentence: str, start: int, end: int) -> bool:
+    return (
+        is_negated(sentence, start)
+        or _AFTERWARDS.match(sentence[end : clause_end(sentence, end)]) is not None
+    )
+
+
+def _is_open(sentence: str, start: int, end: int, rule: str) -> bool:
+    if is_negated(sentence, start) or is_negated(sentence, end, reach=end - start):
+        return True
+    before = sentence[:end]
+    return rule != "promise.liability" and bool(
+        re.search(r"\b(?:if|may|might|could|whether)\b|如果|若|可能|是否|或许", before)
+    )

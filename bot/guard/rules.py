@@ -1,0 +1,112 @@
+"""The deterministic pass: every rule over one folded copy of the reply, then one decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from bot.guard import shape
+from bot.guard.contacts import Allowed, Contact, find_contacts
+from bot.guard.dangers import find_unsafe_advice
+from bot.guard.fold import Folded, fold
+from bot.guard.leaks import find_leaks
+from bot.guard.payments import find_payments
+from bot.guard.policy import Policy
+from bot.guard.promises import find_promises
+from bot.guard.terms import Terms
+from bot.guard.verdict import Action, Reason
+from context.turns import Language
+
+_MOST_REASONS = 50  # a reply that breaks more rules is not read more closely
+_PLACEHOLDERS: dict[tuple[str, Language], str] = {
+    ("link", "en"): "[link removed]",
+    ("link", "zh"): "[链接已隐去]",
+    ("phone", "en"): "[number removed]",
+    ("phone", "zh"): "[号码已隐去]",
+    ("email", "en"): "[address removed]",
+    ("email", "zh"): "[邮箱已隐去]",
+    ("handle", "en"): "[account removed]",
+    ("handle", "zh"): "[账号已隐去]",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the rules make of a reply."""
+
+    checked: str
+    """The reply with its shape mended: spans count in it."""
+    text: str
+    """The same with contacts masked: what may leave, if anything may."""
+    reasons: tuple[Reason, ...]
+
+    @property
+    def action(self) -> Action:
+        """The gravest reason's."""
+        return gravest(self.reasons)
+
+
+def gravest(reasons: tuple[Reason, ...]) -> Action:
+    """The action that decides."""
+    return max((reason.action for reason in reasons), key=lambda action: action.weight, default=Action.ALLOW)
+
+
+def check(
+    text: str, *, policy: Policy, allowed: Allowed, asked: str, language: Language, system: str
+) -> Findings:
+    """Every rule on one reply.  Linear in its length; about 0.3 ms a KB."""
+    shaped = shape.shape(text, max_chars=policy.max_chars)
+    folded = fold(shaped.text)
+    contacts = find_contacts(shaped.text, folded, allowed=allowed, asked=asked)
+    found = _found(shaped.text, folded, policy=policy, asked=asked, language=language, system=system)
+    reasons = [*shaped.reasons, *(_of_contact(contact) for contact in contacts), *found]
+    return Findings(
+        checked=shaped.text,
+        text=_masked(shaped.text, contacts, language),
+        reasons=tuple(_under_policy(reason, policy) for reason in islice(reasons, _MOST_REASONS)),
+    )
+
+
+def _found(
+    text: str, folded: Folded, *, policy: Policy, asked: str, language: Language, system: str
+) -> Iterator[Reason]:
+    yield from find_leaks(text, system=system)
+    yield from find_unsafe_advice(folded)
+    yield from _find_terms(policy.terms, folded)
+    yield from find_payments(text, folded)
+    yield from find_promises(folded)
+    if shape.wrong_language(text, asked=asked, language=language):
+        yield Reason("shape.language", "shape", Action.HOLD)
+
+
+def _find_terms(terms: Terms, folded: Folded) -> Iterator[Reason]:
+    for hit in terms.find(folded):
+        # Chance neighbours neither block nor pass silently: they are on record for the second check.
+        action, note = (hit.term.action, "") if hit.sure else (Action.ALLOW, "unaligned")
+        if hit.term.shadow:
+            action, note = Action.ALLOW, "shadow"
+        yield Reason(hit.term.rule, hit.term.category, action, hit.span, note)
+
+
+def _of_contact(contact: Contact) -> Reason:
+    note = "repaired" if contact.action is Action.ALLOW else ""
+    return Reason(contact.rule, "contact", contact.action, contact.span, note)
+
+
+def _under_policy(reason: Reason, policy: Policy) -> Reason:
+    """The reason with what this policy makes of its rule."""
+    if policy.on_trial(reason.rule):
+        return replace(reason, action=Action.ALLOW, note="shadow")
+    if reason.note == "unaligned":
+        return reason
+    return replace(reason, action=policy.action(reason.rule, reason.action))
+
+
+def _masked(text: str, contacts: tuple[Contact, ...], language: Language) -> str:
+    pieces: list[str] = []
+    end = 0
+    for contact in contacts:
+        pieces += [text[end : contact.span[0]], contact.shown or _PLACEHOLDERS[contact.kind, language]]
+        end = contact.span[1]
+    return "".join([*pieces, text[end:]])

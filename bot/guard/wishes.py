@@ -1,0 +1,49 @@
+"""What a customer wants besides an answer: a person, or to be heard because they are angry."""
+
+from __future__ import annotations
+
+from bot.guard.clauses import either, is_negated
+from bot.guard.fold import Folded
+
+_PERSON = either(
+    r"\b(?:speak|talk|chat|connect|transfer|put me through|get me|give me|want|need)\b"
+    r"[^.?!\n]{0,20}\b(?:an? |the |real |live )?(?:human|real person|a person|live agent"
+    "|human agent|customer service|representative|somebody real|staff member|supervisor"
+    r"|your manager|call cent(?:er|re))\b",
+    r"\b(?:talk|speak|chat) (?:to|with) (?:an? |the |your )?(?:person|agent|someone|somebody"
+    r"|operator|manager|staff)\b",
+    r"\b(?:human|real person|live agent|representative) (?:please|now)\b",
+    r"(?:转|找|要|接|叫|换|联系|来个|给我)[^,。\n]{0,4}(?:人工|真人|客服|经理|主管|工作人员|活人)",
+    r"人工(?:客服|服务|坐席)|\A\W{0,3}人工\W{0,3}\Z|不(?:要|想)(?:跟|和|与)?(?:机器人|ai)",
+)
+_ANGRY = either(
+    r"\b(?:ridiculous|unacceptable|furious|fed up|a joke|disgusting|disgraceful|rip[- ]?off|scam"
+    "(?:mers?|med)?|(?:the|your) worst|pathetic|bullshit|wtf|lawyer|sue you|consumer protection"
+    r"|small claims|trading standards|waste of (?:time|money)|sick of)\b",
+    "投诉|12315|差评|曝光|律师|起诉|法院|消协|骗子|骗人|欺骗|坑人",
+    "垃圾(?:产品|公司|客服|品牌|东西|服务|玩意|货)|(?:真|太|简直|就是)(?:是)?垃圾|太差劲|太过分|气死",
+    "忍无可忍|什么破|破玩意|烦死|受够|无语|不负责任|他妈|妈的|操你|去死|滚",
+)
+
+
+_MODEL_NUMBER = 24  # letters: longer than what stands on a rating plate
+_LOUD = 0.8
+
+
+def wants_person(folded: Folded) -> tuple[int, int] | None:
+    """Where the customer asks for a person; None when they do not."""
+    for match in _PERSON.finditer(folded.text):
+        denied = is_negated(folded.text, match.start()) and not match.group().startswith("不")
+        if not denied:
+            return folded.span(*match.span())
+    return None
+
+
+def is_angry(folded: Folded, text: str) -> tuple[int, int] | None:
+    """Where the customer's anger shows; capitals and exclamation marks count."""
+    match = _ANGRY.search(folded.text)
+    if match and not is_negated(folded.text, match.start(), reach=8):
+        return folded.span(*match.span())
+    letters = [character for character in text if character.isascii() and character.isalpha()]
+    loud = len(letters) > _MODEL_NUMBER and sum(map(str.isupper, letters)) > _LOUD * len(letters)
+    return (0, len(text)) if loud and "!" in folded.text else None

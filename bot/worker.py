@@ -75,7 +75,7 @@ class Worker:
 
     async def _claim(self) -> float:
         """Start what is due and has room; return how long there is nothing to claim."""
-        room = self._capacity - len(self._running)
+        room = self._capacity - len(self._tasks)
         if room <= 0:
             return IDLE_S
         try:
@@ -104,7 +104,8 @@ class Worker:
         except StoreDown as error:  # the lease runs out and the chat is claimed again
             log.error("a turn could not be recorded", extra={"chat": batch.chat.key, "reason": str(error)})  # noqa: TRY400
         finally:
-            del self._running[batch.chat.key]
+            if self._running.get(batch.chat.key) is running:  # else its next turn has begun already
+                del self._running[batch.chat.key]
             self._wake.set()
 
     async def _settle(self, batch: Batch, newer: asyncio.Event) -> None:
@@ -162,5 +163,5 @@ class Worker:
         if self._store_error:
             return Health("down", self._store_error)
         return Health(
-            "ok", f"{len(self._running)} of {self._capacity} turns running, {self.depth} chats waiting"
+            "ok", f"{len(self._tasks)} of {self._capacity} turns running, {self.depth} chats waiting"
         )

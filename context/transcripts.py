@@ -154,7 +154,7 @@ _ENTRIES = sa.text("""
     SELECT m.id, m.direction, m.text, m.command, m.entities, m.at, m.source, m.photo, m.photo_width,
            m.photo_height, m.photo_number, m.rejection, m.rejection_detail, COALESCE(t.origin, '') AS origin
     FROM messages m LEFT JOIN turns t ON t.id = m.turn_id
-    WHERE m.chat = :chat AND m.id > :after AND m.state IN ('waiting', 'taken', 'sent', 'ambiguous')
+    WHERE m.chat = :chat AND m.id > :after AND m.state IN ('waiting', 'taken', 'sending', 'sent', 'ambiguous')
     ORDER BY m.id DESC LIMIT :limit""")
 _HAS_PHOTO = sa.text("SELECT 1 FROM messages WHERE photo = :photo AND chat = :chat LIMIT 1")
 _RESET = sa.text("""

@@ -1,0 +1,233 @@
+"""Messages per second, added latency, CPU and memory of a turn, beside a plain bot in the same run.
+
+    python benchmarks/turns.py [--quick]
+
+A local Telegram server and a stub model (20 ms) run in this process on one core, the bot under test
+with all its children on another.  Throughput is a closed loop: every chat sends its next message
+when the last is answered.  Latency is an open loop: messages come at a fixed rate whatever the bot
+does; the model's 20 ms are taken off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import io
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+from PIL import Image, ImageDraw
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.processes import PeakMemory, cpu_s
+from tests.bot_api import BotApiServer, Person
+from tests.model_server import ModelServer
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL_S = 0.020
+ANSWER = (
+    "E4 means that the outdoor unit does not answer.\n\n1. Switch it off at the breaker\n2. Wait five minutes\n"
+    "3. Switch it on again\n\nDoes the display still show **E4**?"
+)
+CORES = sorted(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    name: str
+    command: tuple[str, ...]
+
+
+BOTS = (
+    Bot("plain", (sys.executable, str(ROOT / "benchmarks/naive_bot.py"))),
+    Bot("this", (sys.executable, "-m", "bot")),
+)
+
+
+@dataclass(slots=True)
+class Figures:
+    per_s: float
+    cpu_ms: float
+    peak_mb: float
+
+
+def photo() -> bytes:
+    """A picture of the size Telegram sends (1280 x 960), with enough detail to weigh 150 kB."""
+    rng = random.Random(4)
+    image = Image.effect_noise((1280, 960), 8).convert("RGB")
+    draw = ImageDraw.Draw(image)
+    for _ in range(60):
+        x, y = rng.randrange(1200), rng.randrange(900)
+        draw.rectangle((x, y, x + 80, y + 60), fill=(rng.randrange(256), rng.randrange(256), 90))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=68)
+    return file.getvalue()
+
+
+@contextlib.asynccontextmanager
+async def running(bot: Bot, telegram: BotApiServer, model: ModelServer, folder: Path) -> AsyncIterator[int]:
+    """The bot as a process of its own, with its Redis; yields its pid once it has answered a first message."""
+    socket = folder / "redis.sock"
+    redis = subprocess.Popen(
+        ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    )
+    environment = os.environ | {
+        "TELEGRAM_BOT_TOKEN": telegram.token,
+        "TELEGRAM_API_URL": telegram.url,
+        "TELEGRAM_SENDS_PER_S": "0",
+        "TELEGRAM_CHAT_SENDS_PER_S": "0",
+        "MODEL_URL": model.url,
+        "MODEL": "stub-model",
+        "DATA_DIR": str(folder / "data"),
+        "HTTP_PORT": "0",
+        "LOG_FORMAT": "json",
+        "PYTHONPATH": str(ROOT),
+    }
+    if bot.name == "plain":
+        environment["REDIS_URL"] = f"unix://{socket}"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(bot.command, env=environment, cwd=folder, stdout=log, stderr=log)
+    os.sched_setaffinity(process.pid, {CORES[0]})
+    try:
+        telegram.customer(1).says("are you there?")
+        await telegram.replies(1, timeout=60)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            await asyncio.to_thread(process.wait, 20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        redis.terminate()
+        redis.wait()
+
+
+Send = Callable[[Person, int], object]
+
+
+async def closed_loop(
+    telegram: BotApiServer, pid: int, *, chats: int, messages: int, send: Send, base: int
+) -> Figures:
+    """Every chat sends its next message when the last is answered."""
+    each = messages // chats
+
+    async def chat(number: int) -> None:
+        customer = telegram.customer(base + number)
+        for turn in range(each):
+            send(customer, turn)
+            await telegram.replies(base + number, timeout=300)
+
+    async with PeakMemory(pid) as peak:
+        cpu, began = cpu_s(pid), time.perf_counter()
+        await asyncio.gather(*(chat(number) for number in range(chats)))
+        seconds = time.perf_counter() - began
+        used = cpu_s(pid) - cpu
+    return Figures(each * chats / seconds, used / (each * chats) * 1000, peak.mb)
+
+
+async def open_loop(
+    telegram: BotApiServer, *, chats: int, per_s: float, messages: int, send: Send, base: int
+) -> list[float]:
+    """Messages at a fixed rate, round robin over the chats; what the bot adds to the model's time, in ms."""
+    sent_at: list[tuple[int, int, float]] = []
+    began = time.perf_counter()
+    for number in range(messages):
+        await asyncio.sleep(max(0.0, began + number / per_s - time.perf_counter()))
+        chat = base + number % chats
+        send(telegram.customer(chat), number // chats)
+        sent_at.append((chat, number // chats, time.time()))
+    added = []
+    for chat, turn, at in sent_at:
+        await telegram.until(lambda c=chat, t=turn: len(telegram.sent_to(c)) > t, timeout=60)  # type: ignore[misc]
+        added.append((telegram.sent_to(chat)[turn].at - at - MODEL_S) * 1000)
+    return added
+
+
+async def measure(bot: Bot, *, scale: float) -> dict[str, Figures | list[float]]:
+    """All figures of one bot."""
+    jpeg = photo()
+
+    def text(customer: Person, turn: int) -> None:
+        customer.says(f"the AC shows E4 for the {turn + 1}. time")
+
+    def picture(customer: Person, turn: int) -> None:
+        customer.sends_photo(jpeg, caption=f"photo number {turn + 1}")
+
+    found: dict[str, Figures | list[float]] = {}
+    async with (
+        BotApiServer() as telegram,
+        ModelServer(answer=lambda _: ANSWER, latency_s=MODEL_S, keep=0) as model,
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            async with running(bot, telegram, model, Path(folder)) as pid:
+
+                async def loop(chats: int, messages: float, send: Send, base: int) -> Figures:
+                    count = max(chats, int(messages * scale))
+                    return await closed_loop(telegram, pid, chats=chats, messages=count, send=send, base=base)
+
+                await loop(20, 100, text, 1_000)  # warm
+                found["text, 50 chats"] = await loop(50, 1500, text, 10_000)
+                found["text, 500 chats"] = await loop(500, 1500, text, 20_000)
+                found["photo, 50 chats"] = await loop(50, 300, picture, 30_000)
+                for chats, per_s, base in ((1, 4, 40_000), (50, 20, 50_000), (500, 20, 60_000)):
+                    count = max(20, int((600 if chats > 1 else 60) * scale))
+                    found[f"added ms, {chats} chats"] = await open_loop(
+                        telegram, chats=chats, per_s=per_s, messages=count, send=text, base=base
+                    )
+    return found
+
+
+def show(results: dict[str, dict[str, Figures | list[float]]]) -> None:
+    """One table: this bot, the plain one, the ratio."""
+    plain, this = results["plain"], results["this"]
+    print(f"{'':24}{'this':>12}{'plain':>12}{'ratio':>9}")
+    for name, figures in this.items():
+        other = plain[name]
+        if isinstance(figures, Figures) and isinstance(other, Figures):
+            rows = [
+                ("messages/s", figures.per_s, other.per_s),
+                ("CPU ms/message", figures.cpu_ms, other.cpu_ms),
+                ("peak MB", figures.peak_mb, other.peak_mb),
+            ]
+        else:
+            assert isinstance(figures, list)
+            assert isinstance(other, list)
+            rows = [
+                (
+                    f"p{p}",
+                    statistics.quantiles(figures, n=100)[p - 1],
+                    statistics.quantiles(other, n=100)[p - 1],
+                )
+                for p in (50, 95, 99)
+            ]
+        print(name)
+        for row, mine, theirs in rows:
+            print(f"  {row:22}{mine:12.1f}{theirs:12.1f}{mine / theirs:9.2f}")
+
+
+async def main(*, quick: bool) -> None:
+    if len(CORES) > 1:
+        os.sched_setaffinity(0, set(CORES[1:]))
+    scale = 0.2 if quick else 1.0
+    results = {bot.name: await measure(bot, scale=scale) for bot in BOTS}
+    print(f"python benchmarks/turns.py{' --quick' if quick else ''}, {time.strftime('%Y-%m-%d')}, ", end="")
+    print(f"{len(CORES)} cores, model {MODEL_S * 1000:.0f} ms, photos {len(photo()) // 1000} kB")
+    show(results)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a fifth of the messages")
+    uvloop.run(main(quick=parser.parse_args().quick))

@@ -1,0 +1,367 @@
+"""The composition root: settings become an `App`, and nothing is built anywhere else.
+
+`open_app` owns every lifetime, in one exit stack: what is opened later is closed earlier.  Tests boot
+the same app and replace what they need by argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from bot import __version__
+from bot.channel import Channel
+from bot.collect import Collector
+from bot.commands import Commands
+from bot.engines import Engine
+from bot.engines.fallback import FallbackEngine
+from bot.engines.first_available import FirstAvailable
+from bot.engines.sampling import Sampling
+from bot.errors import BadConfiguration
+from bot.guard import Guard, load_policy
+from bot.metrics import Metrics
+from bot.sender import Sender
+from bot.settings import WEBHOOK_PATH, Settings
+from bot.turn import Answerer, TurnTaker
+from bot.web import Receive, build_site
+from bot.web.chat import WebChannel
+from bot.web.chat_page import ChatPage
+from bot.web.server import serve
+from bot.worker import Worker
+from context import lock
+from context.db import Database, StoreDown
+from context.handoffs import Handoffs
+from context.health import Health
+from context.inbox import Inbox
+from context.outbox import Outbox
+from context.photos import Intake, Photos
+from context.redis_server import RedisServer, open_redis
+from context.transcripts import Transcripts
+from context.turns import Arrival, Chat
+from context.window import ContextWindow
+from prompts.prompts import Prompts
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+"""What a GPU server answers with unless told otherwise (Apache-2.0, 17.5 GB in bf16)."""
+GRACE_S = 8.0
+"""For running turns at a stop: container runtimes kill after 10 s, and closing takes a moment."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What is remembered, and where."""
+
+    db: Database
+    inbox: Inbox
+    outbox: Outbox
+    transcripts: Transcripts
+    handoffs: Handoffs
+    photos: Photos
+    redis: RedisServer
+    window: ContextWindow
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A running bot, for whoever has it open."""
+
+    url: str
+    """Where the chat page is served."""
+    stores: Stores
+    engine: Engine
+    metrics: Metrics
+    ready: asyncio.Event
+    """Set once the engine can answer and the inbox is being worked on."""
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings, *, engine: Engine | None = None, guard: Guard | None = None, clock: Clock = time.time
+) -> AsyncIterator[App]:
+    """Build and start everything; the block runs while it answers.
+
+    Messages are taken in at once, and answered as soon as the engine is ready.  Raises
+    `BadConfiguration` when a part cannot be had as configured.
+    """
+    async with AsyncExitStack() as stack:
+        metrics = Metrics(version=__version__)
+        stores = await _open_stores(stack, settings, metrics)
+        prompts = Prompts(context_tokens=settings.context_tokens)
+        guard = guard or Guard(policy=load_policy(), allowed_hosts=settings.allowed_hosts)
+        stack.push_async_callback(guard.close)
+        await guard.start()
+        engine = engine or build_engine(settings)
+        stack.push_async_callback(engine.close)
+
+        web = WebChannel(spool=settings.data_dir / "uploads")
+        stack.push_async_callback(web.close)
+        await web.open()
+        telegram = await _open_telegram(stack, settings, stores.inbox, metrics)
+        channels: dict[str, Channel] = {web.name: web}
+        if telegram is not None:
+            channels[telegram.channel.name] = telegram.channel
+
+        taker = TurnTaker(
+            channels=channels,
+            collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),
+            commands=Commands(prompts=prompts, transcripts=stores.transcripts, handoffs=stores.handoffs),
+            answerer=Answerer(
+                prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
+            ),
+            sender=Sender(channels=channels, outbox=stores.outbox, metrics=metrics),
+            outbox=stores.outbox,
+            window=stores.window,
+            handoffs=stores.handoffs,
+            prompts=prompts,
+            metrics=metrics,
+            staff=_staff(settings),
+            clock=clock,
+        )
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        worker = Worker(inbox=stores.inbox, take=taker.take, give_up=taker.give_up, name=name)
+        metrics.watch_queue(lambda: worker.depth)
+        ready = asyncio.Event()
+
+        async def health() -> dict[str, Health]:
+            states = await _store_health(stores)
+            states["engine"], states["guard"] = await asyncio.gather(engine.health(), guard.health())
+            states["worker"] = worker.health() if ready.is_set() else Health("degraded", "the engine starts")
+            if telegram is not None:
+                states["telegram"] = telegram.receiver.health()
+            return states
+
+        site = build_site(
+            _chat_page(web, stores),
+            health=health,
+            metrics=metrics,
+            receive=telegram.receive if telegram else None,
+        )
+        url = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
+        if telegram is not None:
+            telegram.receiver.start()
+            stack.push_async_callback(telegram.receiver.stop)
+
+        async def work() -> None:
+            await engine.start()
+            ready.set()
+            await worker.run()
+
+        working = asyncio.create_task(work(), name="worker")
+        stack.push_async_callback(_end, working, worker)
+        yield App(url=url, stores=stores, engine=engine, metrics=metrics, ready=ready)
+
+
+async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Stores:
+    db = await _open_database(stack, settings)
+    inbox, transcripts = Inbox(db), Transcripts(db)
+
+    def count(stored: Sequence[Arrival]) -> None:
+        for arrival in stored:
+            metrics.arrival(arrival.chat.channel, arrival.kind.value)
+
+    inbox.on_put(count)
+    url = settings.redis_url.get_secret_value() or None
+    redis = await stack.enter_async_context(open_redis(url, settings.data_dir / "redis"))
+    window = ContextWindow(
+        redis.client, refill=transcripts.turns, namespace=_namespace(settings), turns=settings.context_turns
+    )
+    photos = Photos(settings.data_dir / "photos", intake=Intake())
+    stack.push_async_callback(photos.close)
+    await photos.start()
+    return Stores(
+        db=db,
+        inbox=inbox,
+        outbox=Outbox(db),
+        transcripts=transcripts,
+        handoffs=Handoffs(db),
+        photos=photos,
+        redis=redis,
+        window=window,
+    )
+
+
+async def _store_health(stores: Stores) -> dict[str, Health]:
+    parts = {
+        "database": stores.db.health(),
+        "redis": stores.redis.health(),
+        "context": stores.window.health(),
+        "photos": stores.photos.health(),
+    }
+    return dict(zip(parts, await asyncio.gather(*parts.values()), strict=True))
+
+
+def _chat_page(web: WebChannel, stores: Stores) -> ChatPage:
+    async def photo(chat: Chat, sha256: str) -> bytes | None:
+        is_theirs = await stores.transcripts.has_photo(chat, sha256)
+        return await stores.photos.read(sha256) if is_theirs else None
+
+    return ChatPage(web, put=stores.inbox.put, entries=stores.transcripts.entries, photo=photo)
+
+
+def build_engine(settings: Settings) -> Engine:
+    """The engine that the settings ask for, with OCR and rules behind it."""
+    fallback = FallbackEngine()
+    if settings.model_url:
+        # The import costs a second and 30 MB that a bot without a model server need not spend.
+        from bot.engines.remote import RemoteEngine  # noqa: PLC0415
+
+        remote = RemoteEngine(
+            url=settings.model_url,
+            model=settings.model,
+            api_key=settings.model_api_key.get_secret_value(),
+            timeout_s=settings.model_timeout_s,
+            sampling=Sampling(),
+        )
+        return FirstAvailable([remote, fallback])
+    model = settings.model or (DEFAULT_MODEL if has_gpu() else "")
+    if not model:
+        return fallback
+    if find_spec("torch") is None:
+        raise BadConfiguration([f"MODEL: {model} needs torch and transformers: install the extra `gpu`"])
+    from bot.engines.local import LocalEngine  # noqa: PLC0415
+
+    local = LocalEngine(
+        model=model,
+        quantisation=settings.model_quantization or "none",
+        timeout_s=settings.model_timeout_s,
+        sampling=Sampling(),
+    )
+    return FirstAvailable([local, fallback])
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU can be seen, without importing torch to find out."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
+    """The database; with SQLite this process alone works in the data folder."""
+    is_ours_alone = settings.database.startswith("sqlite")
+    if is_ours_alone:
+        try:
+            stack.enter_context(lock.hold(settings.data_dir))
+        except lock.Busy as error:
+            raise BadConfiguration([f"DATA_DIR: {error}"]) from error
+    try:
+        db = await asyncio.to_thread(Database, settings.database)
+    except StoreDown as error:
+        raise BadConfiguration([f"DATABASE_URL: {error}"]) from error
+    stack.push_async_callback(db.close)
+    if is_ours_alone:
+        await Inbox(db).release_all()
+    return db
+
+
+class _Receiver(Protocol):
+    """The receiving end of Telegram: it polls, or keeps a webhook registered."""
+
+    def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def health(self) -> Health: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Telegram:
+    channel: Channel
+    receiver: _Receiver
+    receive: Receive | None
+    """What the web server hands a webhook's deliveries to."""
+
+
+async def _open_telegram(
+    stack: AsyncExitStack, settings: Settings, inbox: Inbox, metrics: Metrics
+) -> _Telegram | None:
+    token = settings.telegram_bot_token.get_secret_value()
+    if not token:
+        return None
+    # Only a bot with a token pays for the import (0.5 s, 20 MB).
+    from bot.telegram import Poller, Webhook, open_telegram  # noqa: PLC0415
+
+    channel = await open_telegram(
+        token=token,
+        api_url=settings.telegram_api_url,
+        sends_per_s=settings.telegram_sends_per_s,
+        chat_sends_per_s=settings.telegram_chat_sends_per_s,
+    )
+    stack.push_async_callback(channel.close)
+
+    async def set_aside(source: str, raw: str, reason: str) -> None:
+        await inbox.set_aside(source, raw, reason)
+        metrics.aside()
+
+    if not settings.telegram_webhook_url:
+        return _Telegram(channel, Poller(channel.api, put=inbox.put, set_aside=set_aside), None)
+    webhook = Webhook(
+        channel.api,
+        url=settings.telegram_webhook_url.rstrip("/") + WEBHOOK_PATH,
+        secret=settings.telegram_webhook_secret.get_secret_value(),
+        put=inbox.put,
+        set_aside=set_aside,
+    )
+    return _Telegram(channel, webhook, webhook.receive)
+
+
+def _namespace(settings: Settings) -> str:
+    """What separates two bots on one Redis: Telegram's public id of the bot."""
+    return settings.telegram_bot_token.get_secret_value().partition(":")[0] or "web"
+
+
+def _staff(settings: Settings) -> Chat | None:
+    chat_id = settings.telegram_staff_chat_id
+    return Chat("telegram", str(chat_id)) if chat_id else None
+
+
+async def _end(working: asyncio.Task[None], worker: Worker) -> None:
+    await worker.stop(GRACE_S)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+
+
+async def run(settings: Settings) -> int:
+    """Answer customers until SIGTERM or SIGINT; a second signal stops at once.  Returns the exit code."""
+    stop = asyncio.Event()
+    _listen_for_signals(stop)
+    async with open_app(settings) as app:
+        for line in announcement(settings, app.url):
+            log.info(line)
+        await stop.wait()
+        log.info("stopping: what is not answered waits for the next start")
+    return 0
+
+
+def announcement(settings: Settings, url: str) -> list[str]:
+    """What an operator wants to read at a start: the address, and what is missing for more."""
+    lines = [f"chat page: {url}/"]
+    if not settings.telegram_bot_token.get_secret_value():
+        lines.append("Telegram is off: set TELEGRAM_BOT_TOKEN (from @BotFather) in .env")
+    if not settings.model_url and not settings.model and not has_gpu():
+        lines.append(
+            "no model: answers come from OCR and rules, and say so. Set MODEL_URL to an OpenAI-compatible "
+            "server, or run on a GPU server (README: GPU)"
+        )
+    return lines
+
+
+def _listen_for_signals(stop: asyncio.Event) -> None:
+    def handle() -> None:
+        if stop.is_set():
+            os._exit(1)  # asked twice: at once
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle)

@@ -1,0 +1,85 @@
+"""The whole bot, booted as `python -m bot` boots it, between a Telegram and a model server of ours."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bot.app import App, open_app
+from bot.settings import Settings
+from tests.bot_api import BotApiServer
+from tests.model_server import ModelServer, Received, text_of
+
+Colour = tuple[int, int, int]
+TAG = re.compile(r"\bc\d+t\d+\b")
+"""How the tests mark a customer's words: chat and turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    app: App
+    telegram: BotApiServer
+    model: ModelServer
+
+
+def settings_for(
+    folder: Path, telegram: BotApiServer | None, model: ModelServer | None, **more: Any
+) -> Settings:
+    """Settings as the environment would give them, without this machine's environment."""
+    given: dict[str, Any] = {"data_dir": folder / "data", "http_port": 0, "telegram_chat_sends_per_s": 0}
+    given |= {"telegram_sends_per_s": 0, "model_timeout_s": 10}
+    if telegram is not None:
+        given |= {"telegram_bot_token": telegram.token, "telegram_api_url": telegram.url}
+    if model is not None:
+        given |= {"model_url": model.url, "model": "stub-model"}
+    return Settings(_env_file=None, **(given | more))
+
+
+@asynccontextmanager
+async def world(folder: Path, *, model: ModelServer | None = None, **more: Any) -> AsyncIterator[World]:
+    """A running bot with its servers; `more` are settings."""
+    async with BotApiServer() as telegram, model or ModelServer(answer=noted) as server:
+        async with open_app(settings_for(folder, telegram, server, **more)) as app:
+            await app.ready.wait()
+            yield World(app, telegram, server)
+
+
+def noted(request: Received) -> str:
+    """An answer that names the newest words, so that a test sees which question it belongs to."""
+    return f"Noted: {' '.join(tags(request)[-1])}."
+
+
+def tags(request: Received) -> list[list[str]]:
+    """The marks in each user message of a prompt, oldest first."""
+    return [TAG.findall(text_of(message)) for message in request.messages if message["role"] == "user"]
+
+
+def picture(colour: Colour, *, size: tuple[int, int] = (320, 240)) -> bytes:
+    """A JPEG of one colour: enough to know it again."""
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def colours(request: Received) -> list[Colour]:
+    """The colour in the middle of every picture in a prompt, in order."""
+    found = []
+    for url in request.images:
+        image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+        pixel = image.getpixel((image.width // 2, image.height // 2))
+        assert isinstance(pixel, tuple)
+        found.append((int(pixel[0]), int(pixel[1]), int(pixel[2])))
+    return found
+
+
+def same_colour(one: Colour, other: Colour) -> bool:
+    """Equal but for what JPEG does to it."""
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) <= 6

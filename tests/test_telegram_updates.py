@@ -259,7 +259,8 @@ def test_update_kinds_of_the_future_are_ignored() -> None:
 
 
 def test_text_that_no_database_takes_is_mended() -> None:
-    found = taken(lambda li: li.sends(text="a\x00b\ud83d", **{"from": {"id": 1, "first_name": "\udc00x"}}))
+    author: dict[str, Any] = {"from": {"id": 1, "first_name": "\udc00x"}}
+    found = taken(lambda li: li.sends(text="a\x00b\ud83d", **author))
     assert found.text == "ab\N{REPLACEMENT CHARACTER}"
     assert found.sender == "\N{REPLACEMENT CHARACTER}x"
     assert taken(lambda li: li.sends(text="\ud83d\ude00")).text == "😀"

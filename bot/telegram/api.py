@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from telegram import Bot
 from telegram.error import BadRequest, InvalidToken, TelegramError
@@ -29,7 +29,7 @@ class BotApi:
         # python-telegram-bot writes the token (at construction) and customers' words (at every
         # call) to this log at DEBUG, whatever level the rest of the bot logs at.
         logging.getLogger("telegram.Bot").setLevel(logging.INFO)
-        url = (url or TELEGRAM).rstrip("/")
+        url = _address(url or TELEGRAM)
         proxy = environment_proxy(url)
         self.request = AiohttpRequest(answer_s=answer_s, proxy=proxy)
         # Long polls have connections of their own: no burst of sends can keep them waiting.
@@ -102,6 +102,17 @@ class BotApi:
         if not path:
             raise BadRequest("getFile names no path")
         return await self.request.download(f"{self._files}/{quote(path)}", max_bytes=max_bytes)
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or "?" in url or "#" in url:
+        raise BadConfiguration([f"TELEGRAM_API_URL: {url!r} is not an http:// or https:// address"])
+    return url.rstrip("/")
 
 
 def words(error: TelegramError) -> str:

@@ -147,7 +147,7 @@ class Person:
 
     def sends_kind(self, kind: str, **more: Any) -> int:
         """One of `KINDS`."""
-        content = {kind: KINDS[kind]}
+        content: Json = {kind: KINDS[kind]}
         if kind == "animation":  # Telegram sends it as a file too
             content["document"] = {"file_id": "gif", "file_unique_id": "g", "mime_type": "video/mp4"}
         if kind == "venue":

@@ -36,6 +36,7 @@ class BotApiServer:
         port: int = 0,
         latency_s: float = 0.0,
         webhook_retry_s: float = 1.0,
+        remember: bool = True,
     ) -> None:
         self.token = token
         self.faults = Faults()
@@ -46,6 +47,7 @@ class BotApiServer:
         self._host = host
         self._port = port
         self._latency_s = latency_s
+        self._remember = remember
         self._runner: web.ServerRunner | None = None
         self._taken: dict[int, int] = {}
         self._news = asyncio.Event()
@@ -129,6 +131,13 @@ class BotApiServer:
         self._taken[chat_id] = start + n
         return self.sent_to(chat_id)[start : start + n]
 
+    async def reply(self, chat_id: int, *, timeout: float = 10.0) -> None:
+        """Wait for the next message to this chat from now on; cheap with many chats waiting."""
+        heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.state.listeners[chat_id] = heard
+        async with asyncio.timeout(timeout):
+            await heard
+
     async def until(self, condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
         """Wait for something to be true; looked at again after every request and 50 times a second."""
         async with asyncio.timeout(timeout):
@@ -170,7 +179,8 @@ class BotApiServer:
     ) -> web.StreamResponse:
         chat = _number(parameters.get("chat_id"))
         call = Call(time.time(), method, chat, parameters)
-        self.calls.append(call)
+        if self._remember:
+            self.calls.append(call)
         try:
             if self._latency_s:
                 await asyncio.sleep(self._latency_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class State:
         self.sent: list[Sent] = []
         self.by_chat: dict[int, list[Sent]] = defaultdict(list)
         self.calls: list[Call] = []
+        self.listeners: dict[int, asyncio.Future[None]] = {}
         self._ids = itertools.count(1)
         self._file_ids = itertools.count(1)
 
@@ -74,6 +76,9 @@ class State:
     def record(self, sent: Sent) -> None:
         self.sent.append(sent)
         self.by_chat[sent.chat].append(sent)
+        heard = self.listeners.pop(sent.chat, None)
+        if heard is not None and not heard.done():
+            heard.set_result(None)
 
     def keep_file(self, data: bytes, folder: str, size: int | None) -> str:
         number = next(self._file_ids)

@@ -12,7 +12,7 @@ import pytest
 from bot.errors import BadConfiguration
 from bot.web.server import serve
 from context.health import Health
-from tests.web_world import World, open_world
+from tests.web_world import World, browse, open_world
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=world.url) as opened:
+    async with browse(world.url) as opened:
         yield opened
 
 
@@ -104,7 +104,7 @@ async def test_a_health_check_that_hangs_counts_as_down(
     async def hang() -> None:
         await asyncio.sleep(60)
 
-    async with open_world(tmp_path, slow_health=hang) as world, httpx.AsyncClient() as client:
+    async with open_world(tmp_path, slow_health=hang) as world, browse() as client:
         answer = await client.get(f"{world.url}/health")
     assert answer.status_code == 503
     assert answer.json()["parts"]["health"]["state"] == "down"
@@ -149,7 +149,7 @@ async def test_the_webhook_hands_over_body_and_secret(tmp_path: Path) -> None:
 
     async with (
         open_world(tmp_path, receive=receive) as world,
-        httpx.AsyncClient(base_url=world.url) as client,
+        browse(world.url) as client,
     ):
         right = await client.post(
             "/telegram/webhook", content=b"{1}", headers={"X-Telegram-Bot-Api-Secret-Token": "right"}
@@ -184,7 +184,7 @@ async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
 
 
 async def test_serving_everywhere_yields_an_address_that_opens() -> None:
-    async with serve(_hello, "0.0.0.0", 0) as url, httpx.AsyncClient() as client:
+    async with serve(_hello, "0.0.0.0", 0) as url, browse() as client:
         assert url.startswith("http://127.0.0.1:")
         assert (await client.get(url)).text == "hello"
 
@@ -198,7 +198,7 @@ async def test_the_port_is_free_again_after_the_block() -> None:
 
 async def test_open_streams_do_not_hold_the_house_open(tmp_path: Path) -> None:
     async with asyncio.timeout(3):
-        async with open_world(tmp_path) as world, httpx.AsyncClient(base_url=world.url) as client:
+        async with open_world(tmp_path) as world, browse(world.url) as client:
             await client.get("/")
             async with client.stream("GET", "/chat/events") as stream:
                 assert stream.status_code == 200
@@ -210,7 +210,7 @@ async def test_a_block_that_fails_still_stops_the_server() -> None:
     with pytest.raises(ValueError, match="inside"):
         async with serve(_hello, "127.0.0.1", 0) as url:
             raise ValueError("inside")
-    async with httpx.AsyncClient() as client:
+    async with browse() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
 

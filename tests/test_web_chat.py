@@ -20,7 +20,7 @@ from bot.web import uploads
 from context.db import StoreDown
 from context.turns import Attachment, Chat, Kind
 from tests.ac_panel import as_jpeg, draw_panel, draw_plate
-from tests.web_world import Answer, World, open_world, until
+from tests.web_world import Answer, World, browse, open_world, until
 
 JPEG = as_jpeg(draw_panel().resize((400, 300)))
 OTHER_JPEG = as_jpeg(draw_plate().resize((300, 400)))
@@ -40,7 +40,7 @@ async def visitor(world: World) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def visit(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=world.url, headers={"accept-language": "zh-CN"}) as client:
+    async with browse(world.url, accept_language="zh-CN") as client:
         assert (await client.get("/")).status_code == 200
         yield client
 
@@ -105,10 +105,10 @@ async def listening(client: httpx.AsyncClient, **headers: str) -> AsyncIterator[
 
 async def test_words_become_a_text_arrival(world: World, visitor: httpx.AsyncClient) -> None:
     before = time.time()
-    answer = await say(visitor, "  空调 shows\x00 E4 ", message_id="0123456789abcdef")
+    answer = await say(visitor, "  空调\r\nshows\x00 E4 ", message_id="0123456789abcdef")
     assert (answer.status_code, answer.json()) == (202, {"source": "web:0123456789abcdef"})
     (arrival,) = world.desk.arrivals
-    assert (arrival.kind, arrival.text, arrival.hint) == (Kind.TEXT, "空调 shows E4", "zh")
+    assert (arrival.kind, arrival.text, arrival.hint) == (Kind.TEXT, "空调\nshows E4", "zh")
     assert (arrival.source, arrival.message_id) == ("web:0123456789abcdef", "0123456789abcdef")
     assert before <= arrival.sent_at <= time.time()
 
@@ -322,7 +322,7 @@ async def test_the_pages_own_origin_may_write(world: World, visitor: httpx.Async
 
 
 async def test_the_cookie_is_the_visitors_alone(world: World) -> None:
-    async with httpx.AsyncClient(base_url=world.url) as client:
+    async with browse(world.url) as client:
         first = await client.get("/")
         cookie = first.headers["set-cookie"]
         assert re.match(r"visitor=[\w-]{22};", cookie)
@@ -337,7 +337,7 @@ async def test_the_cookie_is_the_visitors_alone(world: World) -> None:
 
 
 async def test_over_https_the_cookie_stays_there(world: World) -> None:
-    async with httpx.AsyncClient(base_url=world.url, headers={"x-forwarded-proto": "https"}) as client:
+    async with browse(world.url, x_forwarded_proto="https") as client:
         assert "Secure" in (await client.get("/")).headers["set-cookie"]
 
 
@@ -346,7 +346,7 @@ async def test_over_https_the_cookie_stays_there(world: World) -> None:
 )
 async def test_who_never_opened_the_page_is_nobody(world: World, cookie: str) -> None:
     headers = {"cookie": cookie} if cookie else {}
-    async with httpx.AsyncClient(base_url=world.url, headers=headers) as client:
+    async with browse(world.url, **headers) as client:
         for path in ("/chat/entries", "/chat/events", f"/chat/photos/{'0' * 64}.jpg"):
             answer = await client.get(path)
             assert (answer.status_code, answer.json()["error"]) == (401, "no_visitor")

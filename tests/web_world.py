@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+import httpx
 from PIL import Image, UnidentifiedImageError
 
 from bot.metrics import Metrics
@@ -177,6 +178,12 @@ async def open_world(
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
         await channel.close()
+
+
+def browse(url: str = "", **headers: str) -> httpx.AsyncClient:
+    """A client with cookies of its own (loading certificates takes longer than most of our tests)."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.AsyncClient(base_url=url, headers=named, verify=False)
 
 
 async def until(condition: Callable[[], bool], *, timeout_s: float = 5.0) -> None:

@@ -39,7 +39,7 @@ _HERE = Path(__file__).parent
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _COMMAND = re.compile(r"/([A-Za-z][A-Za-z0-9_]{0,31})(?:\s+(.*))?", re.DOTALL)
 # Neither databases nor models have a use for these.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c-\x1f\x7f]")
 
 Put = Callable[[Sequence[Arrival]], Awaitable[int]]
 """Store what is new and return how much that was; returns after the commit.  Raises `StoreDown`."""
@@ -175,7 +175,8 @@ def _arrivals(chat: Chat, form: Form, *, hint: str) -> tuple[Arrival, ...]:
     message_id = form.fields.get("id", "")
     if not _MESSAGE_ID.fullmatch(message_id):
         raise Refused(400, "bad_form")
-    text = _CONTROL.sub("", form.fields.get("text", "")).strip()
+    # Forms write new lines as CR LF.
+    text = _CONTROL.sub("", form.fields.get("text", "").replace("\r\n", "\n")).strip()
     if len(text) > MAX_TEXT:
         raise Refused(413, "text_too_long")
     if not text and not form.photos:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -144,8 +145,9 @@ async def test_waiting_for_a_free_connection_is_certainly_not_delivered(telegram
     busy = [asyncio.create_task(channel.send(LI, Part("hello"))) for _ in range(32)]
     await telegram.until(lambda: len(telegram.sent) == 32)
     api.request.connect_s = 0.05
-    with pytest.raises(NotSent):
+    with pytest.raises(NotSent) as raised:
         await channel.send(LI, Part("one too many"))
+    assert telegram.token not in "".join(traceback.format_exception(raised.value))
     for task in busy:
         task.cancel()
     await asyncio.gather(*busy, return_exceptions=True)

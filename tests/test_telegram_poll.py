@@ -332,6 +332,17 @@ async def test_other_kinds_of_chat_life_pass_by(telegram: BotApiServer, world: W
     assert [item.kind for item in world.store.arrivals.values()] == [Kind.STICKER, Kind.TEXT]
 
 
+async def test_album_in_a_group_counts_whole_when_its_caption_mentions_the_bot(
+    telegram: BotApiServer, world: World
+) -> None:
+    ann = telegram.member(-100200)
+    await ann.sends_album([b"1", b"2", b"3"], caption="@support_bot these", gap=0.01)
+    await ann.sends_album([b"4", b"5"], caption="holiday photos")
+    telegram.customer().says("done")
+    await world.has("done")
+    assert world.store.texts == ["these", "", "", "done"]
+
+
 async def test_customers_words_are_not_logged(
     telegram: BotApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:

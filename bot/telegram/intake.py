@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
 from telegram.error import TelegramError
@@ -22,6 +23,9 @@ Put = Callable[[Sequence[Arrival]], Awaitable[object]]
 SetAside = Callable[[str, str, str], Awaitable[object]]
 """Source, the raw update as JSON, the reason."""
 OnMembership = Callable[[Membership], Awaitable[object]]
+
+_ALBUMS = 256
+"""Albums remembered; their pictures come within seconds of each other."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +45,8 @@ class Intake:
         self._put = put
         self._set_aside = set_aside
         self._on_membership = on_membership
+        # In a group only one picture of an album carries the words that mention the bot.
+        self._albums: OrderedDict[str, None] = OrderedDict()
 
     async def take(self, updates: Sequence[object]) -> None:
         """Store them all, in one call to `put`.  Raises what the store raises, or Telegram's errors."""
@@ -83,15 +89,22 @@ class Intake:
         odd: list[tuple[object, str]] = []
         for raw in updates:
             try:
-                found = parse(raw, me)
+                found = parse(raw, me, albums=self._albums)
             except UnreadableUpdate as error:
                 odd.append((raw, str(error)))
                 continue
             if isinstance(found, Arrival):
                 arrivals.append(found)
+                self._remember(found.album)
             elif found is not None:
                 changes.append(found)
         return arrivals, changes, odd
+
+    def _remember(self, album: str) -> None:
+        if album:
+            self._albums[album] = None
+            if len(self._albums) > _ALBUMS:
+                self._albums.popitem(last=False)
 
     async def _keep_aside(self, raw: object, reason: str) -> None:
         raw_json = json.dumps(raw)  # ASCII, so that it can be stored whatever is in it

@@ -8,7 +8,7 @@ Telegram's: https://core.telegram.org/bots/api#message
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.errors import BotError
@@ -78,11 +78,11 @@ _COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@(\w{1,64}))?(?:\s+(.*))?", re.D
 _LONGEST_NAME = 100
 
 
-def parse(raw: object, me: Me) -> Arrival | Membership | None:
+def parse(raw: object, me: Me, *, albums: Container[str] = ()) -> Arrival | Membership | None:
     """What the update means to us; None for what concerns nobody (service messages, other people's talk).
 
     In groups only what is addressed to the bot counts: a mention, a reply to it, a command with its
-    name.  Raises `UnreadableUpdate`.
+    name, and the other pictures of `albums` that were so addressed.  Raises `UnreadableUpdate`.
     """
     if not isinstance(raw, Mapping):
         raise UnreadableUpdate("the update is not an object")
@@ -90,7 +90,7 @@ def parse(raw: object, me: Me) -> Arrival | Membership | None:
     for name, edited in (("message", False), ("edited_message", True)):
         message = _child(raw, name)
         if message is not None:
-            return _arrival(message, me, source=source, edited=edited)
+            return _arrival(message, me, source=source, edited=edited, albums=albums)
     change = _child(raw, "my_chat_member")
     return _membership(change, source) if change is not None else None
 
@@ -107,7 +107,7 @@ def id_of(raw: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _arrival(message: Fields, me: Me, *, source: str, edited: bool) -> Arrival | None:
+def _arrival(message: Fields, me: Me, *, source: str, edited: bool, albums: Container[str]) -> Arrival | None:
     chat = _required(message, "chat")
     if _is_nobodys(message, chat, me):
         return None
@@ -124,7 +124,8 @@ def _arrival(message: Fields, me: Me, *, source: str, edited: bool) -> Arrival |
     else:
         text, is_addressed = _without_mention(text, me)
     is_private = _string(chat, "type") == "private"
-    if not (is_private or is_addressed or _answers(message, me)):
+    album = _string(message, "media_group_id")
+    if not (is_private or is_addressed or album in albums or _answers(message, me)):
         return None
     thread = _integer(message, "message_thread_id") if message.get("is_topic_message") is True else None
     return Arrival(
@@ -135,7 +136,7 @@ def _arrival(message: Fields, me: Me, *, source: str, edited: bool) -> Arrival |
         text=text,
         command=command,
         attachment=attachment,
-        album=_string(message, "media_group_id"),
+        album=album,
         hint=_string(_child(message, "from") or {}, "language_code")[:35],
         sender=_sender(message),
         sent_at=float(_integer(message, "date")),

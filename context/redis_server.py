@@ -1,0 +1,153 @@
+"""Opening Redis: the operator's server, else a private one, else memory.
+
+Whatever lies in Redis can be rebuilt from SQL, so only the first is worth refusing to start for: who
+names a server means it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis.asyncio as aioredis
+from redis.asyncio.connection import UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from context.health import Health
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 32
+CONNECT_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 2.0
+"""For one answer.  Whoever blocks on purpose needs a client of its own."""
+OPEN_TIMEOUT_S = 5.0
+
+
+class RedisUnreachable(Exception):
+    """The server that the operator named does not answer.  The message holds no password."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServer:
+    """An open Redis: the client that everybody shares, and what stands behind it."""
+
+    client: aioredis.Redis
+    kind: str
+    """`server` (the operator's), `private` (our child) or `memory`."""
+    standing: Callable[[], Health]
+
+    async def health(self) -> Health:
+        """How it is doing; answers within a second or so and never raises."""
+        standing = self.standing()
+        if standing.state != "ok":
+            return standing
+        try:
+            async with asyncio.timeout(1.0):
+                await self.client.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            return Health("degraded", f"{standing.detail}: no answer ({type(error).__name__})")
+        return standing
+
+
+@asynccontextmanager
+async def open_redis(url: str | None, folder: Path) -> AsyncIterator[RedisServer]:
+    """Redis for as long as the block lasts.
+
+    `url` is the operator's server; without one a private server keeps its file in `folder`, which is
+    its own.  Where that cannot be, values live in memory and health says so.  Raises RedisUnreachable
+    when the operator's server does not answer.
+    """
+    if url:
+        async with _named(url) as server:
+            yield server
+        return
+    try:
+        from context.redis_child import CannotStart, RedisChild, programs  # noqa: PLC0415 - Unix only
+    except ImportError:
+        async with _memory("this system has no unix sockets") as server:
+            yield server
+        return
+    try:
+        child = RedisChild(folder, programs=programs())
+        await child.start()
+    except (CannotStart, OSError) as error:
+        log.warning("no private Redis, context is kept in memory", extra={"reason": str(error)})
+        async with _memory(str(error)) as server:
+            yield server
+        return
+    client = _client(_pool(connection_class=UnixDomainSocketConnection, path=str(child.socket)))
+    try:
+        yield RedisServer(client, "private", child.health)
+    finally:
+        await client.aclose()
+        await child.close()
+
+
+@asynccontextmanager
+async def _named(url: str) -> AsyncIterator[RedisServer]:
+    name = _without_password(url)
+    client = _client(_pool(url=url))
+    try:
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await client.ping()
+        except (RedisError, OSError, TimeoutError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise RedisUnreachable(f"{name} does not answer: {reason}") from None
+        yield RedisServer(client, "server", lambda: Health("ok", name))
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def _memory(reason: str) -> AsyncIterator[RedisServer]:
+    from fakeredis import FakeAsyncRedis  # noqa: PLC0415 - slow to import, and seldom needed
+
+    client = FakeAsyncRedis()
+    detail = f"context is kept in memory ({reason}); apt install redis-server, or set REDIS_URL"
+    try:
+        yield RedisServer(client, "memory", lambda: Health("degraded", detail))
+    finally:
+        await client.aclose()
+
+
+def _client(pool: aioredis.BlockingConnectionPool) -> aioredis.Redis:
+    return aioredis.Redis.from_pool(pool)
+
+
+def _pool(*, url: str = "", **kind: Any) -> aioredis.BlockingConnectionPool:
+    """Every default of redis-py that matters to us, said aloud.
+
+    Its own would raise at the 101st call at once instead of waiting, and repeat a command up to ten
+    times when only the answer was lost, which stores it twice.
+    """
+    options: dict[str, Any] = {
+        "max_connections": CONNECTIONS,
+        "timeout": ANSWER_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": ANSWER_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "health_check_interval": 0,
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+    if url:
+        return aioredis.BlockingConnectionPool.from_url(url, **options)
+    return aioredis.BlockingConnectionPool(**options, **kind)
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    place = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    return f"{parts.scheme}://{place}"

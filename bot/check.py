@@ -284,11 +284,14 @@ async def _guard(asked: Asked) -> Standing:
 
 
 async def _redis(asked: Asked) -> Standing:
-    from context.redis_server import open_redis  # noqa: PLC0415 - may start a server
+    from context.redis_server import RedisUnreachable, open_redis  # noqa: PLC0415 - may start a server
 
     with tempfile.TemporaryDirectory() as folder:  # the bot's own may be in use
-        async with open_redis(asked.settings.redis_url.get_secret_value() or None, Path(folder)) as redis:
-            return _standing(redis.health(), "REDIS_URL, or apt install redis-server")
+        try:
+            async with open_redis(asked.settings.redis_url.get_secret_value() or None, Path(folder)) as redis:
+                return _standing(await redis.health(), "apt install redis-server, or REDIS_URL")
+        except RedisUnreachable as error:
+            return Standing("fail", str(error), "REDIS_URL, or the server it names")
 
 
 async def _disk(asked: Asked) -> Standing:

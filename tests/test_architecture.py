@@ -126,6 +126,7 @@ def test_no_part_reads_the_environment_itself() -> None:
 
 READ_ENVIRONMENT = {
     "bot/engines/local/process.py",  # hands a changed copy on to the child process that it starts
+    "context/redis_child.py",  # where programs are, and where sockets go
     "bot/check.py",  # NO_COLOR, and where Hugging Face's library keeps models
 }
 

@@ -389,7 +389,15 @@ async def test_address_without_a_bot_api_is_named_at_the_start(telegram: BotApiS
         await open_telegram(token=telegram.token, api_url=telegram.url)
 
 
-@pytest.mark.parametrize("fault", [faults.page(502), faults.dropped_before(), faults.flooded(60)])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.page(502),
+        faults.dropped_before(),
+        faults.flooded(60),
+        faults.garbled(b'{"ok":true,"result":{}}'),
+    ],
+)
 async def test_unreachable_telegram_does_not_stop_the_start(telegram: BotApiServer, fault: Any) -> None:
     telegram.faults.on("getMe", fault)
     channel = await open_telegram(token=telegram.token, api_url=telegram.url)

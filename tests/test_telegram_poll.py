@@ -155,6 +155,18 @@ async def test_killed_before_confirming_the_next_start_gets_it_again_and_stores_
     assert (world.store.texts, len(world.store.batches)) == (["hello"], 2)
 
 
+async def test_stopping_while_the_store_fails_confirms_nothing(telegram: BotApiServer, world: World) -> None:
+    world.store.holds = asyncio.Event()
+    world.store.is_down = True
+    telegram.customer().says("hello")
+    await world.until(lambda: world.store.batches != [])
+    stopping = asyncio.create_task(world.poller.stop())
+    await asyncio.sleep(0.01)
+    world.store.holds.set()
+    await stopping
+    assert telegram.pending == 1
+
+
 async def test_unreadable_update_is_kept_aside_and_blocks_nobody(
     telegram: BotApiServer, world: World
 ) -> None:

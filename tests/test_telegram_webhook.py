@@ -140,7 +140,9 @@ async def test_webhook_that_somebody_removed_is_set_again(world: World) -> None:
     await world.telegram.until(lambda: bool(world.telegram.state.queue.webhook))
 
 
-@pytest.mark.parametrize("fault", [faults.page(502), faults.unauthorized(), faults.flooded(3)])
+@pytest.mark.parametrize(
+    "fault", [faults.page(502), faults.unauthorized(), faults.flooded(3), faults.garbled()]
+)
 async def test_registration_is_tried_until_it_works(fault: faults.Fault) -> None:
     async with BotApiServer() as telegram:
         world = World(telegram)

@@ -19,6 +19,9 @@ TELEGRAM = "https://api.telegram.org"
 UPDATES = ("message", "edited_message", "callback_query", "my_chat_member")
 """What we ask Telegram for."""
 
+UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
+"""What python-telegram-bot raises at an answer that is not shaped as the Bot API's."""
+
 _START_S = 10.0
 
 
@@ -74,7 +77,10 @@ class BotApi:
         """Who the bot is; asked once."""
         async with self._asking:
             if self._me is None:
-                user = await self.bot.get_me()
+                try:
+                    user = await self.bot.get_me()
+                except UNREADABLE as error:
+                    raise Broken(f"getMe: unreadable answer ({type(error).__name__})") from error
                 self._me = Me(user.id, user.username or "")
             return self._me
 

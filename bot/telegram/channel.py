@@ -18,16 +18,13 @@ from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, TelegramError
 
 from bot.errors import Again, Ambiguous, BadFormatting, FileUnavailable, NotSent, Undeliverable
-from bot.telegram.api import BotApi, words
+from bot.telegram.api import UNREADABLE, BotApi, words
 from bot.telegram.commands import COMMANDS
 from bot.telegram.limits import Limiter
 from bot.telegram.request import Flooded, Refused, TooLarge, Unreachable
 from context.turns import Attachment, Chat, Entity, Part, Receipt
 
 T = TypeVar("T")
-
-_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-"""What python-telegram-bot raises at an answer that is not shaped as the Bot API's."""
 
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 
@@ -132,10 +129,10 @@ class TelegramChannel:
                     raise Again(words(error), after_s=error.after_s) from error
                 except InvalidToken as error:
                     raise Again(words(error), after_s=_REFUSED_S) from error
-                except TelegramError as error:
+                except (TelegramError, *UNREADABLE) as error:
                     # Downloading twice does no harm, so everything else is simply tried again.
                     if not tries_left:
-                        raise Again(words(error), after_s=_UNREACHABLE_S) from error
+                        raise Again(f"download: {type(error).__name__}", after_s=_UNREACHABLE_S) from error
                 await self._sleep(0.2 * (_FETCH_TRIES - tries_left))
         raise AssertionError("unreachable")
 
@@ -154,7 +151,7 @@ class TelegramChannel:
             return await self._deliver(address, chat, part)
         except TelegramError as error:
             raise self._sorted(error, chat, address, part) from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             # Accepted, but python-telegram-bot cannot read the message that came back.
             raise Ambiguous(f"{chat.key}: unreadable receipt ({type(error).__name__})") from error
 
@@ -227,7 +224,7 @@ class TelegramChannel:
             )
         except BadRequest:
             return False
-        except (NetworkError, *_UNREADABLE) as error:
+        except (NetworkError, *UNREADABLE) as error:
             _log.debug("telegram: typing sign for %s: %s", chat.key, type(error).__name__)
             return True
         except TelegramError as error:  # flooded, blocked, or a server without this method
@@ -242,8 +239,8 @@ class TelegramChannel:
                     [BotCommand(name, description) for name, description in commands],
                     language_code=None if language == "en" else language,
                 )
-            except TelegramError as error:
-                _log.warning("telegram: the command menu (%s) could not be set: %s", language, words(error))
+            except (TelegramError, *UNREADABLE) as error:
+                _log.warning("telegram: no command menu (%s): %s", language, type(error).__name__)
 
     def _aside(self, call: Coroutine[None, None, T]) -> asyncio.Task[T]:
         """Run something that nobody waits for; `close` does."""

@@ -16,9 +16,9 @@ from http import HTTPStatus
 
 from telegram.error import InvalidToken, TelegramError
 
-from bot.telegram.api import UPDATES, BotApi, words
+from bot.telegram.api import UNREADABLE, UPDATES, BotApi, words
 from bot.telegram.intake import Intake, OnMembership, Put, SetAside
-from bot.telegram.request import Flooded
+from bot.telegram.request import Broken, Flooded
 from context.health import Health
 
 _log = logging.getLogger(__name__)
@@ -122,6 +122,8 @@ class Webhook:
                 delay = self._failed(error, error.after_s)
             except InvalidToken as error:
                 delay = self._failed(error, _REFUSED_S)
+            except UNREADABLE as error:
+                delay = self._failed(Broken(f"unreadable answer ({type(error).__name__})"), _RETRY_S)
             except TelegramError as error:
                 delay = self._failed(error, _RETRY_S)
             else:

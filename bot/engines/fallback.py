@@ -164,7 +164,7 @@ class _Answer:
         ending = self._frame("preliminary")
         if rules[0].first:
             return "\n\n".join([*advice, ending])
-        start = [self._reading(lines), self._history()]
+        start = [self._history(), self._reading(lines)]
         if not self._has_photo and not self._had_photo:
             advice.append(self._frame("ask_photo"))
         return "\n\n".join([*filter(None, start), *advice, ending])

@@ -37,6 +37,8 @@ _FRAME: Mapping[str, frozenset[str]] = {
 """Sentences of `frame.yaml`, and what each may fill in."""
 _FILLED = frozenset({"codes", "light"})
 _PLACE = re.compile(r"\{(\w*)\}")
+_FOLDED = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef]) (?=[\u3000-\u9fff\uff00-\uffef])")
+"""The space that YAML puts where a Chinese sentence goes on in the next line."""
 _PROMISES = re.compile(
     r"refund|money back|compensat|reimburse|free of charge|for free|free (repair|replacement|visit)|guarantee"
     r"|we promise|退款|退钱|赔偿|补偿|赔付|免费|保证|承诺|包换|包赔",
@@ -169,6 +171,7 @@ def _load(directory: Path) -> tuple[RuleBook | None, list[str]]:
         code_prefixes=words["code_prefixes"],
         known=[*words["known_codes"], *(code for rule in rules for code in rule.when.codes)],
     )
+    frame = {name: _unfolded(sentences) for name, sentences in frame.items()}
     return RuleBook(tuple(rules), vocabulary, frame, words["names"], f"rules@{digest.hexdigest()[:8]}"), []
 
 
@@ -351,6 +354,10 @@ class _Reader:
 
     def _wrong(self, where: str, what: str) -> None:
         self._problems.append(f"{where}: {what}")
+
+
+def _unfolded(sentences: Mapping[Language, str]) -> dict[Language, str]:
+    return {language: _FOLDED.sub("", text).strip() for language, text in sentences.items()}
 
 
 def _is_phrases(phrases: object) -> bool:

@@ -1,0 +1,155 @@
+"""The contract that every engine keeps, whatever answers behind it.
+
+A new engine joins by one entry in `ENGINES`: a context manager that yields a started `Bench`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from bot.engines import Draft, Engine
+from bot.engines.fallback import FallbackEngine
+from bot.engines.first_available import FirstAvailable
+from bot.engines.ocr import Enough, Line
+from bot.engines.remote import RemoteEngine
+from tests.asked import asked
+from tests.displays import draw_display, shown
+from tests.model_server import Fault, ModelServer
+
+PHOTO = shown(draw_display("E4"))
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """An engine, and the two ends of making it slow: `block` before a draft, `blocked` once it is stuck."""
+
+    engine: Engine
+    block: Callable[[], None]
+    blocked: Callable[[], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def remote() -> AsyncIterator[Bench]:
+    async with ModelServer(dialect="vllm", answer=lambda request: f"About {request.last_text}") as server:
+        engine = RemoteEngine(url=server.url, model="stub-model", timeout_s=10)
+        await engine.start()
+
+        @asynccontextmanager
+        async def blocked() -> AsyncIterator[None]:
+            await server.until(lambda s: s.in_flight == 1)
+            yield
+            await server.until(lambda s: s.in_flight == 0)
+
+        yield Bench(engine, lambda: server.fail(Fault.STALL), blocked)
+        await engine.close()
+
+
+class Slow:
+    """A reader that stops in the middle of a photo when told to."""
+
+    def __init__(self) -> None:
+        self.stops = False
+        self.stopped = asyncio.Event()
+
+    async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+        if self.stops:
+            self.stops = False
+            self.stopped.set()
+            await asyncio.Event().wait()
+        return (Line("E4", 0.99, ((0, 0), (9, 0), (9, 9), (0, 9))),)
+
+    async def close(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def fallback() -> AsyncIterator[Bench]:
+    reader = Slow()
+    engine = FallbackEngine(reader=reader)
+    await engine.start()
+
+    @asynccontextmanager
+    async def blocked() -> AsyncIterator[None]:
+        await reader.stopped.wait()
+        yield
+
+    yield Bench(engine, lambda: setattr(reader, "stops", True), blocked)
+    await engine.close()
+
+
+@asynccontextmanager
+async def first_available() -> AsyncIterator[Bench]:
+    async with remote() as one:
+        engine = FirstAvailable([one.engine, FallbackEngine()])
+        await engine.start()
+        yield Bench(engine, one.block, one.blocked)
+        await engine.close()
+
+
+ENGINES = {"remote": remote, "fallback": fallback, "first_available": first_available}
+
+
+@pytest.fixture(params=ENGINES)
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    async with ENGINES[request.param]() as made:
+        yield made
+
+
+async def test_answers_in_words_and_says_who_wrote_them(bench: Bench) -> None:
+    draft = await bench.engine.draft(asked("it shows E3", PHOTO))
+
+    assert draft.text == draft.text.strip() != ""
+    assert draft.engine in ENGINES
+    assert draft.model
+    assert draft.finish == "stop"
+
+
+async def test_pieces_together_are_the_answer(bench: Bench) -> None:
+    pieces: list[str] = []
+
+    draft = await bench.engine.draft(asked("it shows E3"), on_text=pieces.append)
+
+    assert "".join(pieces).strip() == draft.text
+
+
+async def test_cancelling_ends_the_generation_at_once_and_harms_no_other(bench: Bench) -> None:
+    bench.block()
+    running = asyncio.create_task(bench.engine.draft(asked("stuck", PHOTO)))
+    before = time.monotonic()
+    async with bench.blocked():
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    assert time.monotonic() - before < 2
+    assert (await bench.engine.draft(asked("it shows E3"))).text
+
+
+async def test_answers_of_concurrent_calls_do_not_mix(bench: Bench) -> None:
+    questions = [f"it shows E{number}" for number in range(10, 42)]
+
+    drafts = await asyncio.gather(*(bench.engine.draft(asked(question)) for question in questions))
+
+    assert [mentioned(draft, questions) for draft in drafts] == [[question] for question in questions]
+
+
+def mentioned(draft: Draft, questions: Sequence[str]) -> list[str]:
+    return [question for question in questions if question.rpartition(" ")[2] in draft.text]
+
+
+async def test_says_that_it_is_well(bench: Bench) -> None:
+    assert (await bench.engine.health()).state == "ok"
+
+
+async def test_starting_and_closing_twice_is_harmless(bench: Bench) -> None:
+    await bench.engine.start()
+    assert (await bench.engine.draft(asked("it shows E3"))).text
+    await bench.engine.close()
+    await bench.engine.close()
+    assert (await bench.engine.health()).detail

@@ -31,7 +31,6 @@ _CEILINGS = {
     "telegram": logging.WARNING,
     "aiohttp.access": logging.WARNING,
     "uvicorn": logging.WARNING,
-    "uvicorn.access": logging.WARNING,
     # At DEBUG these print request bodies and SQL parameters: customers' words and photos.
     "openai": logging.INFO,
     "aiosqlite": logging.INFO,

@@ -135,7 +135,7 @@ def test_json_lines_carry_time_level_logger_and_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["httpx", "httpcore.http11", "telegram.Bot", "aiohttp.access", "uvicorn.access"]
+    "name", ["httpx", "httpcore.http11", "telegram.Bot", "aiohttp.access", "uvicorn.error"]
 )
 def test_chatty_libraries_speak_only_when_something_is_wrong(name: str) -> None:
     written = io.StringIO()

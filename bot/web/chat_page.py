@@ -251,7 +251,8 @@ def _language(request: Request) -> Language:
 
 def _hint(request: Request, form: Form) -> str:
     """The language the customer reads the page in."""
-    return form.fields.get("language", "")[:16] or _language(request)
+    shown = form.fields.get("language", "")
+    return shown if shown in LANGUAGES else _language(request)
 
 
 def _after(number: str) -> int:

@@ -355,7 +355,7 @@ HOSTILE: tuple[Hostile, ...] = (
 # Large and honest
 
 
-def photo(width: int, height: int) -> bytes:
+def photo(width: int, height: int, *, progressive: bool = False) -> bytes:
     """A camera's JPEG: soft shapes and a little noise."""
     soft = scene(64, 48).resize((width, height), Image.Resampling.BICUBIC)
     noise = Image.effect_noise((min(width, 512), min(height, 512)), 24)
@@ -364,8 +364,8 @@ def photo(width: int, height: int) -> bytes:
         for y in range(0, height, tile.height):
             box = x, y, min(width, x + tile.width), min(height, y + tile.height)
             part = tile.crop((0, 0, box[2] - x, box[3] - y))
-            soft.paste(Image.blend(soft.crop(box), part, 0.1), box)
-    return jpeg(soft, quality=85)
+            soft.paste(Image.blend(soft.crop(box), part, 0.12), box)
+    return jpeg(soft, quality=88, progressive=progressive)
 
 
 def clear_png() -> bytes:

@@ -28,6 +28,8 @@ GIVE_UP_S = wire.WALL_S + 1
 """When a child's own clock should have ended it, we end it."""
 MAX_JPEG_BYTES = 4 * 1024 * 1024
 """More than 1024 x 1024 pixels at quality 90 can take."""
+MOST_AT_ONCE = 4
+"""Unless told otherwise: 200 photos a second, and a child takes 25 MB for a usual one, 200 at worst."""
 RESTART_S = (0.05, 5.0)
 """The first pause before a new helper, and the longest."""
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -37,14 +39,14 @@ _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 class Intake:
     """Checks and normalises strangers' pictures outside the bot's own process.
 
-    Safe for any number of concurrent `normalise` calls on one event loop; `at_once` of them work,
-    the others wait.  Linux and macOS; Windows has no `fork`.
+    Safe for any number of concurrent `normalise` calls on one event loop; `at_once` of them work
+    (a core each, unless told otherwise), the others wait.  Linux and macOS; Windows has no `fork`.
     """
 
     def __init__(
         self, *, at_once: int | None = None, give_up_s: float = GIVE_UP_S, wait_s: float = WAIT_S
     ) -> None:
-        self._at_once = at_once or _cores()
+        self._at_once = at_once or min(_cores(), MOST_AT_ONCE)
         self._slots = asyncio.Semaphore(self._at_once)
         self._give_up_s = give_up_s
         self._wait_s = wait_s

@@ -8,7 +8,6 @@ and a wrong option answer at once.  Exit codes: 0 ok, 1 a check failed or the bo
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING
@@ -125,8 +124,6 @@ def _settings() -> Settings:
 
 
 def _in_loop(work: Coroutine[object, object, int]) -> int:
-    if sys.platform == "win32":
-        return asyncio.run(work)
     import uvloop  # noqa: PLC0415  (heavy)
 
     return uvloop.run(work)

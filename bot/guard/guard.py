@@ -105,14 +105,23 @@ class Guard:
         return Health("ok", f"policy {self._policy.version}, {len(self._policy.terms.terms)} terms")
 
     async def judge(
-        self, text: str, *, asked: str, language: Language, system: str = "", photo_text: str = ""
+        self,
+        text: str,
+        *,
+        asked: str,
+        language: Language,
+        system: str = "",
+        canary: str = "",
+        photo_text: str = "",
     ) -> Verdict:
-        """Check a draft against what the customer asked; `system` is the prompt that must not be repeated.
+        """Check a draft against what the customer asked.
 
+        `system` is the prompt that must not be repeated, `canary` a mark in it, `photo_text` what was read
+        in the photos.
         Never raises: what cannot be checked is held, with a reason that names the checker.
         """
         started = self._clock()
-        verdict = self._by_rules(text, asked=asked, language=language, system=system)
+        verdict = self._by_rules(text, asked=asked, language=language, system=system, canary=canary)
         if self._second is not None and verdict.action is not Action.BLOCK:
             opinion = await self._opinion(self._second, asked, reply=verdict.checked, photo_text=photo_text)
             verdict = _with_opinion(verdict, opinion)
@@ -137,7 +146,9 @@ class Guard:
             return signals
         return replace(signals, opinion=await self._opinion(self._second, asked, photo_text=photo_text))
 
-    def reveal(self, draft: str, *, asked: str, language: Language, system: str = "") -> str:
+    def reveal(
+        self, draft: str, *, asked: str, language: Language, system: str = "", canary: str = ""
+    ) -> str:
         """The whole sentences at the start of an unfinished draft that may be shown already.
 
         Empty when a rule objects, when a danger was reported, and always when a second check decides: it
@@ -150,7 +161,7 @@ class Guard:
             if draft
             else 0
         )
-        verdict = self._by_rules(draft[:end], asked=asked, language=language, system=system)
+        verdict = self._by_rules(draft[:end], asked=asked, language=language, system=system, canary=canary)
         return verdict.text if verdict.action is Action.ALLOW and not verdict.lead else ""
 
     def reload(self) -> bool:
@@ -179,14 +190,20 @@ class Guard:
             if now != refused and not await asyncio.to_thread(self.reload):
                 refused = now
 
-    def _by_rules(self, text: str, *, asked: str, language: Language, system: str) -> Verdict:
+    def _by_rules(self, text: str, *, asked: str, language: Language, system: str, canary: str) -> Verdict:
         policy = self._policy
         verdict = Verdict(Action.HOLD, text, (), policy.version, 0.0, language, checked=text)
         signals = self.inspect(asked)
         verdict = replace(verdict, lead=signals.notices, handoff=signals.handoff)
         try:
             found = check(
-                text, policy=policy, allowed=self._allowed, asked=asked, language=language, system=system
+                text,
+                policy=policy,
+                allowed=self._allowed,
+                asked=asked,
+                language=language,
+                system=system,
+                canary=canary,
             )
         except Exception as error:
             log.exception("guard rules failed")

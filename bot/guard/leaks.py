@@ -13,9 +13,8 @@ from bot.guard.verdict import Action, Reason
 
 _LENGTH = 40  # letters of a shingle: shorter ones also occur in honest answers
 _HAN_LENGTH = 16  # a Chinese character says about as much as two and a half letters
-_SHARED = 3  # shingles, four characters apart: 48 letters or 24 Chinese characters on end are held
+_SHARED = 5  # shingles, four characters apart: 56 letters or 32 Chinese characters on end are held
 _COPIED = 10  # so many are no coincidence
-_CANARY = re.compile(r"\bcanary[ :=-]{1,3}([A-Za-z0-9_-]{8,64})")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _LEET = re.compile(r"[\W_]+")
 _KEPT_PROMPTS = 32  # templates times languages in use at once
@@ -23,7 +22,6 @@ _KEPT_PROMPTS = 32  # templates times languages in use at once
 
 def find_leaks(text: str, *, system: str, canary: str = "") -> Iterator[Reason]:
     """A canary or a long copy of the system prompt is blocked, a shorter copy held."""
-    canary = canary or _canary_of(system)
     if canary and _shows(text, canary):
         yield Reason("leak.canary", "leak", Action.BLOCK)
         return
@@ -37,11 +35,6 @@ def find_leaks(text: str, *, system: str, canary: str = "") -> Iterator[Reason]:
                 action = Action.BLOCK if shared >= _COPIED else Action.HOLD
                 yield Reason("leak.prompt", "leak", action, note=f"{shared} shingles, reading {number}")
                 return
-
-
-def _canary_of(system: str) -> str:
-    found = _CANARY.search(system)
-    return found.group(1) if found else ""
 
 
 def _shows(text: str, canary: str) -> bool:

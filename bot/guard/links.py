@@ -39,8 +39,8 @@ _RELABELLED = re.compile(
 )
 _ACTIVE = either(
     r"(?<![a-z0-9])(?:(?:javascript|vbscript):\S|data:[a-z]+/[a-z]|bitcoin:[a-z0-9]{8}|(?:weixin"
-    "|wechat|alipay|alipays|alipayqr|alipayhk|tg|intent|file|whatsapp|taobao|tmall|upwrp|paypal"
-    "|bitcoin|ethereum|upi|mqqapi|mqqwpa|tencent|qq|line|viber|market|itms-services)://?)"
+    "|wechat|alipay|alipays|alipayqr|alipayhk|tg|intent|whatsapp|taobao|tmall|upwrp|paypal"
+    "|bitcoin|ethereum|upi|mqqapi|mqqwpa|tencent|qq|line|viber|market|itms-services)://?[!-~]|file://[a-z0-9])"
     r"[^\s]{0,200}",
 )
 _NUMERIC = re.compile(r"(?<![a-z0-9])h(?:tt|xx)ps?:/{1,3}(?:0x[0-9a-f]{5,8}|\d{6,12})(?![\w.])[^\s]{0,200}")

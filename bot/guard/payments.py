@@ -24,10 +24,11 @@ _PAY = either(
     "购买[^,。]{0,6}(?:礼品卡|点卡)",
 )
 _HAND_OVER = either(
-    r"\b(?:send|give|tell|share|provide|text|email|dm)\b[^.]{0,20}\b(?:me|us|our|the agent"
-    r"|support)?\b[^.]{0,20}\b(?:card number|cvv2?|cvc|card details|bank details|bank account"
-    "|verification code|one[- ]time (?:code|password)|otp|sms code|passwords?|passcode|pin code"
-    r"|id card|passport number|social security)\b",
+    r"\b(?:send|give|tell|share|provide|text|email|dm)\b[^.]{0,40}\b(?:card number|cvv2?|cvc|card details"
+    r"|bank details|bank account|verification code|one[- ]time (?:code|password)|otp|sms code|id card"
+    r"|passport number|social security)\b",
+    r"\b(?:send|give|tell|share|provide|text|email|dm)\b[^.]{0,20}\b(?:me|us|the agent|support)\b[^.]{0,20}"
+    r"\b(?:passwords?|passcode|pin code)\b",
     r"\b(?:credit|debit|bank) card number\b|\bcvv2?\b",
     "(?:提供|告诉|告知|发给|发送给|发我|发来|报一?下|回复|输入)[^,。]{0,10}(?:银行卡号|信用卡号"
     "|卡号|cvv|安全码|支付密码|银行密码|身份证号)",

@@ -53,31 +53,27 @@ def gravest(reasons: tuple[Reason, ...]) -> Action:
 
 
 def check(
-    text: str, *, policy: Policy, allowed: Allowed, asked: str, language: Language, system: str
+    text: str, *, policy: Policy, allowed: Allowed, asked: str, language: Language, system: str, canary: str
 ) -> Findings:
     """Every rule on one reply.  Linear in its length; about 0.3 ms a KB."""
     shaped = shape.shape(text, max_chars=policy.max_chars)
     folded = fold(shaped.text)
     contacts = find_contacts(shaped.text, folded, allowed=allowed, asked=asked)
-    found = _found(shaped.text, folded, policy=policy, asked=asked, language=language, system=system)
+    found = [
+        *find_leaks(shaped.text, system=system, canary=canary),
+        *find_unsafe_advice(folded),
+        *_find_terms(policy.terms, folded),
+        *find_payments(shaped.text, folded),
+        *find_promises(folded),
+    ]
+    if shape.wrong_language(shaped.text, asked=asked, language=language):
+        found.append(Reason("shape.language", "shape", Action.HOLD))
     reasons = [*shaped.reasons, *(_of_contact(contact) for contact in contacts), *found]
     return Findings(
         checked=shaped.text,
         text=_masked(shaped.text, contacts, language),
         reasons=tuple(_under_policy(reason, policy) for reason in islice(reasons, _MOST_REASONS)),
     )
-
-
-def _found(
-    text: str, folded: Folded, *, policy: Policy, asked: str, language: Language, system: str
-) -> Iterator[Reason]:
-    yield from find_leaks(text, system=system)
-    yield from find_unsafe_advice(folded)
-    yield from _find_terms(policy.terms, folded)
-    yield from find_payments(text, folded)
-    yield from find_promises(folded)
-    if shape.wrong_language(text, asked=asked, language=language):
-        yield Reason("shape.language", "shape", Action.HOLD)
 
 
 def _find_terms(terms: Terms, folded: Folded) -> Iterator[Reason]:

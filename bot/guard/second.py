@@ -19,6 +19,7 @@ from typing import Any, Literal
 import aiohttp
 
 from bot.guard.verdict import Action, Opinion
+from prompts.neutral import neutral
 
 Format = Literal["chat", "moderations"]
 
@@ -157,11 +158,11 @@ class SecondCheck:
     async def _ask(self, question: str, reply: str) -> _Answer:
         if self._format == "moderations":
             # Only the reply can be stopped; the question goes along so that staff see both.
-            inputs = [question, neutral(reply)] if reply else [question]
+            inputs = [question, _quoted(reply)] if reply else [question]
             return _moderated(await self._post("/moderations", {"model": self.model, "input": inputs}))
         messages = [{"role": "user", "content": question}]
         if reply:
-            messages.append({"role": "assistant", "content": neutral(reply)})
+            messages.append({"role": "assistant", "content": _quoted(reply)})
         body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": 128}
         return _read(_content(await self._post("/chat/completions", body)))
 
@@ -184,14 +185,14 @@ class SecondCheck:
             raise _Unusable("unreadable") from error
 
 
-def neutral(text: str) -> str:
+def _quoted(text: str) -> str:
     """The text so that it cannot pose as a part of the guard model's own template."""
-    return _OPENS_LINE.sub("> ", _OPENS_TAG.sub("< ", text[:_MAX_CHARS]))
+    return _OPENS_LINE.sub("> ", _OPENS_TAG.sub("< ", neutral(text, max_chars=_MAX_CHARS)))
 
 
 def _question(asked: str, photo_text: str) -> str:
-    seen = f"\n\n(text in the photo) {neutral(photo_text)}" if photo_text.strip() else ""
-    return (neutral(asked) + seen) or "-"
+    seen = f"\n\n(text in the photo) {_quoted(photo_text)}" if photo_text.strip() else ""
+    return (_quoted(asked) + seen) or "-"
 
 
 def _content(answer: Any) -> str:

@@ -35,6 +35,7 @@ _STRANGE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
 )
 _SENTENCE = re.compile(r"[^。！？!?\n]+[。！？!?\n]*")
+_CODE = re.compile(r"[\x21-\x7e]*[./_\\=][\x21-\x7e]*")  # addresses, paths, identifiers: nobody's language
 _ENDS = "。！？!?\n…."
 _JOINERS = frozenset("\u200d\ufe0f\u20e3")
 
@@ -142,7 +143,7 @@ def _repeats(text: str, period: int) -> bool:
 
 def _scripts(text: str) -> dict[str, int]:
     counts = {"han": 0, "latin": 0, "other": 0}
-    for character in text[:2000]:
+    for character in _CODE.sub("", text[:2000]):
         if is_han(character):
             counts["han"] += 1
         elif character.isalpha():

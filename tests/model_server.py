@@ -79,6 +79,8 @@ class Received:
     path: str
     headers: dict[str, str]
     body: Json
+    peer: object = None
+    """The client's end of the connection: the same for requests over one connection."""
 
     @property
     def messages(self) -> list[Json]:
@@ -138,6 +140,9 @@ class ModelServer:
         models: tuple[str, ...] = ("stub-model",),
         api_key: str = "",
         strict: bool | None = None,
+        owner: str | None = None,
+        streams: bool = True,
+        retry_after: str = "0.05",
         latency_s: float = 0.0,
         chunks: int = 4,
         chunk_delay_s: float = 0.0,
@@ -148,6 +153,9 @@ class ModelServer:
         self.models = models
         self.api_key = api_key
         self.strict = dialect in {"trtllm", "transformers"} if strict is None else strict
+        self.owner = OWNERS.get(dialect, "someone") if owner is None else owner
+        self.streams = streams
+        self.retry_after = retry_after
         self.latency_s = latency_s
         self.chunks = chunks
         self.chunk_delay_s = chunk_delay_s
@@ -219,7 +227,9 @@ class ModelServer:
 
     async def _reply(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
-        received = Received(request.path, {k.lower(): v for k, v in request.headers.items()}, body)
+        received = Received(
+            request.path, {k.lower(): v for k, v in request.headers.items()}, body, _peer(request)
+        )
         self.requests.append(received)
         self.received += 1
         await self._notify()
@@ -227,7 +237,7 @@ class ModelServer:
             return _error(401, "invalid api key", "invalid_api_key")
         fault = self._faults.popleft() if self._faults else self._always
         if fault is not None:
-            return await _break(request, fault)
+            return await _break(request, fault, self.retry_after)
         refused = set(body) - STRICT_FIELDS.get(self.dialect, PORTABLE) if self.strict else set()
         if refused:
             status = 400 if self.dialect == "trtllm" else 422
@@ -236,7 +246,7 @@ class ModelServer:
             await asyncio.sleep(self.latency_s)
         answer = self.answer(received)
         text = answer if isinstance(answer, str) else await answer
-        if not body.get("stream"):
+        if not body.get("stream") or not self.streams:
             return web.json_response(_completion(text))
         return await self._stream(request, text, usage="stream_options" in body)
 
@@ -271,8 +281,7 @@ class ModelServer:
             return _error(401, "invalid api key", "invalid_api_key")
         if self._always is Fault.HTML_502:
             return web.Response(status=502, text=_PROXY_PAGE, content_type="text/html")
-        owner = OWNERS.get(self.dialect, "someone")
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name in self.models]
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": self.owner} for name in self.models]
         return web.json_response({"object": "list", "data": data})
 
     async def _notify(self) -> None:
@@ -292,7 +301,11 @@ _PROBES: dict[tuple[str, str], Callable[[], web.Response]] = {
 }
 
 
-async def _break(request: web.Request, fault: Fault) -> web.StreamResponse:  # noqa: PLR0911
+def _peer(request: web.Request) -> object:
+    return request.transport.get_extra_info("peername") if request.transport is not None else None
+
+
+async def _break(request: web.Request, fault: Fault, retry_after: str) -> web.StreamResponse:  # noqa: PLR0911
     """Fail as told."""
     match fault:
         case Fault.HTML_502:
@@ -303,7 +316,7 @@ async def _break(request: web.Request, fault: Fault) -> web.StreamResponse:  # n
             return web.json_response({"choices": "none", "hello": [1]})
         case Fault.BUSY_429:
             response = _error(429, "too many requests", "rate_limit_exceeded")
-            response.headers["Retry-After"] = "0.05"
+            response.headers["Retry-After"] = retry_after
             return response
         case Fault.TOO_LONG:
             words = "This model's maximum context length is 4096 tokens. However, you requested 9000."

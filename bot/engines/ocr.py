@@ -1,8 +1,9 @@
 """Reading text on a photo: rapidocr with the models that its wheel carries, in a thread of its own.
 
 Two engine objects, because an option given per call changes shared state: under four threads 3 of 60
-results differed.  The first turns upside-down lines round and reads 92 % of drawn panels; where it finds
-too little, the second one, which does not turn, looks at a blurred copy: together 98 %.
+results differed.  The first turns upside-down lines round; where it finds too little, the second one,
+which does not turn, looks at a blurred copy, in which the gaps of a segment display have closed.  On 80
+drawn panels and plates (turned, dark, noisy, blurred, small) the first reads 86 % of 192 words, both 93 %.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 1280
 """Longest side that is looked at: larger costs seconds and reads no better."""
+_SEARCHED_SIDE = 736
+"""Longest side of the copy on which text is searched for; it is read at full size.  The library's own
+choice, 736 for the shorter side, takes twice the time and finds 3 words of 192 less."""
 MIN_CONFIDENCE = 0.6
 _BLUR = 3
 """Radius that closes the gaps between the segments of a display."""
@@ -111,6 +115,8 @@ class Ocr:
             params={
                 "Global.log_level": "error",
                 "Global.use_cls": turns_lines,
+                "Det.limit_type": "max",
+                "Det.limit_side_len": _SEARCHED_SIDE,
                 "EngineConfig.onnxruntime.intra_op_num_threads": self._threads,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }

@@ -32,7 +32,6 @@ WEBHOOK_PORTS = (443, 80, 88, 8443)
 """https://core.telegram.org/bots/api#setwebhook; a Bot API server of one's own takes any."""
 
 _Words = Annotated[tuple[str, ...], NoDecode]
-_Secrets = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
 def _setting(default: Any, example: str, **limits: Any) -> Any:
@@ -76,7 +75,6 @@ class Settings(BaseSettings):
 
     http_host: str = _setting("127.0.0.1", "127.0.0.1")
     http_port: int = _setting(8080, "8080", ge=0, le=65535)
-    api_keys: _Secrets = _setting((), "key-for-the-website,key-for-the-shop")
     log_format: Literal["", "text", "json"] = _setting("", "json")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("INFO", "INFO")
 
@@ -109,7 +107,6 @@ class Settings(BaseSettings):
         """Everything that no log may show, passwords inside addresses too."""
         values = (getattr(self, name) for name in type(self).model_fields)
         plain = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        plain += [key.get_secret_value() for key in self.api_keys]
         passwords = [urlsplit(value).password or "" for value in plain if "://" in value]
         return tuple(value for value in plain + passwords if value and "://" not in value)
 
@@ -184,7 +181,7 @@ class Settings(BaseSettings):
             raise ValueError("and GUARD_MODEL go together: set both or neither")
         return _openai_url(value) if value else value
 
-    @field_validator("allowed_hosts", "allowed_phones", "api_keys", mode="before")
+    @field_validator("allowed_hosts", "allowed_phones", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         if isinstance(value, str):
@@ -240,13 +237,6 @@ class Settings(BaseSettings):
     def _host(cls, value: str) -> str:
         if not _is_host(value):
             raise ValueError(f"{value!r} is no address or host name; the port is HTTP_PORT")
-        return value
-
-    @field_validator("api_keys")
-    @classmethod
-    def _keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(re.search(r"\s", key.get_secret_value()) for key in value):
-            raise ValueError("holds a key with a space in it; keys are separated by commas")
         return value
 
     @field_validator("log_level", mode="before")

@@ -170,11 +170,6 @@ BROKEN = {
         "TELEGRAM_STAFF_CHAT_ID '@our_staff' is not a whole number",
         "TELEGRAM_STAFF_CHAT_ID=-1001234567890",
     ),
-    "key with a space": (
-        {"API_KEYS": "one two,three"},
-        "API_KEYS holds a key with a space in it; keys are separated by commas",
-        "API_KEYS=key-for-the-website,key-for-the-shop",
-    ),
 }
 
 
@@ -279,10 +274,7 @@ def test_a_bot_api_server_of_ones_own_takes_any_token_and_plain_http(monkeypatch
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOWED_HOSTS", " Example.com , help.example.com,")
-    monkeypatch.setenv("API_KEYS", "a,b")
-    settings = Settings.read()
-    assert settings.allowed_hosts == ("example.com", "help.example.com")
-    assert [key.get_secret_value() for key in settings.api_keys] == ["a", "b"]
+    assert Settings.read().allowed_hosts == ("example.com", "help.example.com")
 
 
 SECRETS = {
@@ -290,7 +282,6 @@ SECRETS = {
     "TELEGRAM_WEBHOOK_SECRET": "hunter2",
     "MODEL_API_KEY": "hunter2",
     "GUARD_API_KEY": "hunter2",
-    "API_KEYS": "hunter2",
     "REDIS_URL": "redis://:hunter2@redis/0",
     "DATABASE_URL": "postgresql://bot:hunter2@db/bot",
 }
@@ -307,7 +298,7 @@ def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_secrets_are_handed_to_the_log_to_hide(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    assert sorted(Settings.read().secrets) == sorted([TOKEN] + ["hunter2"] * 6)
+    assert sorted(Settings.read().secrets) == sorted([TOKEN] + ["hunter2"] * 5)
 
 
 @pytest.mark.parametrize("name", SECRETS)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from context.health import Health
@@ -45,9 +45,10 @@ REJECTIONS: tuple[str, ...] = (
 )
 """Every code a `Rejection` may carry.  `prompts/notices` has a sentence for each, in each language."""
 
-P = ParamSpec("P")
 T = TypeVar("T")
 _NAME = re.compile(r"[0-9a-f]{64}")
+DISK_S = 30.0
+"""A disk that takes longer for one photo hangs."""
 _LEFTOVER_S = 3600
 """Unfinished files older than this belong to nobody."""
 
@@ -70,7 +71,7 @@ class Photos:
     async def close(self) -> None:
         """End the intake, let writes finish.  Calling twice is harmless."""
         await self._intake.close()
-        self._threads.shutdown(wait=False)
+        await asyncio.to_thread(self._threads.shutdown)
 
     async def health(self) -> Health:
         """Whether photos can be checked and stored."""
@@ -89,23 +90,30 @@ class Photos:
         if isinstance(taken, Rejection):
             return taken
         try:
-            sha256 = await self._in_thread(self._store, taken)
+            sha256 = await self._in_thread(partial(self._store, taken))
         except OSError as why:
-            self._trouble = f"photos cannot be stored: {why.strerror}"
+            self._trouble = f"photos cannot be stored: {why.strerror or 'the disk does not answer'}"
             log.exception("a photo could not be stored")
             return Rejection("try_again", self._trouble)
         self._trouble = ""
         return Photo(sha256, taken.width, taken.height)
 
     async def read(self, sha256: str) -> bytes | None:
-        """The JPEG of that name; None when it is not here, or no longer what its name says."""
+        """The JPEG of that name; None when it is not here, or no longer what its name says.
+
+        Raises OSError when the disk fails.
+        """
         path = self._path(sha256)
-        return await self._in_thread(_read, path, sha256) if path else None
+        return await self._in_thread(partial(_read, path, sha256)) if path else None
 
     async def forget(self, sha256: str) -> None:
-        """Delete a photo for good.  One that is not here is no error."""
+        """Delete a photo for good.  One that is not here is no error.
+
+        The same picture may have been sent in several chats: whoever calls this has made sure that
+        nobody else's message shows it.
+        """
         if path := self._path(sha256):
-            await self._in_thread(_delete, path)
+            await self._in_thread(partial(_delete, path))
 
     def _prepare(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -144,9 +152,10 @@ class Photos:
     def _unfinished(self) -> Path:
         return self._folder / "unfinished"
 
-    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The one place where files leave the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """The one place where files leave the event loop.  A disk that hangs is an OSError (TimeoutError)."""
+        async with asyncio.timeout(DISK_S):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def _read(path: Path, sha256: str) -> bytes | None:

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
+from dataclasses import dataclass
 from pathlib import Path
 
 from context.health import Health
@@ -36,6 +37,12 @@ _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """Nothing of ours.  A child's memory is all fresh: in huge pages, faulting it in costs 3 ms less a photo."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Helper:
+    process: Process
+    control: socket.socket
+
+
 class Intake:
     """Checks and normalises strangers' pictures outside the bot's own process.
 
@@ -52,8 +59,7 @@ class Intake:
         self._wait_s = wait_s
         self._up = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
-        self._control: socket.socket | None = None
-        self._helper: Process | None = None
+        self._helper: _Helper | None = None  # set exactly while `_up` is
         self._starts = 0
         self._trouble = ""
 
@@ -73,15 +79,15 @@ class Intake:
         if self._keeper is None:
             return
         self._keeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._keeper
+        await asyncio.gather(self._keeper, return_exceptions=True)
         self._keeper = None
 
     async def health(self) -> Health:
         """Whether pictures can be checked just now."""
-        if self._up.is_set() and self._helper:
+        if self._helper:
+            replaced = f", replaced {self._starts - 1} times" if self._starts > 1 else ""
             return Health(
-                "ok", f"helper {self._helper.pid}, started {self._starts} times, {self._at_once} at once"
+                "ok", f"{self._at_once} pictures at once, helper {self._helper.process.pid}{replaced}"
             )
         return Health("down", self._trouble or "not started")
 
@@ -94,24 +100,25 @@ class Intake:
         try:
             async with asyncio.timeout(self._wait_s), self._slots:
                 for _ in range(2):  # the second time when the helper died under the first
-                    await self._up.wait()
-                    helper, answer = self._helper, await self._ask(data)
-                    if answer is not None:
+                    while (helper := self._helper) is None:
+                        await self._up.wait()
+                    if answer := await self._ask(helper, data):
                         return answer
                     self._give_up_on(helper)
         except TimeoutError:
             return Rejection("try_again", f"no helper or no room within {self._wait_s:g} s")
+        except OSError as why:  # out of file descriptors or memory
+            return Rejection("try_again", str(why.strerror))
         return Rejection("try_again", "the helper ended twice")
 
-    async def _ask(self, data: bytes) -> Normalised | Rejection | None:
+    async def _ask(self, helper: _Helper, data: bytes) -> Normalised | Rejection | None:
         """One picture to one child.  None when the helper was lost and nothing is known about the picture."""
         ours, theirs = socket.socketpair()
         with ours:  # closing it tells the helper to kill the child: at time-outs and cancellation too
             ours.setblocking(False)
             with theirs:
                 try:
-                    assert self._control is not None
-                    socket.send_fds(self._control, [wire.ORDER], [theirs.fileno()])
+                    socket.send_fds(helper.control, [wire.ORDER], [theirs.fileno()])
                 except OSError:  # gone, or stuck for so long that its queue is full
                     return None
             try:
@@ -120,12 +127,21 @@ class Intake:
             except TimeoutError:
                 return Rejection("too_slow", f"no answer in {self._give_up_s:g} s")
 
-    def _give_up_on(self, helper: Process | None) -> None:
+    def _give_up_on(self, helper: _Helper) -> None:
         """It is dead already, or cannot fork: whichever it is, a new one follows."""
-        if helper and helper is self._helper:
-            self._up.clear()
+        if helper is self._helper:
+            self._hide()
             with contextlib.suppress(ProcessLookupError):
-                helper.kill()
+                helper.process.kill()
+
+    def _show(self, helper: _Helper) -> None:
+        self._helper = helper
+        self._starts += 1
+        self._up.set()
+
+    def _hide(self) -> None:
+        self._helper = None
+        self._up.clear()
 
     async def _keep_helper(self) -> None:
         """Start the helper, and again whenever it ends; end it when cancelled."""
@@ -136,7 +152,7 @@ class Intake:
             started = loop.time()
             try:
                 await self._run_helper()
-            except (OSError, TimeoutError) as why:
+            except OSError as why:  # TimeoutError is one
                 self._trouble = f"the photo helper cannot start: {why!r}"
             log.warning("%s; starting another", self._trouble)
             pause = shortest if loop.time() - started > longest else min(longest, 2 * pause)
@@ -148,7 +164,7 @@ class Intake:
         with control:
             control.setblocking(False)
             with theirs:
-                helper = await asyncio.create_subprocess_exec(
+                process = await asyncio.create_subprocess_exec(
                     *_command(),
                     stdin=theirs.fileno(),
                     stdout=DEVNULL,
@@ -160,16 +176,12 @@ class Intake:
                 async with asyncio.timeout(START_S):
                     if await asyncio.get_running_loop().sock_recv(control, 1) != wire.READY:
                         raise OSError("it ended at once; its own words are in the error output")
-                self._control, self._helper = control, helper
-                self._starts += 1
-                self._up.set()
-                code = await helper.wait()
-                self._trouble = f"the photo helper ended with {code}"
+                self._show(_Helper(process, control))
+                self._trouble = f"the photo helper ended with {await process.wait()}"
             finally:
-                self._up.clear()
-                self._control = self._helper = None
+                self._hide()
                 control.close()
-                await asyncio.shield(_see_off(helper))
+                await asyncio.shield(_see_off(process))
 
 
 async def _converse(channel: socket.socket, data: bytes) -> Normalised | Rejection | None:
@@ -208,14 +220,14 @@ def _parse(answer: bytes) -> Normalised | Rejection | None:
     return Rejection(code, detail)
 
 
-async def _see_off(helper: Process) -> None:
+async def _see_off(process: Process) -> None:
     """It ends by itself when its line is closed; one that does not is killed."""
     try:
         async with asyncio.timeout(2):
-            await helper.wait()
+            await process.wait()
     except TimeoutError:
-        helper.kill()
-        await helper.wait()
+        process.kill()
+        await process.wait()
 
 
 def _command() -> list[str]:

@@ -43,6 +43,8 @@ def main() -> None:
     """Serve until stdin ends."""
     control = socket.socket(fileno=0)
     os.nice(NICENESS)
+    # A service manager tells all processes to end; the bot then still finishes what it has begun.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _rehearse()
     gc.collect()
     gc.freeze()  # children must not copy pages to count references in them

@@ -27,7 +27,7 @@ from bot.errors import BadConfiguration, BotError
 from bot.settings import NAMES, Settings
 from context.health import Health
 
-PART_TIMEOUT_S = 60.0
+PART_TIMEOUT_S = 90.0
 """Loading torch on a slow disk is the longest."""
 TEST_PHOTO = Path(__file__).parent / "check.png"
 TEST_CODE = "E4"
@@ -238,19 +238,33 @@ async def _model(asked: Asked) -> Standing:
         return Standing(
             "warn", "none: OCR and rules answer", "MODEL_URL, or MODEL after python3 run --with gpu"
         )
-    return await asyncio.to_thread(_weights, resolve(model))
+    missing = await asyncio.to_thread(_missing, resolve(model))
+    return missing or await _outlook(model, asked.settings)
 
 
-def _weights(model: str) -> Standing:
-    if (Path(model) / "config.json").is_file():
-        return Standing("ok", f"folder {model}")
+def _missing(model: str) -> Standing | None:
+    """What is wrong when the model does not lie on this machine; None when it does."""
     if Path(model).exists():
+        if (Path(model) / "config.json").is_file():
+            return None
         return Standing("fail", f"{model} holds no config.json", "MODEL: the folder of a downloaded model")
     # https://huggingface.co/docs/huggingface_hub/guides/manage-cache
     cache = os.environ.get("HF_HUB_CACHE") or f"{os.environ.get('HF_HOME') or '~/.cache/huggingface'}/hub"
     if (Path(cache).expanduser() / f"models--{model.replace('/', '--')}" / "snapshots").is_dir():
-        return Standing("ok", f"{model}, downloaded")
+        return None
     return Standing("warn", f"{model} is not on this machine: the first start downloads it")
+
+
+async def _outlook(model: str, settings: Settings) -> Standing:
+    """Whether it fits, without loading it."""
+    from bot.engines.local.outlook import outlook  # noqa: PLC0415
+
+    found = await outlook(model, quantisation=settings.model_quantization or "none")
+    weights, free = (float(str(found[name])) / GIB for name in ("weights_bytes", "free_bytes"))
+    detail = f"{model}: {weights:.1f} GB of {found['dtype']} on {found['device']} with {free:.1f} GB free"
+    if not found["fits"]:
+        return Standing("fail", detail, "MODEL_QUANTIZATION=4bit, or a smaller MODEL")
+    return Standing("ok", f"{detail}, {found['chats_at_once']} chats at once")
 
 
 async def _model_server(settings: Settings) -> Standing:

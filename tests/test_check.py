@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from context.schema import NEWEST
 from tests.bot_api.faults import unauthorized
 from tests.bot_api.server import BotApiServer
 from tests.model_server import ModelServer
+from tests.tiny_model import tiny_model
 from tests.web_world import open_world
 
 Says = Callable[..., Awaitable[dict[str, str]]]
@@ -126,6 +128,23 @@ async def test_a_model_server_out_of_reach_is_shown_with_what_mends_it(check_of:
 async def test_a_folder_without_a_model_fails(check_of: Says, tmp_path: Path) -> None:
     said = await check_of("model", MODEL=str(tmp_path))
     assert (said["state"], said["detail"]) == ("fail", f"{tmp_path} holds no config.json")
+
+
+async def test_a_model_on_this_machine_is_measured_without_loading_it(check_of: Says) -> None:
+    said = await check_of("model", MODEL=tiny_model())
+    assert said["state"] == "ok", said
+    assert re.search(r": 0\.0 GB of \w+ on \w+ with [\d.]+ GB free, \d+ chats at once$", said["detail"])
+
+
+async def test_a_model_that_is_not_here_is_announced(
+    check_of: Says, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    said = await check_of("model", MODEL="somebody/some-model")
+    assert (said["state"], said["detail"]) == (
+        "warn",
+        "somebody/some-model is not on this machine: the first start downloads it",
+    )
 
 
 # --- Stores

@@ -94,9 +94,7 @@ _TIMES = re.compile(
     rf"(?<![a-z0-9])(?:(once|twice)(?![a-z])|([1-9]|{'|'.join(_COUNTS)})\s?(?:x|times|次|下))"
 )
 _TYPED_CODE = re.compile(r"(?<![a-z0-9])([a-z]{1,2})[-_]?(\d{1,3})(?![a-z0-9])")
-_CALLED_A_CODE = re.compile(
-    r"(?:code|error|fault|shows?|says|代码|故障码?|错误码?|显示|报错?)[\s:：是为\"'“]*$"
-)
+_CALLED_A_CODE = re.compile(r"(?:code|error|fault|shows?|代码|故障码?|错误码?|显示|报错?)[\s:：是为\"'“]*$")
 _TOKEN = re.compile(r"(?<![A-Z0-9])([A-Z]{1,2})[-_]?([0-9A-Z]{1,3})(?![A-Z0-9])")
 _AS_DIGITS = str.maketrans("OQDILZSGB", "000112568")
 """What an OCR engine takes a digit of a seven-segment display for."""

@@ -22,27 +22,31 @@ from context.turns import Language
 from prompts.prompt import Prompt, PromptImage, PromptMessage
 
 OCR_TIMEOUT_S = 20.0
-"""For all photos of a message together; then the rules answer without them."""
 _REMEMBERED = 256
 """Photos whose text is remembered, so that a follow-up knows what stood on the earlier ones."""
 _QUOTED_LINES = 3
-_QUOTED = re.compile(r"[\w \-+%°()]{2,24}")
-"""Lines worth quoting: short, and without what looks like an address."""
-_LONG_NUMBER = re.compile(r"\d{5}")
+_QUOTED = re.compile(r"(?!(?:\D*\d){7})[\w \-+°]{2,24}")
+"""Lines worth quoting: short, and without what looks like an address or a number to call."""
 _SURE = 0.85
 
 log = logging.getLogger(__name__)
 
 
 class FallbackEngine:
-    """Answers by OCR and rules.  `reader=None` is rules only; `rules` is a folder of YAML files."""
+    """Answers by OCR and rules.  `reader=None` is rules only; `rules` is a folder of YAML files.
+
+    `ocr_timeout_s` is for all photos of a message together; then the rules answer without them.
+    """
 
     name = "fallback"
 
-    def __init__(self, *, reader: Reader | None = None, rules: Path = RULES) -> None:
+    def __init__(
+        self, *, reader: Reader | None = None, rules: Path = RULES, ocr_timeout_s: float = OCR_TIMEOUT_S
+    ) -> None:
         self._book: RuleBook = load_rules(rules)
         self.model = self._book.version
         self._reader = reader
+        self._ocr_timeout_s = ocr_timeout_s
         self._trouble = "" if reader is not None else "no text recognition"
         self._texts: OrderedDict[str, tuple[Line, ...]] = OrderedDict()
 
@@ -73,21 +77,27 @@ class FallbackEngine:
 
     async def _read(self, photos: Sequence[PromptImage]) -> tuple[Line, ...] | None:
         """Text on all photos; None when none of them could be looked at."""
-        if self._reader is None or not photos:
-            return None if photos else ()
-        found: list[Line] = []
-        looked = False
+        if not photos:
+            return ()
+        if self._reader is None:
+            return None
+        read: list[tuple[Line, ...]] = []
+        troubles: list[str] = []
         try:
-            async with asyncio.timeout(OCR_TIMEOUT_S):
+            async with asyncio.timeout(self._ocr_timeout_s):
                 for photo in photos:
-                    found += await self._read_one(self._reader, photo)
-                    looked = True
-        except (TimeoutError, OcrUnavailable) as error:
-            self._trouble = str(error) or "text recognition took too long"
-            log.warning("photos were not read: %s", self._trouble)
-        else:
-            self._trouble = ""
-        return tuple(found) if looked else None
+                    try:
+                        read.append(await self._read_one(self._reader, photo))
+                    except OcrUnavailable as error:
+                        troubles.append(str(error))
+        except TimeoutError:
+            troubles.append("text recognition took too long")
+        self._trouble = troubles[0] if troubles and not read else ""
+        if troubles:
+            log.warning(
+                "%d of %d photos were not read: %s", len(photos) - len(read), len(photos), troubles[0]
+            )
+        return tuple(line for lines in read for line in lines) if read else None
 
     async def _read_one(self, reader: Reader, photo: PromptImage) -> tuple[Line, ...]:
         key = photo.photo.sha256
@@ -181,9 +191,7 @@ class _Answer:
         texts = [
             text
             for line in lines
-            if line.confidence >= _SURE
-            and _QUOTED.fullmatch(text := " ".join(line.text.split()))
-            and not _LONG_NUMBER.search(text)
+            if line.confidence >= _SURE and _QUOTED.fullmatch(text := " ".join(line.text[:100].split()))
         ]
         if texts:
             return self._frame("read_text", text=self._list(list(dict.fromkeys(texts))[:_QUOTED_LINES]))

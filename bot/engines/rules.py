@@ -262,9 +262,8 @@ class _Reader:
         when = self._when(entry.get("when"), f"{where}: when", inside=False)
         if len(self._problems) > before:
             return None
-        return Rule(
-            str(rule_id), str(about), int(str(priority)), when, entry["say"], bool(entry.get("first"))
-        )
+        say = _unfolded(entry["say"])
+        return Rule(str(rule_id), str(about), int(str(priority)), when, say, bool(entry.get("first")))
 
     def _when(self, entry: object, where: str, *, inside: bool) -> When:
         if not isinstance(entry, dict):

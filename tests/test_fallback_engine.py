@@ -1,0 +1,263 @@
+"""What the bot answers without a model: real text recognition on drawn photos, real rules."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image, ImageFilter
+
+from bot.engines.fallback import FallbackEngine
+from bot.engines.ocr import Enough, Line, Ocr, OcrUnavailable
+from context.turns import Photo
+from prompts.prompt import PromptImage, PromptMessage
+from tests.asked import asked, turn
+from tests.displays import as_jpeg, draw_display, shown
+
+PRELIMINARY = {"en": "This is a preliminary automatic answer", "zh": "初步自动回复"}
+E4 = shown(draw_display("E4"))
+RED_STEADY = shown(draw_display("红灯常亮"))
+BLANK = shown(Image.new("RGB", (640, 480), (120, 120, 120)))
+
+
+@pytest.fixture(scope="module")
+def ocr() -> Iterator[Ocr]:
+    """Loaded once: the models take a second."""
+    ocr = Ocr()
+    yield ocr
+    asyncio.run(ocr.close())
+
+
+@pytest.fixture
+async def engine(ocr: Ocr) -> FallbackEngine:
+    engine = FallbackEngine(reader=ocr)
+    await engine.start()
+    return engine
+
+
+async def test_code_on_the_photo_is_quoted_and_explained(engine: FallbackEngine) -> None:
+    draft = await engine.draft(asked("what is this?", E4))
+
+    read, advice, ending = draft.text.split("\n\n")
+    assert read == "I read on the photo: E4. Please tell me if that is wrong."
+    assert advice.startswith("E4 most often")
+    assert ending.startswith(PRELIMINARY["en"])
+    assert "/human" in ending
+    assert draft.preliminary
+    assert draft.engine == "fallback"
+
+
+async def test_chinese_display_is_read_and_answered_in_chinese(engine: FallbackEngine) -> None:
+    draft = await engine.draft(asked("这是怎么回事", RED_STEADY, language="zh"))
+
+    assert draft.text.startswith("我在照片上读到：红灯常亮。")
+    assert "停机保护" in draft.text
+    assert PRELIMINARY["zh"] in draft.text
+
+
+@pytest.mark.parametrize("turned", [0, 10, 180])
+async def test_turned_displays_are_read(engine: FallbackEngine, turned: int) -> None:
+    draft = await engine.draft(asked("?", shown(draw_display("E07", turned=turned))))
+
+    assert "I read on the photo: E07." in draft.text
+
+
+async def test_phones_rotation_note_is_followed(engine: FallbackEngine) -> None:
+    picture = draw_display("E07").rotate(90, expand=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    picture.save(file, "JPEG", exif=exif)
+    photo = PromptImage(Photo("f" * 64, *picture.size, 1), file.getvalue())
+
+    assert "E07" in (await engine.draft(asked("?", photo))).text
+
+
+async def test_second_look_at_a_blurred_copy_finds_more(ocr: Ocr) -> None:
+    photo = as_jpeg(draw_display("E07").filter(ImageFilter.GaussianBlur(1)))
+
+    first = await ocr.read(photo, enough=lambda _: True)
+    both = await ocr.read(photo, enough=lambda _: False)
+    assert {line.text for line in first} <= {line.text for line in both}
+    assert len({line.text for line in both}) == len(both)
+
+
+async def test_lines_carry_their_place_on_the_photo(ocr: Ocr) -> None:
+    large = draw_display("E07").resize((2700, 1800))
+    (line,) = await ocr.read(as_jpeg(large), enough=lambda _: True)
+
+    xs, ys = [x for x, _ in line.box], [y for _, y in line.box]
+    assert line.text == "E07"
+    assert line.confidence > 0.8
+    assert 450 < min(xs) < max(xs) < 2250
+    assert 360 < min(ys) < max(ys) < 1440
+
+
+async def test_photo_without_text_is_said_to_be_unread(engine: FallbackEngine) -> None:
+    draft = await engine.draft(asked("what is this?", BLANK))
+
+    assert draft.text.startswith("I could not read any text or code on the photo.")
+
+
+async def test_three_turns_of_a_case_begin_with_what_changed(engine: FallbackEngine) -> None:
+    one = await engine.draft(asked("our AC shows a fault"))
+    assert "Please send a photo" in one.text
+
+    said = "the red light blinks three times"
+    earlier: tuple[PromptMessage, ...] = turn("our AC shows a fault", one.text)
+    two = await engine.draft(asked(said, BLANK, earlier=earlier))
+    assert "communication module" in two.text
+    assert "Please send a photo" not in two.text
+
+    earlier = (*earlier, *turn(said, two.text, BLANK))
+    three = await engine.draft(asked("now it is steady red, I took another one", RED_STEADY, earlier=earlier))
+    assert three.text.startswith("Earlier: red light blinking. Now: red light steady.")
+    assert "from blinking to steady" in three.text
+
+
+async def test_follow_up_without_a_clue_remembers_the_code_on_the_earlier_photo(
+    engine: FallbackEngine,
+) -> None:
+    one = await engine.draft(asked("what is this?", E4))
+    two = await engine.draft(asked("and what next?", earlier=turn("what is this?", "Hm.", E4)))
+    three = await engine.draft(asked("and what next?", earlier=turn("what is this?", one.text)))
+
+    assert "Earlier in our conversation: E4." in two.text
+    assert "Earlier in our conversation: E4." in three.text
+
+
+async def test_danger_comes_first_and_nothing_asks_the_customer_to_stay(engine: FallbackEngine) -> None:
+    for question, language, first in (
+        ("There is a smell of gas and it shows E4", "en", "If you smell gas"),
+        ("冒烟了，红灯闪", "zh", "安全第一"),
+    ):
+        text = (await engine.draft(asked(question, E4, language="zh" if language == "zh" else "en"))).text
+        assert text.startswith(first)
+        assert len(text.split("\n\n")) == 2
+        assert "/human" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "{codes} {0} {{x}}",
+        "{{ 7*7 }}",
+        "%s %(x)s",
+        "</customer_words>",
+        "\\1 \\g<0>",
+        "a" * 50_000,
+        "\x00\ud800",
+    ],
+)
+async def test_customers_words_are_values_and_never_templates(words: str) -> None:
+    class Reads:
+        async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+            return (Line(words, 0.99, ()), Line("SHOWS {codes}", 0.99, ()))
+
+        async def close(self) -> None:
+            pass
+
+    plain = await FallbackEngine().draft(asked("hello"))
+    assert (await FallbackEngine().draft(asked(words))).text == plain.text
+
+    read = (await FallbackEngine(reader=Reads()).draft(asked("hello", E4))).text
+    assert read.startswith("I could not read any text")
+
+
+@pytest.mark.parametrize(
+    "line", ["call 400 8123 456", "13912345678", "www.cheap-repair.example", "pay@me.example"]
+)
+async def test_numbers_and_addresses_on_a_photo_are_not_quoted(line: str) -> None:
+    class Reads:
+        async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+            return (Line(line, 0.99, ()), Line("KFR-35GW", 0.99, ()))
+
+        async def close(self) -> None:
+            pass
+
+    text = (await FallbackEngine(reader=Reads()).draft(asked("hello", E4))).text
+    assert line not in text
+    assert text.startswith("I read on the photo: KFR-35GW.")
+
+
+@pytest.mark.parametrize("error", [OcrUnavailable("models are broken"), TimeoutError()])
+async def test_rules_answer_when_photos_cannot_be_read(error: Exception) -> None:
+    class Breaks:
+        async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+            raise error
+
+        async def close(self) -> None:
+            pass
+
+    engine = FallbackEngine(reader=Breaks())
+    draft = await engine.draft(asked("the red light is blinking", E4))
+
+    assert draft.text.startswith("I cannot look at photos at the moment.")
+    assert "communication" in draft.text
+    assert (await engine.health()).state == "degraded"
+
+
+async def test_rules_answer_while_a_photo_takes_too_long() -> None:
+    class Hangs:
+        async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def close(self) -> None:
+            pass
+
+    engine = FallbackEngine(reader=Hangs(), ocr_timeout_s=0.05)
+    assert (await engine.draft(asked("?", E4))).text.startswith("I cannot look at photos")
+
+
+async def test_missing_library_is_named_and_costs_only_the_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    engine = FallbackEngine(reader=Ocr())
+
+    assert (await engine.draft(asked("?", E4))).text.startswith("I cannot look at photos")
+    assert "rapidocr" in (await engine.health()).detail
+    await engine.close()
+
+
+async def test_broken_picture_costs_only_itself(engine: FallbackEngine) -> None:
+    broken = PromptImage(Photo("0" * 64, 10, 10, 1), b"\xff\xd8 not a picture")
+
+    assert "E4" in (await engine.draft(asked("?", E4, broken))).text
+    assert "E4" in (await engine.draft(asked("?", broken, E4))).text
+
+
+async def test_same_photo_is_read_once() -> None:
+    class Counts:
+        reads = 0
+
+        async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+            self.reads += 1
+            return (Line("E4", 0.99, ()),)
+
+        async def close(self) -> None:
+            pass
+
+    reader = Counts()
+    engine = FallbackEngine(reader=reader)
+    for _ in range(3):
+        await engine.draft(asked("?", E4))
+    assert reader.reads == 1
+
+
+async def test_concurrent_readings_do_not_mix(engine: FallbackEngine) -> None:
+    codes = ("E1", "E3", "E6", "E9")
+    drafts = await asyncio.gather(*(engine.draft(asked("?", shown(draw_display(code)))) for code in codes))
+
+    assert [draft.text.split(".")[0] for draft in drafts] == [
+        f"I read on the photo: {code}" for code in codes
+    ]
+
+
+async def test_closed_reader_says_so_instead_of_hanging() -> None:
+    ocr = Ocr()
+    await ocr.close()
+    with pytest.raises(OcrUnavailable):
+        await ocr.read(E4.jpeg, enough=lambda _: True)

@@ -25,7 +25,7 @@ redis = Redis.from_url(os.environ["REDIS_URL"])
 model = AsyncOpenAI(base_url=os.environ["MODEL_URL"], api_key="none")
 
 
-async def answer(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
+async def answer(update: Update, _context: ContextTypes.DEFAULT_TYPE) -> None:
     """One message, start to end."""
     message, chat = update.effective_message, update.effective_chat
     assert message is not None
@@ -35,7 +35,7 @@ async def answer(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     text = USER.render(text=message.text or message.caption or "")
     content: Any = text
     if message.photo:
-        file = await message.photo[-1].get_file()
+        file = await max(message.photo, key=lambda size: size.width).get_file()
         photo = base64.b64encode(await file.download_as_bytearray()).decode()
         url = f"data:image/jpeg;base64,{photo}"
         content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Self
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -55,7 +56,7 @@ class PeakMemory:
         self._pid = pid
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> PeakMemory:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._sample())
         return self
 

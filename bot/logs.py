@@ -102,8 +102,11 @@ def _formatter(form: Format, secrets: Iterable[str], *, colors: bool) -> _Redact
     )
 
 
-# `extra=` of libraries may carry anything; these are the ones worth reading.
-_EXTRAS = {"chat", "turn", "update"}
+# `extra=` of libraries may carry anything; these are ours: ids, counts and reasons, nobody's words.
+_EXTRAS = {
+    *("chat", "turn", "update", "worker", "origin", "outcome"),
+    *("messages", "parts", "ms", "attempts", "reason", "s"),
+}
 
 
 class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):

@@ -190,6 +190,7 @@ class Inbox:
                     language=chat.language,
                     language_chosen=bool(chat.language_chosen),
                     may_grow=lane.superseded < SUPERSEDE_LIMIT and _may_grow(arrivals),
+                    holder=chat.holder,
                     last_turn=chat.last_turn,
                     attempts=lane.attempts,
                     superseded=lane.superseded,
@@ -382,9 +383,10 @@ _WAITING = sa.text("""
            file_id, file_size, photo, photo_width, photo_height, photo_number, rejection, rejection_detail
     FROM messages WHERE state = 'waiting' AND chat IN :chats
     ORDER BY COALESCE(position, id), id""").bindparams(_in("chats"))
-_KNOWN = sa.text(
-    "SELECT chat, language, language_chosen, last_turn FROM chats WHERE chat IN :chats"
-).bindparams(_in("chats"))
+_KNOWN = sa.text("""
+    SELECT c.chat, c.language, c.language_chosen, c.last_turn, h.holder
+    FROM chats c LEFT JOIN handoffs h ON h.chat = c.chat AND h.closed_at IS NULL
+    WHERE c.chat IN :chats""").bindparams(_in("chats"))
 _RENEW = sa.text("""
     UPDATE lanes SET lease_until = :until
     WHERE worker = :worker AND lease_until IS NOT NULL AND chat IN :chats""").bindparams(_in("chats"))

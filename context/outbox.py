@@ -20,7 +20,7 @@ from context.turns import Batch, Entity, Message, OpenTurn, Part, Photo, Receipt
 
 
 class Superseded(Exception):
-    """Newer words came before the reply was opened; the draft is recorded and the batch given back."""
+    """Newer words or a person came first: the draft is recorded, and the batch given back."""
 
 
 class LeaseLost(Exception):
@@ -42,14 +42,14 @@ class Outbox:
     ) -> OpenTurn:
         """Decide the reply: record the turn with its parts, the first of them about to be sent.
 
-        Raises `Superseded` when the batch may grow and the customer wrote more meanwhile, `LeaseLost`
-        when the chat is no longer ours.
+        Raises `Superseded` when a person has taken the chat since the claim, or when the batch may grow
+        and the customer wrote more meanwhile; `LeaseLost` when the chat is no longer ours.
         """
 
         def work(connection: Connection) -> OpenTurn | None:
             now = self._db.now(connection)
             _check_fence(connection, batch)
-            if batch.may_grow and _has_newer(connection, batch):
+            if _was_taken_over(connection, batch) or (batch.may_grow and _has_newer(connection, batch)):
                 _insert_turn(connection, batch, message, reply, state="superseded", now=now)
                 connection.execute(_SUPERSEDE, {"chat": batch.chat.key, "now": now})
                 return None
@@ -196,6 +196,11 @@ def _has_newer(connection: Connection, batch: Batch) -> bool:
     return row is not None and row.kind != "command"
 
 
+def _was_taken_over(connection: Connection, batch: Batch) -> bool:
+    holder = connection.execute(_HOLDER, {"chat": batch.chat.key}).scalar()
+    return holder is not None and batch.holder is None
+
+
 def _insert_turn(
     connection: Connection, batch: Batch, message: Message, reply: Reply, *, state: str, now: float
 ) -> int:
@@ -238,6 +243,7 @@ def _insert_part(
 
 
 _FENCE = sa.text("SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL")
+_HOLDER = sa.text("SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL")
 _NEWER = sa.text("""
     SELECT kind FROM messages WHERE chat = :chat AND state = 'waiting' AND id > :newest
     ORDER BY id LIMIT 1""")

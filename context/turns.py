@@ -181,6 +181,8 @@ class Batch:
     may_grow: bool = True
     """Newer words belong to it while it is unanswered.  False for a command, for a batch that is full,
     and after a few superseded drafts: a customer who never pauses is still answered."""
+    holder: str | None = None
+    """The person who held this chat when it was claimed; None when the bot answers it."""
     last_turn: int = 0
     """The newest remembered turn since the chat was last reset; 0 when there is nothing to remember."""
     open_turn: OpenTurn | None = None

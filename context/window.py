@@ -5,11 +5,11 @@ is the newest one, so a copy is used only when it ends with exactly that turn, a
 behind which turn it belongs.  A window that was lost, evicted, cut off from a push or left over
 from before a reset is therefore never taken for the whole: it is read from SQL again and put back.
 
-    missing, or ends with another turn than `newest`  ->  refill from SQL
-    push, the window ends with the turn before it     ->  append, trim
-    push, the window ends with this turn already      ->  nothing: it came twice
-    push, nothing before it (new chat, or reset)      ->  a new window of one
-    push, anything else                               ->  drop the window; the next reader refills it
+    read: missing, or ends with another turn than `newest`  ->  refill from SQL, put back
+    push: ends with the turn before it                      ->  append, trim
+    push: missing, and the ledger had nothing before        ->  a new window of one
+    push: ends with this turn already                       ->  nothing, it came twice
+    push: anything else                                     ->  drop it, the next reader refills
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import redis.asyncio as aioredis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from context import keys
 from context.breaker import Breaker
@@ -46,9 +46,7 @@ local tail = redis.call('LINDEX', KEYS[1], -1)
 local newest = tail and string.match(tail, '^(%d+) ') or '0'
 local id, after = ARGV[1], ARGV[2]
 if newest == id then return 'twice' end
-if after == '0' then
-    redis.call('DEL', KEYS[1])
-elseif newest ~= after then
+if newest ~= after then
     redis.call('DEL', KEYS[1])
     return 'dropped'
 end
@@ -93,6 +91,7 @@ class ContextWindow:
         self._ttl_ms = math.ceil(ttl_s * 1000)
         self._timeout_s = timeout_s
         self._breaker = Breaker(clock=clock)
+        self._trouble = ""
         self._read: dict[str, int] = {}
         """The newest turn each chat had when it was last read: where the next push belongs."""
 
@@ -135,7 +134,7 @@ class ContextWindow:
         if self._client is None:
             return Health("degraded", "no Redis: context is read from SQL")
         if await self._ask(lambda client: client.ping()) is None:
-            return Health("degraded", "Redis does not answer: context is read from SQL")
+            return Health("degraded", f"Redis fails ({self._trouble}): context is read from SQL")
         return Health("ok", f"last {self._turns} turns in Redis")
 
     def _remember(self, chat: Chat, newest: int) -> None:
@@ -160,17 +159,27 @@ class ContextWindow:
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await call(self._client)
-        except (RedisError, OSError, TimeoutError) as error:
-            if not self._breaker.is_broken:
-                log.warning(
-                    "Redis does not answer, context comes from SQL", extra={"error": type(error).__name__}
-                )
-            self._breaker.failed()
+        except ResponseError as error:  # it is there, but refuses: full, read-only, another's key
+            self._breaker.succeeded()
+            self._note(type(error).__name__)
             return None
-        if self._breaker.is_broken:
-            log.info("Redis answers again")
+        except (RedisError, OSError, TimeoutError) as error:
+            self._breaker.failed()
+            self._note(type(error).__name__)
+            return None
         self._breaker.succeeded()
+        self._note("")
         return answer
+
+    def _note(self, trouble: str) -> None:
+        """Log what has changed, not every turn of an outage."""
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble:
+            log.warning("context is read from SQL, Redis fails", extra={"error": trouble})
+        else:
+            log.info("Redis answers again")
 
     def _encoded(self, turn: Turn) -> bytes:
         value = {

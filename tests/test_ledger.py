@@ -11,7 +11,7 @@ from context.handoffs import Handoffs, NotWaiting
 from context.inbox import SUPERSEDE_LIMIT
 from context.outbox import LeaseLost, Superseded
 from context.transcripts import Transcripts
-from context.turns import Photo, Receipt, Rejection
+from context.turns import Message, Photo, Receipt, Rejection
 from tests.clock import Clock
 from tests.ledger import ANNA, BEN, Ledger, commands, says, shows, texts
 
@@ -394,6 +394,20 @@ async def test_forgetting_a_chat_leaves_the_others_and_names_orphaned_photos(
     assert (erased.messages, erased.turns, erased.photos) == (4, 2, ("a" * 64,))
     assert await transcripts.entries(ANNA) == []
     assert len(await transcripts.entries(BEN)) == 2
+
+
+async def test_a_person_who_takes_the_chat_silences_the_draft_in_work(ledger: Ledger, db: Database) -> None:
+    handoffs = Handoffs(db)
+    await ledger.inbox.put([says(ANNA, "hello")])
+    batch = await ledger.claim_one()
+    assert batch.holder is None
+    await handoffs.take(ANNA, "mei")
+    with pytest.raises(Superseded):
+        await ledger.open(batch, "too late")
+    batch = await ledger.claim_one()
+    assert (batch.holder, texts(batch)) == ("mei", ["hello"])
+    await ledger.outbox.relay(batch, Message(ANNA, "hello", "en"))
+    assert await ledger.claim() == []
 
 
 # -- handing over -----------------------------------------------------------------------------------

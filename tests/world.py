@@ -40,16 +40,19 @@ def settings_for(
         given |= {"telegram_bot_token": telegram.token, "telegram_api_url": telegram.url}
     if model is not None:
         given |= {"model_url": model.url, "model": "stub-model"}
-    return Settings(_env_file=None, **(given | more))
+    return Settings(**(given | more))
 
 
 @asynccontextmanager
 async def world(folder: Path, *, model: ModelServer | None = None, **more: Any) -> AsyncIterator[World]:
     """A running bot with its servers; `more` are settings."""
-    async with BotApiServer() as telegram, model or ModelServer(answer=noted) as server:
-        async with open_app(settings_for(folder, telegram, server, **more)) as app:
-            await app.ready.wait()
-            yield World(app, telegram, server)
+    async with (
+        BotApiServer() as telegram,
+        model or ModelServer(answer=noted) as server,
+        open_app(settings_for(folder, telegram, server, **more)) as app,
+    ):
+        await app.ready.wait()
+        yield World(app, telegram, server)
 
 
 def noted(request: Received) -> str:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 _HERE = Path(__file__).parent
+_LONGEST_PIECE = 8  # a few characters stand for whole phrases; nobody hides a word in those
 _MEMO_LIMIT = 20_000  # characters remembered; a hostile text must not make us keep all of Unicode
 
 
@@ -111,7 +112,7 @@ def _fold_character(character: str) -> str:
     if category == "Cc" or category.startswith("Z"):
         return " "
     wide = _LOOKALIKES.get(character) or _enclosed(character) or unicodedata.normalize("NFKC", character)
-    plain = "".join(_fold_plain(piece) for piece in wide)
+    plain = "".join(_fold_plain(piece) for piece in wide)[:_LONGEST_PIECE]
     # ㈤ and ⒜ come apart into brackets
     return plain.removeprefix("(").removesuffix(")") or plain
 

@@ -156,11 +156,7 @@ class Guard:
         """
         if self._second is not None and not self._second.shadow:
             return ""
-        end = (
-            max(draft.rfind(mark) + len(mark) for mark in _SENTENCE_ENDS if mark in draft + "\0")
-            if draft
-            else 0
-        )
+        end = max((draft.rfind(mark) + len(mark) for mark in _SENTENCE_ENDS if mark in draft), default=0)
         verdict = self._by_rules(draft[:end], asked=asked, language=language, system=system, canary=canary)
         return verdict.text if verdict.action is Action.ALLOW and not verdict.lead else ""
 

@@ -32,7 +32,9 @@ _SPLIT = re.compile(rf"(?P<hidden>{_BRACKETED})|(?P<weak>{_WEAK})|\.")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _BEFORE = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{1,15}):/{1,3}(?:[^\s/@]{1,80}@)?\Z")
 _LOCAL_PART = re.compile(r"[a-z0-9._%+-]{1,64}\Z")
-_HIDDEN_AT = re.compile(r"[a-z0-9._%+-]{1,64}[ ]?(?:[\[({][ ]?(?:at|@)[ ]?[\])}]|[ ]at[ ]|[ ]@[ ]?)[ ]?\Z")
+_HIDDEN_AT = re.compile(
+    r"[a-z0-9._%+-]{1,64}[ ]?(?:(?P<bracket>[\[({][ ]?(?:at|@)[ ]?[\])}])|[ ]at[ ]|[ ]@[ ]?)[ ]?\Z"
+)
 _AFTER = re.compile(r"(?P<port>:\d{1,5}(?!\d))?(?P<path>[/?#][^\s<>\"'()（）【】\[\]，。；]{0,500})?")
 _RELABELLED = re.compile(
     r"(?:\]\(\s?<?|\bhref\s?=\s?[\"']?|\]:[ ])(?:[a-z][a-z0-9+.-]{1,15}:/{0,3})?(?:[^\s/@]{1,80}@)?\Z"
@@ -158,7 +160,7 @@ class _Candidate:
         if not self._is_host(allowed):
             return None
         hidden_at = _HIDDEN_AT.search(self._before)
-        if hidden_at and not self.scheme:
+        if hidden_at and not self.scheme and (hidden_at.group("bracket") or self.dots_hidden):
             self._from = self._start - len(hidden_at.group())
             return self._link("email", "disguised")
         own = _under(self.host, allowed.hosts)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from bot.guard.clauses import Words, clause_end, clause_start, either, is_negated, sentences
 from bot.guard.fold import Folded
 from bot.guard.verdict import Action, Reason
 
+_MOST_SUBJECTS = 12  # in one sentence of at most 400 characters
 _SUBJECTS = {
     "promise.refund": re.compile(
         r"\brefund(?:s|ed|ing)?\b|\bmoney[ -]?back\b|\breimburse\w*|\bcash ?back\b|\byour money\b"
@@ -39,7 +41,9 @@ _STRONG = either(
 _PLAIN = either(
     r"\b(?:we|i|you)(?:'ll| will| shall| are going to|'re going to|'re getting| are getting"
     r"| can offer| agree| have| 've|'ve|'d be happy to| am| are)\b",
-    r"\bwe'?re\b|\bi'?m\b|\bwill (?:be )?(?:refund|compensat|receive|get|reimburs|issue)\w*",
+    r"\b(?:we|i) (?:hereby |now |gladly |happily |also )?(?:refund|reimburse|compensate|replace|pay)\b",
+    r"\bwill (?:we|i)\b|\bwe'?re\b|\bi'?m\b",
+    r"\bwill (?:be )?(?:refund|compensat|receive|get|reimburs|issue)\w*",
     r"\b(?:has|have|is|was) (?:been )?(?:approved|issued|granted|processed|refunded|confirmed"
     "|on its way)",
     r"\b(?:approved|granted|entitled to|let me (?:refund|send|offer|arrange))\b",
@@ -124,7 +128,7 @@ def find_promises(folded: Folded) -> Iterator[Reason]:
 
 def _in_sentence(sentence: str) -> Iterator[tuple[str, int, int]]:
     for rule, pattern in _SUBJECTS.items():
-        for subject in pattern.finditer(sentence):
+        for subject in islice(pattern.finditer(sentence), _MOST_SUBJECTS):
             if _is_promised(sentence, subject.start(), subject.end()):
                 yield rule, subject.start(), subject.end()
                 break

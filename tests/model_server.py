@@ -20,12 +20,24 @@ import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
 from aiohttp import web
 
-Json = dict[str, Any]
+from tests.model_faults import (
+    PROXY_PAGE,
+    Fault,
+    Json,
+    break_off,
+    completion,
+    error,
+    event,
+    open_stream,
+    pieces_of,
+    usage_event,
+)
+
+__all__ = ["Answer", "Fault", "ModelServer", "Received", "echo", "text_of"]
 
 PORTABLE = frozenset({"model", "messages", "max_tokens", "temperature", "top_p", "stream", "seed", "stop"})
 """Fields every server takes."""
@@ -43,33 +55,6 @@ OWNERS = {
     "llamacpp": "llamacpp",
     "ollama": "library",
 }
-
-
-class Fault(StrEnum):
-    """One way of failing, for one request."""
-
-    ERROR_500 = "500"
-    HTML_502 = "502 with a proxy's HTML page"
-    BUSY_429 = "429 with Retry-After"
-    BUSY_503 = "503"
-    DROP = "connection closed without an answer"
-    HANG = "accepts and never answers"
-    STALL = "half a stream, then silence"
-    HALF_STREAM = "half a stream, then the connection breaks"
-    CUT_STREAM = "half a stream, then a clean end without a finish reason"
-    EMPTY = "a complete answer without a word"
-    GARBAGE = "a stream of broken JSON"
-    NOT_HTTP = "bytes that are not HTTP"
-    WRONG_TYPE = "200 with an HTML page"
-    WRONG_SHAPE = "200 with JSON of another shape"
-    STREAM_ERROR = "an error object inside the stream"
-    ABORT = "finish reason 'abort' after some text"
-    ENDLESS = "a stream that never ends"
-    DRIP = "one character at a time, slowly"
-    TOO_LONG = "400: more than the context holds"
-    BAD_IMAGE = "400 for another reason"
-    BAD_KEY = "401"
-    NO_MODEL = "404"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +141,10 @@ class ModelServer:
         self.owner = OWNERS.get(dialect, "someone") if owner is None else owner
         self.streams = streams
         self.retry_after = retry_after
+        self.is_loading = False
+        """While true, everything answers 503, as servers do until their model is loaded."""
+        self.is_dead = False
+        """While true, `/health` answers 503: the engine behind the HTTP server died."""
         self.latency_s = latency_s
         self.chunks = chunks
         self.chunk_delay_s = chunk_delay_s
@@ -183,6 +172,11 @@ class ModelServer:
         await web.TCPSite(self._runner, host, port).start()
         port = self._runner.addresses[0][1]
         self.url = f"http://{host}:{port}/v1"
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return self.url.removeprefix("http://").removesuffix("/v1")
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
@@ -234,35 +228,35 @@ class ModelServer:
         self.received += 1
         await self._notify()
         if self.api_key and request.headers.get("Authorization") != f"Bearer {self.api_key}":
-            return _error(401, "invalid api key", "invalid_api_key")
+            return error(401, "invalid api key", "invalid_api_key")
         fault = self._faults.popleft() if self._faults else self._always
         if fault is not None:
-            return await _break(request, fault, self.retry_after)
+            return await break_off(request, fault, self.retry_after)
         refused = set(body) - STRICT_FIELDS.get(self.dialect, PORTABLE) if self.strict else set()
         if refused:
             status = 400 if self.dialect == "trtllm" else 422
-            return _error(status, f"Unexpected fields in the request: {sorted(refused)}", "bad_request")
+            return error(status, f"Unexpected fields in the request: {sorted(refused)}", "bad_request")
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         answer = self.answer(received)
         text = answer if isinstance(answer, str) else await answer
         if not body.get("stream") or not self.streams:
-            return web.json_response(_completion(text))
+            return web.json_response(completion(text))
         return await self._stream(request, text, usage="stream_options" in body)
 
     async def _stream(self, request: web.Request, text: str, *, usage: bool) -> web.StreamResponse:
-        response = await _open_stream(request)
-        pieces = _pieces(text, self.chunks)
+        response = await open_stream(request)
+        pieces = pieces_of(text, self.chunks)
         if self.chunk_delay_s:
             for piece in pieces:
-                await response.write(_event(piece))
+                await response.write(event(piece))
                 await asyncio.sleep(self.chunk_delay_s)
             events = []
         else:
-            events = [_event(piece) for piece in pieces]
-        events.append(_event("", finish="stop"))
+            events = [event(piece) for piece in pieces]
+        events.append(event("", finish="stop"))
         if usage:
-            events.append(_usage_event(len(text)))
+            events.append(usage_event(len(text)))
         events.append(b"data: [DONE]\n\n")
         await response.write(b"".join(events))
         await response.write_eof()
@@ -270,17 +264,19 @@ class ModelServer:
 
     async def _other(self, request: web.Request) -> web.Response:
         self.probes.append(request.path)
+        if self.is_loading or (self.is_dead and request.path == "/health"):
+            return error(503, "not ready", "unavailable")
         if request.path == "/v1/models":
             return self._list_models(request)
-        if request.path == "/health":
+        if request.path == "/health" and self.dialect not in {"generic", "ollama"}:
             return web.json_response({"status": "ok"})
-        return _PROBES.get((self.dialect, request.path), lambda: _error(404, "not found", "not_found"))()
+        return _PROBES.get((self.dialect, request.path), lambda: error(404, "not found", "not_found"))()
 
     def _list_models(self, request: web.Request) -> web.Response:
         if self.api_key and request.headers.get("Authorization") != f"Bearer {self.api_key}":
-            return _error(401, "invalid api key", "invalid_api_key")
+            return error(401, "invalid api key", "invalid_api_key")
         if self._always is Fault.HTML_502:
-            return web.Response(status=502, text=_PROXY_PAGE, content_type="text/html")
+            return web.Response(status=502, text=PROXY_PAGE, content_type="text/html")
         data = [{"id": name, "object": "model", "created": 0, "owned_by": self.owner} for name in self.models]
         return web.json_response({"object": "list", "data": data})
 
@@ -288,8 +284,6 @@ class ModelServer:
         async with self._changed:
             self._changed.notify_all()
 
-
-_PROXY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
 _PROBES: dict[tuple[str, str], Callable[[], web.Response]] = {
     ("vllm", "/version"): lambda: web.json_response({"version": "0.12.0"}),
@@ -303,122 +297,6 @@ _PROBES: dict[tuple[str, str], Callable[[], web.Response]] = {
 
 def _peer(request: web.Request) -> object:
     return request.transport.get_extra_info("peername") if request.transport is not None else None
-
-
-async def _break(request: web.Request, fault: Fault, retry_after: str) -> web.StreamResponse:  # noqa: PLR0911
-    """Fail as told."""
-    match fault:
-        case Fault.HTML_502:
-            return web.Response(status=502, text=_PROXY_PAGE, content_type="text/html")
-        case Fault.WRONG_TYPE:
-            return web.Response(text=_PROXY_PAGE, content_type="text/html")
-        case Fault.WRONG_SHAPE:
-            return web.json_response({"choices": "none", "hello": [1]})
-        case Fault.BUSY_429:
-            response = _error(429, "too many requests", "rate_limit_exceeded")
-            response.headers["Retry-After"] = retry_after
-            return response
-        case Fault.TOO_LONG:
-            words = "This model's maximum context length is 4096 tokens. However, you requested 9000."
-            return _error(400, words, "BadRequestError")
-    if fault in _REFUSALS:
-        return _error(*_REFUSALS[fault])
-    if fault in {Fault.DROP, Fault.NOT_HTTP}:
-        transport = request.transport
-        assert transport is not None
-        if fault is Fault.NOT_HTTP:
-            transport.write(b"\x00\xffthis is not HTTP at all\r\n\r\n")
-        transport.close()
-        return web.Response()
-    if fault is Fault.HANG:
-        await asyncio.sleep(3600)
-    return await _break_stream(request, fault)
-
-
-_REFUSALS = {
-    Fault.ERROR_500: (500, "CUDA error", "internal_error"),
-    Fault.BUSY_503: (503, "queue full", "overloaded"),
-    Fault.BAD_IMAGE: (400, "cannot identify image file", "bad_image"),
-    Fault.BAD_KEY: (401, "invalid api key", "invalid_api_key"),
-    Fault.NO_MODEL: (404, "The model does not exist.", "model_not_found"),
-}
-
-
-async def _break_stream(request: web.Request, fault: Fault) -> web.StreamResponse:
-    response = await _open_stream(request)
-    if fault is Fault.DRIP:
-        for _ in range(10_000):
-            await response.write(_event("."))
-            await asyncio.sleep(0.01)
-    while fault is Fault.ENDLESS:
-        await response.write(_event("again and ") * 64)
-        await asyncio.sleep(0)
-    await response.write(_BROKEN_STREAMS.get(fault, _event("Half of an answer")))
-    if fault is Fault.STALL:
-        await asyncio.sleep(3600)
-    if fault is Fault.HALF_STREAM:
-        assert request.transport is not None
-        request.transport.close()
-        return response
-    await response.write_eof()
-    return response
-
-
-async def _open_stream(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    await response.prepare(request)
-    return response
-
-
-def _event(text: str, *, finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
-    return b"data: " + json.dumps(_chunk([choice])).encode() + b"\n\n"
-
-
-def _usage_event(letters: int) -> bytes:
-    usage = {"prompt_tokens": 100, "completion_tokens": max(1, letters // 4), "total_tokens": 0}
-    return b"data: " + json.dumps({**_chunk([]), "usage": usage}).encode() + b"\n\n"
-
-
-def _chunk(choices: list[Json]) -> Json:
-    return {
-        "id": "c-1",
-        "object": "chat.completion.chunk",
-        "created": 0,
-        "model": "stub-model",
-        "choices": choices,
-    }
-
-
-_BROKEN_STREAMS = {
-    Fault.EMPTY: _event("") + _event("", finish="stop") + b"data: [DONE]\n\n",
-    Fault.GARBAGE: b'data: {"choices": [{"delta": {"content": "he\n\ndata: }{\n\n',
-    Fault.STREAM_ERROR: _event("Half of ") + b'data: {"error": {"message": "died", "code": 500}}\n\n',
-    Fault.ABORT: _event("Half of ") + _event("", finish="abort") + b"data: [DONE]\n\n",
-}
-
-
-def _completion(text: str) -> Json:
-    message = {"role": "assistant", "content": text}
-    return {
-        "id": "c-1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "stub-model",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": max(1, len(text) // 4), "total_tokens": 0},
-    }
-
-
-def _error(status: int, message: str, kind: str) -> web.Response:
-    return web.json_response(
-        {"error": {"message": message, "type": kind, "code": status}, "detail": message}, status=status
-    )
-
-
-def _pieces(text: str, count: int) -> list[str]:
-    size = max(1, -(-len(text) // max(1, count)))
-    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 def main() -> None:

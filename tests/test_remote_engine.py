@@ -21,6 +21,7 @@ from bot.errors import (
     EngineUnavailable,
     PromptTooLong,
 )
+from context.health import Health
 from tests.asked import asked, turn
 from tests.clock import Clock
 from tests.displays import draw_display, shown
@@ -38,9 +39,11 @@ async def pair(
     async with server or ModelServer(dialect="vllm") as running:
         given: dict[str, Any] = {"url": running.url, "model": "stub-model", "timeout_s": 10}
         engine = RemoteEngine(**(given | options))
-        await engine.start()
-        yield engine, running
-        await engine.close()
+        try:
+            await engine.start()
+            yield engine, running
+        finally:
+            await engine.close()
 
 
 async def test_photos_come_before_the_words_of_their_own_message_as_data_urls() -> None:
@@ -149,6 +152,27 @@ async def test_server_that_comes_up_late_is_recognised_then(clock: Clock) -> Non
     await server.close()
 
 
+async def test_server_that_is_still_loading_is_recognised_when_it_is_ready(clock: Clock) -> None:
+    server = ModelServer(dialect="llamacpp")
+    server.is_loading = True
+    async with pair(server=server, clock=clock) as (engine, _):
+        assert (await engine.health()).state == "down"
+        assert engine.dialect.name == "generic"
+
+        server.is_loading = False
+        clock.move(60)
+        await engine.draft(asked("hi"))
+        assert engine.dialect.name == "llamacpp"
+
+
+@pytest.mark.parametrize("dialect", ["vllm", "sglang", "trtllm", "llamacpp", "transformers"])
+async def test_server_whose_engine_died_is_down_though_it_lists_models(dialect: str) -> None:
+    server = ModelServer(dialect=dialect)
+    server.is_dead = True
+    async with pair(server=server) as (engine, _):
+        assert await engine.health() == Health("down", f"model server {server.address} answers 503")
+
+
 FAILURES = {
     Fault.ERROR_500: (EngineUnavailable, "answered 500"),
     Fault.HTML_502: (EngineUnavailable, "answered 502"),
@@ -166,6 +190,7 @@ FAILURES = {
     Fault.STREAM_ERROR: (EngineUnavailable, "in the middle"),
     Fault.ABORT: (EngineUnavailable, "'abort'"),
     Fault.TOO_LONG: (PromptTooLong, "does not fit"),
+    Fault.TOO_MANY_PHOTOS: (PromptTooLong, "does not fit"),
 }
 
 

@@ -11,6 +11,8 @@ import pytest
 from bot.engines.clues import Clues, Light
 from bot.engines.rules import RULES, RuleBook, lint_rules, load_rules
 from bot.errors import BadConfiguration
+from bot.guard import Action, Guard, load_policy
+from context.turns import Language
 
 BOOK = load_rules()
 
@@ -142,6 +144,16 @@ def test_hostile_texts_are_read_in_linear_time(text: str) -> None:
 
 def test_rules_in_the_repository_are_clean() -> None:
     assert lint_rules() == []
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+async def test_guard_lets_every_rule_pass(language: Language) -> None:
+    guard = Guard(policy=load_policy())
+    ending = BOOK.frame["preliminary"][language]
+    for rule in BOOK.rules:
+        text = f"{rule.say[language]}\n\n{ending}".replace("{codes}", "E12")
+        verdict = await guard.judge(text, asked="?", language=language)
+        assert verdict.action is Action.ALLOW, (rule.id, verdict)
 
 
 def test_chinese_sentences_have_no_spaces_where_lines_were_folded() -> None:

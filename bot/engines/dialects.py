@@ -29,6 +29,8 @@ class Dialect:
     top_k: bool = False
     usage: bool = True
     """Counts tokens in a stream when asked with `stream_options`."""
+    health: str = ""
+    """Path beside `/v1` that answers 5xx while the engine behind the HTTP server is not well."""
     always: Mapping[str, Any] = field(default_factory=dict)
     """Sent with every request: switches thinking off where that is done per request."""
 
@@ -50,14 +52,20 @@ GENERIC = Dialect("generic", penalty="repetition_penalty")
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect
     for dialect in (
-        Dialect("vllm", penalty="repetition_penalty", top_k=True, always=_NO_THINKING),
-        Dialect("sglang", penalty="repetition_penalty", top_k=True, always=_NO_THINKING),
-        Dialect("trtllm", penalty="repetition_penalty", top_k=True),
-        Dialect("llamacpp", penalty="repeat_penalty", top_k=True, always=_NO_THINKING),
+        Dialect("vllm", health="/health", penalty="repetition_penalty", top_k=True, always=_NO_THINKING),
+        Dialect("sglang", health="/health", penalty="repetition_penalty", top_k=True, always=_NO_THINKING),
+        Dialect("trtllm", health="/health", penalty="repetition_penalty", top_k=True),
+        Dialect("llamacpp", health="/health", penalty="repeat_penalty", top_k=True, always=_NO_THINKING),
         # Ollama takes its penalty from the model's own parameters only.
         Dialect("ollama"),
         # `transformers serve` computes repetition_penalty = 1 + frequency_penalty.
-        Dialect("transformers", penalty="frequency_penalty", penalty_base=1.0, always=_NO_THINKING),
+        Dialect(
+            "transformers",
+            health="/health",
+            penalty="frequency_penalty",
+            penalty_base=1.0,
+            always=_NO_THINKING,
+        ),
         GENERIC,
     )
 }

@@ -33,7 +33,8 @@ from prompts.prompt import Prompt, PromptMessage
 if TYPE_CHECKING:
     from bot.engines.wire import Refused, Wire
 
-PROBE_TIMEOUT_S = 1.0
+PROBE_TIMEOUT_S = 0.8
+"""`health` has to answer within a second."""
 DETECT_AGAIN_S = 30.0
 HEALTH_AGE_S = 3.0
 RETRY_PAUSES_S = (0.25, 1.0)
@@ -105,7 +106,7 @@ class RemoteEngine:
 
     async def _detect(self, wire: Wire) -> None:
         listing = await wire.get("/models", timeout_s=PROBE_TIMEOUT_S)
-        if listing is None:
+        if listing is None or listing.status >= 500:  # noqa: PLR2004 - down, or still loading its model
             return
 
         async def get_root(path: str, /) -> Probe | None:
@@ -197,20 +198,28 @@ class RemoteEngine:
     async def _ask_health(self) -> Health:
         if self._wire is None:
             return Health("degraded", f"model server {self._where}: not started")
-        listing = await self._wire.get("/models", timeout_s=PROBE_TIMEOUT_S)
-        if listing is None:
+        listing, engine = await asyncio.gather(
+            self._wire.get("/models", timeout_s=PROBE_TIMEOUT_S), self._ask_engine(self._wire)
+        )
+        if listing is None and engine is None:
             return Health("down", f"model server {self._where} does not answer")
-        if listing.status in {401, 403}:
+        if listing is not None and listing.status in {401, 403}:
             return Health(
                 "down", f"model server {self._where} refuses the key ({listing.status}): check the API key"
             )
-        if listing.status >= 500:  # noqa: PLR2004
-            return Health("down", f"model server {self._where} answers {listing.status}")
-        names = [str(model.get("id")) for model in models_of(listing)]
+        for probe in (listing, engine):
+            if probe is not None and probe.status >= 500:  # noqa: PLR2004
+                return Health("down", f"model server {self._where} answers {probe.status}")
+        # `transformers serve` walks through its whole cache for the list, which may take longer than we do.
+        names = [str(model.get("id")) for model in models_of(listing)] if listing is not None else []
         detail = f"{self.model} on {self._where} ({self.dialect.name})"
         if names and self.model not in names and self.dialect.name not in {"llamacpp", "transformers"}:
             return Health("degraded", f"{detail}: not listed there; it has {', '.join(names[:5])}")
         return Health("ok", detail)
+
+    async def _ask_engine(self, wire: Wire) -> Probe | None:
+        path = self.dialect.health
+        return await wire.get_root(path, timeout_s=PROBE_TIMEOUT_S) if path else None
 
     async def close(self) -> None:
         """Close every connection."""

@@ -157,10 +157,11 @@ class Response:
 
 _TOO_LONG = re.compile(
     r"context[ _]?(length|size|window)|maximum (model|input|prompt|sequence) length"
-    r"|max_(seq_len|num_tokens|model_len)|(prompt|input)( is)? too long|longer than the m",
+    r"|max_(seq_len|num_tokens|model_len)|(prompt|input)( is)? too long|longer than the m"
+    r"|at most \d+ image",
     re.IGNORECASE,
 )
-"""How vLLM, SGLang, TensorRT-LLM, llama.cpp, Ollama and OpenAI say it."""
+"""How vLLM, SGLang, TensorRT-LLM, llama.cpp, Ollama and OpenAI say it; vLLM also counts images."""
 
 
 def _refusal(error: openai.APIStatusError) -> Refused:

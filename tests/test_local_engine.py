@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from bot.engines.local import Limits, LocalEngine
+from bot.engines.local.outlook import outlook
 from bot.engines.sampling import Sampling
 from bot.errors import EngineTimeout, EngineUnavailable
 from context.turns import Photo
@@ -29,7 +32,9 @@ def question(text: str, *seeds: int, jpegs: tuple[bytes, ...] = ()) -> Prompt:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine() -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(model=tiny_model(), sampling=SAMPLING, limits=Limits(context=2048), threads=1)
+    engine = LocalEngine(
+        model=tiny_model(), sampling=SAMPLING, limits=Limits(context=2048), threads=1, seed=3
+    )
     await engine.start()
     yield engine
     await engine.close()
@@ -70,20 +75,76 @@ async def test_cancelling_stops_the_generation(engine: LocalEngine) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_a_listener_that_fails_costs_its_own_answer_only(engine: LocalEngine) -> None:
+    def fail(_piece: str) -> None:
+        raise LookupError("the listener's own fault")
+
+    with pytest.raises(LookupError):
+        await engine.draft(question("Hello", 2), on_text=fail)
+    assert (await engine.draft(question("Hello", 2))).text
+
+
 async def test_a_missing_model_is_named() -> None:
     engine = LocalEngine(model="/nowhere/model")
-    with pytest.raises(EngineUnavailable, match="cannot load /nowhere/model"):
+    with pytest.raises(EngineUnavailable, match="no folder /nowhere/model"):
         await engine.start()
+    with pytest.raises(EngineUnavailable, match="not ready"):
+        await engine.draft(question("Hello"))
+    await engine.close()
 
 
-async def test_a_late_answer_is_a_timeout() -> None:
-    engine = LocalEngine(model=tiny_model(), timeout_s=0.001, threads=1)
-    await engine.start()
-    try:
-        with pytest.raises(EngineTimeout):
-            await engine.draft(question("Hello"))
-    finally:
-        await engine.close()
+async def test_a_worker_that_hangs_is_replaced_and_the_answer_goes_on(engine: LocalEngine) -> None:
+    """It stops in the middle of an answer: the same answer ends, with nothing said twice."""
+    pieces: list[str] = []
+
+    def stop_at_the_third_piece(piece: str) -> None:
+        pieces.append(piece)
+        if len(pieces) == 3 and engine.pid is not None:
+            os.kill(engine.pid, signal.SIGSTOP)
+
+    first, usual = engine.pid, engine._sampling
+    engine._sampling = Sampling(temperature=0, repetition_penalty=1.2, max_tokens=400)
+    undisturbed = await engine.draft(question("Which light is on?", 3))
+    engine._hang_s = 1.0
+    draft = await engine.draft(question("Which light is on?", 3), on_text=stop_at_the_third_piece)
+    engine._hang_s, engine._sampling = 60.0, usual
+    assert engine.pid != first
+    assert draft.text == undisturbed.text
+    assert "".join(pieces) == draft.text
+    assert draft.usage.completion_tokens > 50, "too short to be interrupted"
+    assert "restarted 1 times" in (await engine.health()).detail
+
+
+async def test_a_late_answer_is_a_timeout(engine: LocalEngine) -> None:
+    usual, engine._timeout_s = engine._timeout_s, 0.001
+    with pytest.raises(EngineTimeout):
+        await engine.draft(question("Hello"))
+    engine._timeout_s = usual
+
+
+async def test_a_prompt_that_kills_every_worker_is_given_up(engine: LocalEngine) -> None:
+    def kill(_piece: str) -> None:
+        if engine.pid is not None:
+            os.kill(engine.pid, signal.SIGKILL)
+
+    engine._sampling = Sampling(temperature=0, repetition_penalty=1.2, max_tokens=400)
+    with pytest.raises(EngineUnavailable):
+        await engine.draft(question("Which light is on?", 5), on_text=kill)
+
+
+async def test_closing_twice_is_harmless_and_ends_everything(engine: LocalEngine) -> None:
+    await engine.close()
     await engine.close()
     with pytest.raises(EngineUnavailable):
         await engine.draft(question("Hello"))
+    assert (await engine.health()).state == "down"
+
+
+async def test_the_outlook_needs_no_weights() -> None:
+    found = await outlook(tiny_model())
+    assert found["device"] == "cpu"
+    assert found["dtype"] == "float32"
+    assert found["runner"] == "rows"
+    assert found["fits"] is True
+    assert found["weights_bytes"] == pytest.approx(2_966_944, rel=0.001)
+    assert isinstance(found["chats_at_once"], int)

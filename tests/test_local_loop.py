@@ -104,6 +104,7 @@ def by_generate(loaded: Any, one: Ask) -> tuple[list[int], Any]:
             **inputs,
             do_sample=False,
             max_new_tokens=one.sampling.max_tokens,
+            min_new_tokens=1,
             suppress_tokens=list(loaded.banned_ids),
             output_logits=True,
             return_dict_in_generate=True,
@@ -201,6 +202,44 @@ def test_the_model_cannot_say_that_there_is_a_photo(loaded: Any) -> None:
     picker.set(0, GREEDY)
     picker.set(1, Sampling())
     assert not set(picker.pick(logits).tolist()) & set(loaded.banned_ids)
+
+
+def test_an_answer_says_something_before_it_ends() -> None:
+    from bot.engines.local.picking import Picker
+
+    logits = torch.zeros(1, 600)
+    logits[:, 2] = 50.0
+    picker = Picker(1, 600, "cpu", stops={2})
+    picker.set(0, GREEDY)
+    assert picker.pick(logits).tolist() == [2]
+    assert picker.pick(logits, speak=True).tolist() != [2]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "allowed"),
+    [
+        (Sampling(temperature=0, repetition_penalty=1), {0}),
+        (Sampling(temperature=1, top_p=0.5, repetition_penalty=1), {0}),
+        (Sampling(temperature=1, top_p=0.8, repetition_penalty=1), {0, 1}),
+        (Sampling(temperature=2, top_p=1, top_k=3, repetition_penalty=1), {0, 1, 2}),
+        (Sampling(temperature=0, repetition_penalty=2), {1}),
+    ],
+)
+def test_each_row_draws_by_its_own_settings(sampling: Sampling, allowed: set[int]) -> None:
+    """Chances 0.55, 0.35, 0.07, 0.03; token 0 was said before.  The row beside it is greedy."""
+    from bot.engines.local.picking import Picker
+
+    logits = torch.log(torch.tensor([[0.55, 0.35, 0.07, 0.03]] * 2))
+    picker = Picker(2, 4, "cpu")
+    drawn, beside = set(), set()
+    for _ in range(60):
+        picker.set(0, sampling, said=(0,))
+        picker.set(1, GREEDY)
+        first, second = picker.pick(logits).tolist()
+        drawn.add(first)
+        beside.add(second)
+    assert drawn == allowed
+    assert beside == {0}
 
 
 def test_a_dropped_answer_leaves_within_one_step_and_the_others_do_not_notice(loaded: Any) -> None:
@@ -327,15 +366,26 @@ def test_running_out_of_memory_while_writing_sends_the_newest_back(loaded: Any) 
 def test_a_fault_of_the_device_is_not_survived(loaded: Any) -> None:
     """A lost CUDA context poisons the process: the loop lets it through, the worker dies and is replaced."""
 
-    class Lost(RuntimeError):
-        pass
-
     def lost(_call: int, _shape: Any) -> bool:
-        raise Lost
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
     desk = Desk(replace(loaded, model=Faulty(loaded.model, lost)))
-    with pytest.raises(Lost):
+    with pytest.raises(torch.AcceleratorError):
         desk.run(ask(1, user("Hello")))
+
+
+def test_a_prompt_that_breaks_the_model_costs_only_itself(loaded: Any) -> None:
+    def breaks(_call: int, shape: Any) -> bool:
+        if shape[1] == 1 or shape[0] > 1:
+            return False
+        raise RuntimeError("Image features and image tokens do not match")
+
+    desk = Desk(
+        replace(loaded, model=Faulty(loaded.model, lambda call, shape: call == 1 and breaks(call, shape)))
+    )
+    desk.run(*mixed_asks())
+    assert desk.failures()[1].fault == "unavailable"
+    assert len(desk.failures()) == 1
 
 
 def test_batching_saves_cpu_time(loaded: Any) -> None:

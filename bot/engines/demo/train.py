@@ -125,7 +125,7 @@ class Trainer:
             talks = [dialogue(self.dice.choice(mix), self.dice) for _ in range(batch)]
             loss = self.model(**self.batch(talks)).loss
             learner.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             learner.step()
             schedule.step()

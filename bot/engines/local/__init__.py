@@ -11,9 +11,11 @@ import importlib.util
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from bot.engines import Draft, OnText, Usage
+from bot.engines.demo import resolve
 from bot.engines.local.process import Process
 from bot.engines.local.wire import (
     Ask,
@@ -48,7 +50,10 @@ FAULTS: dict[str, type[EngineUnavailable | PromptTooLong]] = {
 NEEDS = ("torch", "transformers", "accelerate")
 TRIES = 2
 """A prompt that was with two workers when they died is not given to a third."""
-BACK_OFF_S = (0.5, 2.0, 5.0, 15.0, 30.0, 60.0)
+BACK_OFF_S = (0.0, 0.5, 2.0, 5.0, 15.0, 30.0, 60.0)
+RETRY_LOAD_S = 300.0
+PATIENCE_S = 20.0
+"""So long a new question waits for a worker that is being replaced, before a lesser answer is better."""
 STEADY_S = 120.0
 """A worker that lived this long has earned a quick restart."""
 
@@ -90,7 +95,7 @@ class LocalEngine:
         """Nothing is loaded yet: that is `start`.
 
         Args:
-            model: Hugging Face id or folder.
+            model: Hugging Face id or folder, or `demo`.
             revision: Branch, tag or commit of a Hugging Face model.
             device: `auto`, `cuda`, `cuda:1`, `mps` or `cpu`.
             quantisation: 4 or 8 bits by bitsandbytes; what sees keeps its full width.
@@ -105,14 +110,17 @@ class LocalEngine:
             seed: For tests and benchmarks.
         """
         self.model = model
+        sampling = sampling or Sampling()
+        if model == "demo":  # so small that the likeliest word is the only one it is sure of
+            sampling = replace(sampling, temperature=0, repetition_penalty=1)
         self.choice: dict[str, Any] = {}
         """What was chosen for this machine and how much fits; empty until ready."""
-        self._sampling = sampling or Sampling()
+        self._sampling = sampling
         self._timeout_s = timeout_s
         self._load_timeout_s = load_timeout_s
         self._hang_s = hang_s
         self._max_waiting = max_waiting
-        wish = Wish(model, revision, device, quantisation, max_pixels)
+        wish = Wish(resolve(model), revision, device, quantisation, max_pixels)
         self._order = Order(wish, limits or Limits(), threads, seed)
         self._answers: dict[int, _Answer] = {}
         self._numbers = iter(range(1, 1 << 62))
@@ -128,26 +136,21 @@ class LocalEngine:
     async def start(self) -> None:
         """Load the model and wait until it has answered a first question.
 
-        Raises EngineUnavailable with the reason when it cannot; calling again tries again.
+        Raises EngineUnavailable with the reason when it cannot.  It goes on trying all the same, now and
+        then until `close`: a download may fail today and succeed tomorrow.
         """
-        if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
-            raise EngineUnavailable(
-                f"the local engine needs {', '.join(missing)}: pip install 'photo-support-bot[gpu]'"
-            )
+        self._look_for_what_is_missing()
+        if self._ready.is_set():
+            return
         if self._keeping is None:
             self._first = asyncio.get_running_loop().create_future()
             self._keeping = asyncio.create_task(self._keep(), name="local-engine")
         assert self._first is not None
-        try:
-            await asyncio.shield(self._first)
-        except EngineUnavailable:
-            await self.close()
-            raise
+        await asyncio.shield(self._first)
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
         """Answer the prompt; see `bot.engines.Engine`."""
-        if self._keeping is None:
-            raise EngineUnavailable("the local engine is not running")
+        await self._be_ready()
         if len(self._answers) >= self._max_waiting:
             raise EngineOverloaded(f"{len(self._answers)} answers are waiting already")
         ask = Ask(
@@ -176,12 +179,26 @@ class LocalEngine:
         usage = Usage(done.prompt_tokens, done.completion_tokens)
         return Draft(done.text, self.name, self.model, finish=done.finish, usage=usage)
 
+    async def _be_ready(self) -> None:
+        """Wait a little for a worker that is being replaced, not for one that loads for the first time."""
+        if self._ready.is_set():
+            return
+        if self._keeping is None or not self.choice:
+            raise EngineUnavailable(f"the local engine is not ready: {self._state}")
+        try:
+            async with asyncio.timeout(min(PATIENCE_S, self._timeout_s)):
+                await self._ready.wait()
+        except TimeoutError as late:
+            raise EngineUnavailable(f"the local engine is not ready: {self._state}") from late
+
     async def health(self) -> Health:
         """Down while it loads or has failed; degraded when answers wait for a place."""
         if not self._ready.is_set():
             return Health("down", self._state)
         beat = self._beat
         detail = f"{self.model}: {beat.running} running, {beat.waiting} waiting"
+        if beat.faults:
+            detail += f", ran out of memory {beat.faults} times"
         if self._restarts:
             detail += f", restarted {self._restarts} times"
         return Health("degraded" if beat.waiting > beat.running else "ok", detail)
@@ -197,50 +214,71 @@ class LocalEngine:
         if keeping is not None:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
+        self._ready.clear()
         self._state = "closed"
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(EngineUnavailable("the local engine was closed"))
+            self._first.exception()  # retrieved, even where nobody waits for it
         self._give_up("the local engine was closed")
+
+    def _look_for_what_is_missing(self) -> None:
+        """Say at once what a worker would only find out after seconds of imports."""
+        if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
+            raise EngineUnavailable(
+                f"the local engine needs {', '.join(missing)}: pip install 'photo-support-bot[gpu]'"
+            )
+        folder = self._order.wish.model
+        if folder.startswith(("/", "./", "../", "~")) and not Path(folder).expanduser().is_dir():
+            raise EngineUnavailable(f"there is no folder {folder}")
 
     async def _keep(self) -> None:
         """Keep a worker alive: start it, listen to it, start the next one."""
         deaths = 0
         while True:
             born = time.monotonic()
-            reason, fatal = await self._live()
-            self._ready.clear()
+            try:
+                reason = await self._live()
+            except OSError as fault:
+                reason = f"no process can be started: {fault}"
             lived = time.monotonic() - born
             self._state = f"the worker ended: {reason}"
             log.error("model worker ended after %.0f s: %s", lived, reason)
             assert self._first is not None
             if not self._first.done():
                 self._first.set_exception(EngineUnavailable(reason))
-                return
-            if fatal:
-                self._give_up(reason)
+                self._first.exception()  # retrieved, even where nobody waits for it
             self._again(reason)
             deaths = 0 if lived > STEADY_S else deaths + 1
             self._restarts += 1
-            await asyncio.sleep(BACK_OFF_S[min(deaths, len(BACK_OFF_S)) - 1] if deaths else 0)
+            await asyncio.sleep(self._back_off(deaths))
 
-    async def _live(self) -> tuple[str, bool]:
-        """One worker's life.  Returns why it ended, and whether another start is pointless."""
+    def _back_off(self, deaths: int) -> float:
+        """Seconds until the next worker is started, after so many quick deaths in a row."""
+        if not self.choice:  # none was ever ready: the cause is not in the answers
+            return RETRY_LOAD_S
+        return BACK_OFF_S[min(deaths, len(BACK_OFF_S) - 1)]
+
+    async def _live(self) -> str:
+        """One worker's life.  Returns why it ended."""
         self._state = "starting"
         self._process = process = await Process.begin(self._order)
         self._heard = time.monotonic()
         watching = asyncio.create_task(self._watch(process))
-        reason, fatal = "", False
+        reason = ""
         try:
             while (message := await process.receive()) is not None:
                 self._heard = time.monotonic()
                 if isinstance(message, Broken):
-                    reason, fatal = message.reason, message.fatal
+                    reason = message.reason
                 else:
                     self._take(message)
         finally:
+            self._ready.clear()
             watching.cancel()
             self._process = None
             process.kill()
             code = await process.end()
-        return reason or f"exit code {code}: {' / '.join(list(process.last_words)[-3:])}", fatal
+        return reason or f"exit code {code}: {' / '.join(list(process.last_words)[-3:])}"
 
     async def _watch(self, process: Process) -> None:
         """Kill a worker that gives no sign of life."""
@@ -252,6 +290,11 @@ class LocalEngine:
                 process.kill()
                 return
             await asyncio.sleep(min(1.0, limit / 4))
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process; None while there is none."""
+        return self._process.pid if self._process is not None else None
 
     def _take(self, message: object) -> None:
         match message:
@@ -285,7 +328,10 @@ class LocalEngine:
             case Said():
                 answer.said.extend(event.tokens)
                 if answer.on_text is not None and event.text:
-                    answer.on_text(event.text)
+                    try:
+                        answer.on_text(event.text)
+                    except Exception as fault:  # noqa: BLE001  # the caller's fault, and for the caller alone
+                        answer.result.set_exception(fault)
             case Done():
                 answer.result.set_result(event)
             case Failed():

@@ -39,6 +39,7 @@ class Batches:
         # The tokenizer switches a flag inside itself while it encodes customers' control tokens.
         self._reading = threading.Lock()
         self._dropped: set[int] = set()
+        self.faults = 0
 
     @property
     def running(self) -> int:
@@ -123,7 +124,7 @@ class Batches:
             **({"processor_kwargs": padding} if loaded.processor is not None else padding),
         ).to(loaded.model.device)
         vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
-        picker = Picker(len(rows), vocabulary, loaded.model.device, loaded.banned_ids)
+        picker = Picker(len(rows), vocabulary, loaded.model.device, loaded.banned_ids, loaded.stop_ids)
         for number, row in enumerate(rows):
             picker.set(number, row.ask.sampling)
         with torch.inference_mode():
@@ -148,9 +149,11 @@ class _Picked(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
 
     def __init__(self, picker: Picker) -> None:
         self._picker = picker
+        self._speak = True
 
     def __call__(self, _input_ids: Any, scores: Any) -> Any:
-        tokens = self._picker.pick(scores)
+        tokens = self._picker.pick(scores, speak=self._speak)
+        self._speak = False
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
 
 

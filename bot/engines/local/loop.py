@@ -55,7 +55,7 @@ class Loop:
         self._slots = Slots(config.num_hidden_layers)
         device = loaded.model.device
         vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
-        self._picker = Picker(limits.rows, vocabulary, device, loaded.banned_ids)
+        self._picker = Picker(limits.rows, vocabulary, device, loaded.banned_ids, loaded.stop_ids)
         self._last = torch.zeros(limits.rows, dtype=torch.long, device=device)
         """Each writing row's newest token, which no step has read yet."""
         self._deltas = torch.zeros(limits.rows, dtype=torch.long, device=device)
@@ -146,9 +146,13 @@ class Loop:
             self._survive()
             self._try_again(reading.row)
             return False
-        except OSError as fault:  # a photo that could be opened, but not read to its end
+        except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as fault:
+            if is_lost(fault):
+                raise
+            # One prompt's trouble: with a photo that ends too early, with a model's own checks.
+            log.exception("prompt %s cannot be read", reading.row.ask.id)
             self._reading.remove(reading)
-            self._emit(Failed(reading.row.ask.id, "unavailable", f"photo: {fault}"))
+            self._emit(Failed(reading.row.ask.id, "unavailable", f"the prompt cannot be read: {fault!r}"))
             return False
         return True
 
@@ -168,7 +172,7 @@ class Loop:
         self._writing.append(row)
         self._picker.set(slot, row.ask.sampling, row.said)
         self._deltas[slot] = reading.delta
-        tokens = self._picker.pick(reading.logits, slot)
+        tokens = self._picker.pick(reading.logits, slot, speak=not row.said)
         self._last[slot] = tokens[0]
         self._say(slot, int(tokens[0]))
 
@@ -268,3 +272,8 @@ class Loop:
     def room(self) -> dict[str, object]:
         """How much fits, for `check`."""
         return self.memory.describe()
+
+
+def is_lost(fault: Exception) -> bool:
+    """Whether the device itself is gone: nothing runs on it any more until the process is replaced."""
+    return isinstance(fault, torch.AcceleratorError) or "CUDA" in str(fault)

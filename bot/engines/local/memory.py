@@ -32,19 +32,22 @@ class Memory:
 
     @classmethod
     def of(cls, loaded: Loaded, limits: Limits) -> Memory:
-        """Divide what is free: most for answers in the making, the rest for what makes them faster."""
+        """Divide what is free on the devices of a loaded model."""
         config = loaded.model.config.get_text_config()
         token_bytes = bytes_per_token(config, loaded.model.dtype)
-        free = free_bytes(loaded.choice.device)
+        return cls.divide(free_bytes(loaded.choice.device), token_bytes, limits, config)
+
+    @classmethod
+    def divide(cls, free: int, token_bytes: int, limits: Limits, config: Any) -> Memory:
+        """Most for answers in the making, the rest for what makes them faster."""
         kv_bytes = limits.kv_bytes or int(free * 0.6)
+        features = min(int(free * 0.1), 2048 * MIB)
         most = getattr(config, "max_position_embeddings", limits.context)
         return cls(
             token_bytes=token_bytes,
             kv_bytes=kv_bytes,
             prefix_bytes=int(free * 0.25) if limits.prefix_bytes is None else limits.prefix_bytes,
-            feature_bytes=min(int(free * 0.1), 2048 * MIB)
-            if limits.feature_bytes is None
-            else limits.feature_bytes,
+            feature_bytes=features if limits.feature_bytes is None else limits.feature_bytes,
             context=min(limits.context, most, max(LEAST_TOKENS, kv_bytes // token_bytes)),
             rows=limits.rows,
         )

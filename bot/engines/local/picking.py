@@ -7,7 +7,7 @@ words of the manual, model numbers and the customer's own language.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -22,13 +22,21 @@ the rest of the step, and a nucleus that wide is noise."""
 class Picker:
     """Settings and history of `rows` rows, on the device of the logits."""
 
-    def __init__(self, rows: int, vocabulary: int, device: Any, banned: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        rows: int,
+        vocabulary: int,
+        device: Any,
+        banned: Sequence[int] = (),
+        stops: Iterable[int] = (),
+    ) -> None:
         self._temperature = torch.ones(rows, 1, device=device)
         self._top_p = torch.ones(rows, 1, device=device)
         self._top_k = torch.full((rows, 1), NUCLEUS, device=device)
         self._penalty = torch.ones(rows, 1, device=device)
         self._seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=device)
         self._banned = torch.tensor(list(banned), dtype=torch.long, device=device)
+        self._stops = torch.tensor(sorted(stops), dtype=torch.long, device=device)
         self._plain = [True] * rows
 
     def set(self, row: int, sampling: Sampling, said: Sequence[int] = ()) -> None:
@@ -48,12 +56,17 @@ class Picker:
             state[target] = state[source]
         self._plain[target] = self._plain[source]
 
-    def pick(self, logits: Any, first: int = 0) -> Any:
-        """Next tokens (rows,) for the rows `first`, `first + 1`, ... of logits (rows, vocabulary)."""
+    def pick(self, logits: Any, first: int = 0, *, speak: bool = False) -> Any:
+        """Next tokens (rows,) for the rows `first`, `first + 1`, ... of logits (rows, vocabulary).
+
+        With `speak`, none of them ends the reply: an answer says something.
+        """
         rows = slice(first, first + logits.shape[0])
         logits = logits.float()
         if len(self._banned):
             logits = logits.index_fill(-1, self._banned, -torch.inf)
+        if speak:
+            logits = logits.index_fill(-1, self._stops, -torch.inf)
         if all(self._plain[rows]):
             return logits.argmax(-1)
         penalty, seen = self._penalty[rows], self._seen[rows, : logits.shape[-1]]

@@ -152,14 +152,12 @@ class Beat:
     running: int = 0
     waiting: int = 0
     steps: int = 0
-    free_bytes: int = 0
     faults: int = 0
-    """Out-of-memory faults survived since the start."""
+    """Times that memory ran out and the service went on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Worker -> bot: the worker cannot go on and ends now; `fatal` when a new start would not help."""
+    """Worker -> bot: the worker cannot serve, as it says, and ends now."""
 
     reason: str
-    fatal: bool = False

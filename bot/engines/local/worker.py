@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -39,6 +40,9 @@ READERS = 4
 
 class Runner(Protocol):
     """What answers: row by row (`loop`) or batch by batch (`batches`)."""
+
+    faults: int
+    """Times that memory ran out and the service went on."""
 
     @property
     def running(self) -> int:
@@ -151,7 +155,8 @@ class Worker:
     def _beat(self) -> None:
         if (now := time.monotonic()) - self._last_beat >= BEAT_S:
             self._last_beat = now
-            self.send(Beat(self._runner.running, self._runner.waiting, self._steps))
+            runner = self._runner
+            self.send(Beat(runner.running, runner.waiting, self._steps, runner.faults))
 
     def _flush(self) -> None:
         if self._outbox:
@@ -183,15 +188,19 @@ def main() -> None:
     if order is None:
         return
     worker = Worker(order, source, sink)
+    code = 1
     try:
         worker.run()
+        code = 0
     except EngineUnavailable as fault:
-        worker.send(Broken(str(fault), fatal=True))
+        worker.send(Broken(str(fault)))
     except BrokenPipeError:
         pass  # the bot is gone
-    # Reader threads may hold a broken GPU: nothing is worth waiting for.
-    sink.close()
-    os._exit(0)
+    except BaseException:  # noqa: BLE001  # a lost GPU context among them: the next worker starts afresh
+        traceback.print_exc()
+    sys.stderr.flush()
+    # Reader threads may still hold a broken GPU: nothing is worth waiting for.
+    os._exit(code)
 
 
 if __name__ == "__main__":

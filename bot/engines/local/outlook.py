@@ -1,0 +1,120 @@
+"""What would be chosen on this machine, and how much would fit, without loading any weights.
+
+`check` asks this before the first start: a model of 17 GB is better refused in a sentence than after
+a download.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+
+from bot.engines.demo import resolve
+from bot.engines.local.process import ROOT
+from bot.engines.local.wire import Limits, Quantisation, Wish
+from bot.errors import EngineUnavailable
+
+OUTLOOK_S = 60.0
+
+
+async def outlook(
+    model: str, *, quantisation: Quantisation = "none", device: str = "auto"
+) -> dict[str, object]:
+    """Choice and room as JSON values; asks a child process, so that the bot stays light.
+
+    Keys: `device`, `dtype`, `attention`, `runner`, `reasons`, `weights_bytes`, `free_bytes`, `fits`, `rows`,
+    `context`, `kv_tokens`, `chats_at_once`, `chats_remembered`.  Raises EngineUnavailable with the reason.
+    """
+    wish = Wish(resolve(model), device=device, quantisation=quantisation)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bot.engines.local.outlook",
+        json.dumps(asdict(wish)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(OUTLOOK_S):
+            out, errors = await child.communicate()
+    except TimeoutError as late:
+        child.kill()
+        await child.wait()
+        raise EngineUnavailable(f"{model}: no outlook within {OUTLOOK_S:.0f} s") from late
+    lines = out.decode().splitlines()
+    if child.returncode or not lines:
+        words = errors.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise EngineUnavailable(f"{model}: {words[-1]}")
+    found: dict[str, object] = json.loads(lines[-1])
+    if reason := found.get("refused"):
+        raise EngineUnavailable(str(reason))
+    return found
+
+
+def measure(wish: Wish, limits: Limits) -> dict[str, object]:
+    """Build the model without weights and do the sums."""
+    import torch  # noqa: PLC0415  # this half runs in the child only
+    import transformers  # noqa: PLC0415
+
+    from bot.engines.local import loading, memory  # noqa: PLC0415
+
+    config = transformers.AutoConfig.from_pretrained(wish.model, revision=wish.revision)
+    device, dtype, reasons = loading.choose_device(wish.device)
+    quantisation, quantising = loading.choose_quantisation(wish, dtype)
+    attention, why = loading.choose_attention(device, dtype)
+    sees = "vision_config" in config
+    auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+    with torch.device("meta"):
+        model = auto.from_config(config, dtype=dtype)
+    runner, because = loading.choose_runner(model)
+    weights = weights_bytes(model, dtype.itemsize, quantisation)
+    free = memory.free_bytes(device)
+    token_bytes = memory.bytes_per_token(config.get_text_config(), dtype)
+    left = free if device == "cpu" else max(0, free - weights)
+    room = memory.Memory.divide(left, token_bytes, limits, config.get_text_config())
+    return {
+        "model": wish.model,
+        "device": device,
+        "dtype": str(dtype).removeprefix("torch."),
+        "quantisation": quantisation,
+        "attention": ", ".join(f"{part or 'text'}: {kind}" for part, kind in attention.items()),
+        "runner": runner,
+        "reasons": [*reasons, *why, *quantising.reasons, *because],
+        "weights_bytes": weights,
+        "free_bytes": free,
+        "fits": device == "cpu" or room.tokens >= memory.TYPICAL_CHAT,
+        **room.describe(),
+    }
+
+
+def weights_bytes(model: object, width: int, quantisation: Quantisation) -> int:
+    """Bytes of all weights: what sees and what speaks whole, the rest at its quantised width."""
+    from bot.engines.local.loading import SEEING  # noqa: PLC0415  # this half runs in the child only
+
+    narrow = {"none": float(width), "8bit": 1.0, "4bit": 0.55}[quantisation]
+    whole = (*SEEING, "lm_head")
+    total, tied = 0.0, set()
+    for name, weight in model.named_parameters():  # type: ignore[attr-defined]  # a torch module
+        if id(weight) in tied:
+            continue
+        tied.add(id(weight))
+        is_whole = weight.ndim < 2 or "embed" in name or name.startswith(whole)  # noqa: PLR2004  # norms are vectors
+        total += weight.numel() * (width if is_whole else narrow)
+    return int(total)
+
+
+def main() -> None:
+    """The child: one JSON line on standard output."""
+    wish = Wish(**json.loads(sys.argv[1]))
+    try:
+        found = measure(wish, Limits())
+    except (EngineUnavailable, OSError, ValueError) as fault:
+        found = {"refused": f"{wish.model}: {fault}"}
+    print(json.dumps(found))  # noqa: T201  # this is how it answers
+
+
+if __name__ == "__main__":
+    main()

@@ -26,9 +26,11 @@ from bot.commands import Commands
 from bot.engines import Engine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
+from bot.engines.ocr import Ocr
 from bot.engines.sampling import Sampling
 from bot.errors import BadConfiguration
 from bot.guard import Guard, load_policy
+from bot.guard.second import SecondCheck
 from bot.metrics import Metrics
 from bot.sender import Sender
 from bot.settings import WEBHOOK_PATH, Settings
@@ -45,7 +47,7 @@ from context.health import Health
 from context.inbox import Inbox
 from context.outbox import Outbox
 from context.photos import Intake, Photos
-from context.redis_server import RedisServer, open_redis
+from context.redis_server import RedisServer, RedisUnreachable, open_redis
 from context.transcripts import Transcripts
 from context.turns import Arrival, Chat
 from context.window import ContextWindow
@@ -101,7 +103,7 @@ async def open_app(
         metrics = Metrics(version=__version__)
         stores = await _open_stores(stack, settings, metrics)
         prompts = Prompts(context_tokens=settings.context_tokens)
-        guard = guard or Guard(policy=load_policy(), allowed_hosts=settings.allowed_hosts)
+        guard = guard or build_guard(settings)
         stack.push_async_callback(guard.close)
         await guard.start()
         engine = engine or build_engine(settings)
@@ -175,7 +177,10 @@ async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metri
 
     inbox.on_put(count)
     url = settings.redis_url.get_secret_value() or None
-    redis = await stack.enter_async_context(open_redis(url, settings.data_dir / "redis"))
+    try:
+        redis = await stack.enter_async_context(open_redis(url, settings.data_dir / "redis"))
+    except RedisUnreachable as error:
+        raise BadConfiguration([f"REDIS_URL: {error}"]) from error
     window = ContextWindow(
         redis.client, refill=transcripts.turns, namespace=_namespace(settings), turns=settings.context_turns
     )
@@ -212,9 +217,27 @@ def _chat_page(web: WebChannel, stores: Stores) -> ChatPage:
     return ChatPage(web, put=stores.inbox.put, entries=stores.transcripts.entries, photo=photo)
 
 
+def build_guard(settings: Settings) -> Guard:
+    """The guard, with the operator's own terms from `policy.yaml` in the data folder where there are any."""
+    second = None
+    if settings.guard_url:
+        second = SecondCheck(
+            settings.guard_url,
+            model=settings.guard_model,
+            api_key=settings.guard_api_key.get_secret_value(),
+            timeout_s=settings.guard_timeout_s,
+        )
+    return Guard(
+        policy=load_policy(settings.data_dir / "policy.yaml"),
+        allowed_hosts=settings.allowed_hosts,
+        allowed_phones=settings.allowed_phones,
+        second=second,
+    )
+
+
 def build_engine(settings: Settings) -> Engine:
     """The engine that the settings ask for, with OCR and rules behind it."""
-    fallback = FallbackEngine()
+    fallback = FallbackEngine(reader=Ocr())
     if settings.model_url:
         # The import costs a second and 30 MB that a bot without a model server need not spend.
         from bot.engines.remote import RemoteEngine  # noqa: PLC0415
@@ -227,11 +250,12 @@ def build_engine(settings: Settings) -> Engine:
             sampling=Sampling(),
         )
         return FirstAvailable([remote, fallback])
-    model = settings.model or (DEFAULT_MODEL if has_gpu() else "")
+    can_load = find_spec("torch") is not None
+    model = settings.model or (DEFAULT_MODEL if can_load and has_gpu() else "")
     if not model:
         return fallback
-    if find_spec("torch") is None:
-        raise BadConfiguration([f"MODEL: {model} needs torch and transformers: install the extra `gpu`"])
+    if not can_load:
+        raise BadConfiguration([f"MODEL: {model} needs torch and transformers: python3 run --with gpu"])
     from bot.engines.local import LocalEngine  # noqa: PLC0415
 
     local = LocalEngine(
@@ -348,10 +372,10 @@ def announcement(settings: Settings, url: str) -> list[str]:
     lines = [f"chat page: {url}/"]
     if not settings.telegram_bot_token.get_secret_value():
         lines.append("Telegram is off: set TELEGRAM_BOT_TOKEN (from @BotFather) in .env")
-    if not settings.model_url and not settings.model and not has_gpu():
+    if not settings.model_url and not settings.model and not (has_gpu() and find_spec("torch")):
         lines.append(
             "no model: answers come from OCR and rules, and say so. Set MODEL_URL to an OpenAI-compatible "
-            "server, or run on a GPU server (README: GPU)"
+            "server, or start with `python3 run --with gpu` on a GPU server"
         )
     return lines
 

@@ -288,9 +288,9 @@ async def _prompts(asked: Asked) -> Standing:
 
 
 async def _guard(asked: Asked) -> Standing:
-    from bot.guard import Guard, load_policy  # noqa: PLC0415 - reads its terms
+    from bot.app import build_guard  # noqa: PLC0415 - imports the whole bot
 
-    guard = Guard(policy=load_policy(), allowed_hosts=asked.settings.allowed_hosts)
+    guard = build_guard(asked.settings)
     try:
         return _standing(await guard.health(), "the policy's files")
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -174,6 +175,7 @@ class Answerer:
         self._engine = engine
         self._guard = guard
         self._metrics = metrics
+        self._canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
 
     async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
         """Answer a message in the light of the last turns.  When all else fails, the reply says so."""
@@ -181,15 +183,22 @@ class Answerer:
             wanted = self._prompts.photos_wanted(message, turns)
             images = {photo.sha256: await self._photos.read(photo.sha256) for photo in wanted}
             shown = {sha256: jpeg for sha256, jpeg in images.items() if jpeg is not None}
-            prompt = self._prompts.assemble(message, turns, shown)
+            prompt = self._prompts.assemble(message, turns, shown, canary=self._canary)
         try:
             with stages("model"):
                 draft = await self._engine.draft(prompt)
         except Unavailable as error:
             log.warning("no engine answers", extra={"chat": message.chat.key, "reason": str(error)})
-            return self._notice("engine_down", message, {"error": type(error).__name__})
+            lead = self._guard.inspect(message.text).notices
+            return self._notice("engine_down", message, lead, {"error": type(error).__name__})
         with stages("guard"):
-            verdict = await self._guard.judge(draft.text, asked=message.text, language=message.language)
+            verdict = await self._guard.judge(
+                draft.text,
+                asked=message.text,
+                language=message.language,
+                system=prompt.messages[0].text,
+                canary=self._canary,
+            )
         return self._reply(message, prompt, draft, verdict)
 
     def _reply(self, message: Message, prompt: Prompt, draft: Draft, verdict: Verdict) -> Reply:
@@ -207,14 +216,28 @@ class Answerer:
             "verdict": verdict.record(),
         }
         if verdict.action is Action.ALLOW:
-            return Reply(verdict.text, message.language, draft.engine, record=record)
+            text = self._led_by(verdict.lead, verdict.text, message)
+            return Reply(text, message.language, draft.engine, handoff=verdict.handoff, record=record)
         name = "held" if verdict.action is Action.HOLD else "blocked"
-        return self._notice(name, message, record | {"draft": draft.text})
+        return self._notice(name, message, verdict.lead, record | {"draft": draft.text}, verdict.handoff)
 
-    def _notice(self, name: str, message: Message, record: dict[str, object]) -> Reply:
+    def _notice(
+        self, name: str, message: Message, lead: Sequence[str], record: dict[str, object], handoff: str = ""
+    ) -> Reply:
         """Our own fixed words in place of the model's, and a person asked for."""
-        text = self._prompts.notice(name, message.language)
-        return Reply(text, message.language, f"notice:{name}", handoff=name, remembered=False, record=record)
+        text = self._led_by(lead, self._prompts.notice(name, message.language), message)
+        return Reply(
+            text,
+            message.language,
+            f"notice:{name}",
+            handoff=handoff or name,
+            remembered=False,
+            record=record,
+        )
+
+    def _led_by(self, lead: Sequence[str], text: str, message: Message) -> str:
+        """Safety first, literally: the fixed sentences stand above whatever else is said."""
+        return "\n\n".join([*(self._prompts.notice(name, message.language) for name in lead), text])
 
 
 async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T:

@@ -32,13 +32,15 @@ class Allowed:
     handles: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, lists: Mapping[str, frozenset[str]], hosts: Iterable[str] = ()) -> Allowed:
-        """From a policy's lists, and further hosts of ours."""
+    def of(
+        cls, lists: Mapping[str, frozenset[str]], hosts: Iterable[str] = (), phones: Iterable[str] = ()
+    ) -> Allowed:
+        """From a policy's lists, and further hosts and phones of ours."""
         return cls(
             hosts=lists["hosts"] | frozenset(hosts),
             local_hosts=lists["local_hosts"],
             names=lists["names"],
-            phones=frozenset(only_digits(phone) for phone in lists["phones"]),
+            phones=frozenset(only_digits(phone) for phone in (*lists["phones"], *phones)),
             emails=lists["emails"],
             handles=frozenset(handle.removeprefix("@") for handle in lists["handles"]),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bot.guard.clauses import Words, either, is_negated, sentences
+from bot.guard.clauses import Words, either, is_negated
 from bot.guard.fold import Folded
 from bot.guard.verdict import Action, Reason
 
@@ -121,11 +121,28 @@ _UNSAFE = either(
     "用(?:打火机|明火|火柴|火)[^,。]{0,8}(?:检查|测试|找|试|检测)[^,。]{0,8}(?:漏|气)",
     "(?:刺破|扎破|戳破|刺穿|扎穿)[^,。]{0,6}(?:电池|电芯)",
 )
-_UNSAFE_HINTS = Words(
-    "plugged live energi powered mains switched power unplug disconnect fuse safety thermal interlock"
-    " earth ground gfci rcd breaker relief flame lighter match candle puncture pierce poke bleach 带电"
-    " 断电 电源 插头 电闸 燃气 通电 短接 旁路 跨接 屏蔽 拆除 短路 取消 打火机 明火 火柴 用火 刺 扎 戳"
+_UNSAFE_WORDS = Words(
+    "plugged in| live|energi|powered on|mains|switched on|power on|power is|power still",
+    "unplug|disconnect|turn",
+    "fuse|safety |thermal |interlock|earth |ground |gfci|rcd|breaker|relief|flame|lighter|match|candle",
+    "puncture|pierce|poke|bleach|带电|断电|拔|关电源|关闭电源|关掉|电闸|燃气|通电|短接|旁路|跨接|屏蔽|拆除",
+    "短路|取消|打火机|明火|火柴|用火|刺破|扎破|戳破|刺穿|扎穿",
 )
+_WORDS = {
+    "life": Words("myself|suicid|end my life|want to die|自杀|轻生|自残|寻死|想死|不想活|活不下去"),
+    "gas": Words(
+        "gas|rotten egg|co alarm|co detector|monoxide|煤气|燃气|天然气|液化气|瓦斯|臭鸡蛋|臭蛋|一氧化碳"
+    ),
+    "fire": Words(
+        "burn|smok|melt|fire|flame|scorch|charred|blackened|singed|spark|味|烟|火|烧|熔化|融化|焦|黑|烫化"
+    ),
+    "electric": Words(
+        "shock|zap|electrocut|exposed|bare |frayed|wire|water|wet|flooded|soaked|触电|电到",
+        "被电|麻手|电手|电人",
+        "漏电|裸露|露出|外露|破皮|破损|水|湿",
+    ),
+    "battery": Words("batter|power bank|powerbank|电池|充电宝|电芯|鼓包"),
+}
 _WARNED = either(
     r"\b(?:do not|don'?t|never|avoid|must not|mustn'?t|should not|shouldn'?t|cannot|can'?t"
     r"|dangerous to|unsafe to|risky to|no one should|instead of|rather than)\b",
@@ -137,22 +154,28 @@ def find_dangers(folded: Folded) -> Iterator[tuple[str, tuple[int, int]]]:
     """Dangers a customer reports, with their places in the original; denied ones (`没有焦味`) are none."""
     folded = folded.squeezed or folded
     for danger in DANGERS:
-        for match in _SIGNS[danger].finditer(folded.text):
-            before = folded.text[max(0, match.start() - 60) : match.start()]
-            after = folded.text[match.end() : match.end() + 20]
-            if not _NEAR_DENIAL.search(before) and not _DETECTOR.match(after):
-                yield danger, folded.span(*match.span())
+        for at, sentence in _WORDS[danger].sentences(folded.text):
+            place = _sign(danger, sentence)
+            if place is not None:
+                yield danger, folded.span(at + place[0], at + place[1])
                 break
 
 
 def find_unsafe_advice(folded: Folded) -> Iterator[Reason]:
     """Instructions in a reply that endanger whoever follows them; warnings against them are fine."""
     folded = folded.squeezed or folded
-    if not _UNSAFE_HINTS.occur_in(folded.text):
-        return
-    for at, sentence in sentences(folded.text):
+    for at, sentence in _UNSAFE_WORDS.sentences(folded.text):
         for match in _UNSAFE.finditer(sentence):
             if not _WARNED.search(sentence, 0, match.start()) and not is_negated(sentence, match.start()):
                 span = folded.span(at + match.start(), at + match.end())
                 yield Reason("safety.advice", "safety", Action.BLOCK, span)
                 break
+
+
+def _sign(danger: str, sentence: str) -> tuple[int, int] | None:
+    for match in _SIGNS[danger].finditer(sentence):
+        before = sentence[max(0, match.start() - 60) : match.start()]
+        after = sentence[match.end() : match.end() + 20]
+        if not _NEAR_DENIAL.search(before) and not _DETECTOR.match(after):
+            return match.span()
+    return None

@@ -63,11 +63,13 @@ class Guard:
         *,
         policy: Policy | None = None,
         allowed_hosts: Iterable[str] = (),
+        allowed_phones: Iterable[str] = (),
         second: Second | None = None,
         reload_every_s: float = 2.0,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._allowed_phones = frozenset(allowed_phones)
         self._second = second
         self._reload_every_s = reload_every_s
         self._clock = clock
@@ -174,7 +176,7 @@ class Guard:
 
     def _use(self, policy: Policy) -> None:
         self._policy = policy
-        self._allowed = Allowed.of(policy.allow, self._allowed_hosts)
+        self._allowed = Allowed.of(policy.allow, self._allowed_hosts, self._allowed_phones)
 
     async def _watch(self) -> None:
         refused: object = None

@@ -8,88 +8,82 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from bot.guard.fold import fold
+from bot.guard.fold import Folded, fold, is_han
 from bot.guard.verdict import Action, Reason
 
-_LENGTH = 40  # letters of a shingle: shorter ones also occur in honest answers
+_LENGTH = 40  # letters of a stretch: shorter ones also occur in honest answers
 _HAN_LENGTH = 16  # a Chinese character says about as much as two and a half letters
-_SHARED = 5  # shingles, four characters apart: 56 letters or 32 Chinese characters on end are held
-_COPIED = 10  # so many are no coincidence
+_STEPS = {_LENGTH: 8, _HAN_LENGTH: 4}
+_SHARED = {_LENGTH: 3, _HAN_LENGTH: 5}  # stretches: 56 letters or 32 Chinese characters on end are held
+_COPIED = 3  # times as many are no coincidence
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
-_LEET = re.compile(r"[\W_]+")
-_KEPT_PROMPTS = 32  # templates times languages in use at once
+_SIGNS = re.compile(r"[\W_]+")
+_ASCII_SIGNS = {code: None for code in range(128) if not chr(code).isalnum()}
+_KEPT_PROMPTS = 16  # templates times languages in use at once
 
 
-def find_leaks(text: str, *, system: str, canary: str = "") -> Iterator[Reason]:
+def find_leaks(text: str, folded: Folded, *, system: str, canary: str = "") -> Iterator[Reason]:
     """A canary or a long copy of the system prompt is blocked, a shorter copy held."""
-    if canary and _shows(text, canary):
+    if not system and not canary:
+        return
+    seen = _letters(folded.text)
+    decoded = tuple(_letters(fold(said).text) for said in _decoded(text))
+    if canary and _shows(canary, (seen, *decoded)):
         yield Reason("leak.canary", "leak", Action.BLOCK)
-        return
-    if not system:
-        return
-    known = _shingles(system)
-    if known:
-        for number, shape in enumerate(_readings(text)):
-            shared = sum(1 for shingle in _walk(shape) if shingle in known)
-            if shared >= _SHARED:
-                action = Action.BLOCK if shared >= _COPIED else Action.HOLD
-                yield Reason("leak.prompt", "leak", action, note=f"{shared} shingles, reading {number}")
+    elif system:
+        yield from _copies(system, (seen, *decoded))
+
+
+def _shows(canary: str, readings: tuple[str, ...]) -> bool:
+    wanted = _letters(canary.lower())
+    spellings = (wanted, wanted[::-1], wanted.encode().hex(), canary.encode().hex())
+    return any(spelling in reading for spelling in spellings for reading in readings)
+
+
+def _copies(system: str, readings: tuple[str, ...]) -> Iterator[Reason]:
+    """Long stretches of the prompt, said forwards, backwards or encoded."""
+    known = _stretches(system)
+    for number, reading in enumerate(readings):
+        for size, step in _STEPS.items():
+            said = {hash(reading[at : at + size]) for at in range(0, len(reading) - size + 1, step)}
+            shared = len(said & known)
+            if shared >= _SHARED[size]:
+                action = Action.BLOCK if shared >= _COPIED * _SHARED[size] else Action.HOLD
+                yield Reason("leak.prompt", "leak", action, note=f"{shared} stretches, reading {number}")
                 return
 
 
-def _shows(text: str, canary: str) -> bool:
-    wanted = _LEET.sub("", canary.lower())
-    coded = {canary.encode().hex(), wanted.encode().hex()}
-    seen = _LEET.sub("", fold(text).text)
-    if wanted in seen or wanted[::-1] in seen or any(code in seen for code in coded):
-        return True
-    return any(wanted in _LEET.sub("", decoded.lower()) for decoded in _decoded(text))
+@lru_cache(maxsize=_KEPT_PROMPTS)
+def _stretches(system: str) -> frozenset[int]:
+    """Hashes of every stretch of the prompt and of its reversal; short ones only where it is Chinese."""
+    text = _letters(fold(system).text)
+    return frozenset(
+        hash(way[at : at + size])
+        for way in (text, text[::-1])
+        for size in _STEPS
+        for at in range(len(way) - size + 1)
+        if size == _LENGTH or _is_chinese(way[at : at + size])
+    )
+
+
+def _letters(text: str) -> str:
+    """Letters and digits only, however they were spaced."""
+    return text.translate(_ASCII_SIGNS) if text.isascii() else _SIGNS.sub("", text)
+
+
+def _is_chinese(stretch: str) -> bool:
+    return 2 * sum(map(is_han, stretch)) > len(stretch)
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """What base64 in the text says, split over lines or not."""
-    for source in (text, "".join(text.split())):
-        for match in _ENCODED.finditer(source):
-            run = match.group().rstrip("=").translate(str.maketrans("-_", "+/"))
-            for shift in range(min(4, len(run))):  # a prefix may run into it
-                piece = run[shift:] if (len(run) - shift) % 4 != 1 else run[shift:-1]
-                try:
-                    yield base64.b64decode(piece + "=" * (-len(piece) % 4)).decode("utf-8", "ignore")
-                except (binascii.Error, ValueError):
-                    continue
-
-
-def _readings(text: str) -> Iterator[str]:
-    """The reply as it is, backwards, and decoded: each squeezed to letters and digits."""
-    plain = _squeezed(text)
-    yield plain
-    yield plain[::-1]
-    for decoded in _decoded(text):
-        if len(decoded) >= _LENGTH // 2:
-            yield _squeezed(decoded)
-
-
-def _squeezed(text: str) -> str:
-    return _LEET.sub("", fold(text).text)
-
-
-@lru_cache(maxsize=_KEPT_PROMPTS)
-def _shingles(system: str) -> frozenset[int]:
-    """Hashes of every stretch of the prompt, one per position."""
-    text = _squeezed(system)
-    return frozenset(hash(text[i : i + size]) for size in (_LENGTH, _HAN_LENGTH) for i in _starts(text, size))
-
-
-def _starts(text: str, size: int) -> Iterator[int]:
-    for i in range(len(text) - size + 1):
-        if size == _LENGTH or not text[i : i + size].isascii():
-            yield i
-
-
-def _walk(text: str) -> Iterator[int]:
-    """One hash for every fourth position of a reply."""
-    for i in range(0, len(text), 4):
-        stretch = text[i : i + _LENGTH]
-        size = _LENGTH if stretch[:_HAN_LENGTH].isascii() else _HAN_LENGTH
-        if len(stretch) >= size:
-            yield hash(stretch[:size])
+    """What base64 in the text says, in one piece or broken into lines."""
+    runs = [match.group() for match in _ENCODED.finditer(text)]
+    whole = ["".join(runs)] if len(runs) > 1 else []
+    for run in runs + whole:
+        plain = run.rstrip("=").replace("-", "+").replace("_", "/")
+        for shift in range(4):  # a prefix may run into it
+            piece = plain[shift:] if (len(plain) - shift) % 4 != 1 else plain[shift:-1]
+            try:
+                yield base64.b64decode(piece + "=" * (-len(piece) % 4)).decode("utf-8", "ignore")
+            except (binascii.Error, ValueError):
+                continue

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from bot.guard.clauses import either
+from bot.guard.clauses import Words, either
 from bot.guard.fold import Folded
 from bot.guard.hosts import (
     FILE_ENDINGS,
@@ -60,6 +60,16 @@ _QQ = re.compile(r"(?<![a-z0-9])qq(?:群)?[ ]?([1-9]\d{4,10})(?!\d)")
 _TELLING_NAME = 5  # letters of a name of ours that nobody else has by chance
 
 
+# Something of which there is one in every text that the patterns above could match.
+_SCHEMES = Words(":/|javascript:|vbscript:|data:|bitcoin:")
+_MESSENGER_NAMES = Words("微信|薇信|v信|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx")
+_HOST_HINTS = Words(
+    "://|www.|xn--|dot|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|0x",
+    *(f".{ending}" for ending in TOP_LEVEL | WORDS | FILE_ENDINGS | LOCAL_ENDINGS),
+    *(f"{dot}{ending}" for dot in ("。", "。 ", "点") for ending in STRONG),
+)
+
+
 class Lists(Protocol):
     """The part of the allow-lists that links need."""
 
@@ -97,14 +107,26 @@ class Link:
 def find_links(text: str, folded: Folded, *, allowed: Lists) -> Iterator[Link]:
     """Links, addresses and handles that are not ours, in no particular order."""
     seen = folded.text
-    for pattern, trick in ((_ACTIVE, "scheme"), (_NUMERIC, "numeric"), (_HAN_HOST, "")):
-        for match in pattern.finditer(seen):
-            yield Link("link", folded.span(*match.span()), trick)
-    for pattern in (_HANDLE, _ACCOUNT, _QQ):
+    if _SCHEMES.occur_in(seen):
+        for pattern, trick in ((_ACTIVE, "scheme"), (_NUMERIC, "numeric")):
+            for match in pattern.finditer(seen):
+                yield Link("link", folded.span(*match.span()), trick)
+    if not seen.isascii():
+        for match in _HAN_HOST.finditer(seen):
+            yield Link("link", folded.span(*match.span()))
+    for pattern in (_HANDLE,) * ("@" in seen) + (_ACCOUNT, _QQ) * _MESSENGER_NAMES.occur_in(seen):
         for match in pattern.finditer(seen):
             if match.group(1).removeprefix("@") not in allowed.handles:
                 yield Link("handle", folded.span(*match.span(1)))
+    if _HOST_HINTS.occur_in(seen):
+        yield from _hosts(text, folded, allowed)
+
+
+def _hosts(text: str, folded: Folded, allowed: Lists) -> Iterator[Link]:
+    seen = folded.text
     for match in _HOST.finditer(seen):
+        if seen[match.end() - 1].isdigit() and seen[match.start() - 1 : match.start()] not in {"/", "@"}:
+            continue  # `24.5`, `v2.1.3`: most of what has points in it
         for start, end in _parts(seen, match.start(), match.end()):
             link = _Candidate(text, folded, start, end).judge(allowed)
             if link is not None:

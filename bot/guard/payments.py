@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bot.guard.clauses import Words, either, is_negated, sentences
+from bot.guard.clauses import Words, either, is_negated
 from bot.guard.fold import Folded
-from bot.guard.mask import find_secrets
+from bot.guard.mask import find_account_numbers
 from bot.guard.verdict import Action, Reason
 
 _PAY = either(
@@ -35,26 +35,30 @@ _HAND_OVER = either(
     "(?:提供|告诉|告知|发给|发送给|发我|发来)[^,。]{0,10}(?:验证码|密码)",
     "把[^,。]{0,12}(?:验证码|密码|卡号)[^,。]{0,6}(?:发|告诉|给|报)(?:到|给|来|我)",
 )
-_TRIGGERS = Words(
-    "transfer wire remit deposit pay scan gift card cvv cvc verification one-time otp code password"
-    " passcode bank passport social 转账 汇款 打款 付款 转款 打钱 转钱 码 金 费 差价 礼品卡 点卡 卡号"
-    " 密码 身份证"
-)
+_WORDS = {
+    "payment.request": Words(
+        "transfer|wire|remit|deposit|payment|pay |money|funds|scan |gift card|转账|汇款",
+        "打款|付款|转款|打钱|转钱|扫",
+        "识别|付|交|支付|缴|转|补|礼品卡|点卡",
+    ),
+    "payment.secret": Words(
+        "card number|card details|cvv|cvc|verification|one-time|one time|otp|sms code",
+        "password|passcode|pin code",
+        "bank details|bank account|passport|social security|id card|验证码|密码|卡号|安全码|身份证号",
+    ),
+}
 _OURS = re.compile(
     r"\b(?:will |would |should )?(?:never|not) (?:ask|need|request|require)\b|不会(?:要求|让|向)|绝不会"
 )
 
 
-def find_payments(text: str, folded: Folded) -> Iterator[Reason]:
+def find_payments(folded: Folded) -> Iterator[Reason]:
     """Payment requests, and card or account numbers whose check digits are right."""
-    for secret in find_secrets(text):
-        if secret.kind in {"card", "iban"}:
-            yield Reason("payment.number", "payment", Action.HOLD, secret.span)
+    for number in find_account_numbers(folded):
+        yield Reason("payment.number", "payment", Action.HOLD, number.span)
     folded = folded.squeezed or folded
-    if not _TRIGGERS.occur_in(folded.text):
-        return
-    for at, sentence in sentences(folded.text):
-        for rule, pattern in (("payment.request", _PAY), ("payment.secret", _HAND_OVER)):
+    for rule, pattern in (("payment.request", _PAY), ("payment.secret", _HAND_OVER)):
+        for at, sentence in _WORDS[rule].sentences(folded.text):
             for match in pattern.finditer(sentence):
                 if not is_negated(sentence, match.start()) and not _OURS.search(sentence, 0, match.end()):
                     yield Reason(

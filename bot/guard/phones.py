@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bot.guard.clauses import Words
 from bot.guard.fold import Folded
 
 _EDGE = r"(?<![a-z\d_+])(?<![a-z\d][-_./])"
@@ -25,12 +26,11 @@ _SHAPES = re.compile(
     + r")"
     + _END
 )
-_CALL = (
-    r"拨打|致电|打电话|来电|电话|热线|手机号?|联系方式|短信至|发短信给?"
-    r"|\bcall|\bphone|\btel|\bdial|\bhotline|\bwhatsapp|\btext us|\bsms|\bring"
+_CALL = Words(
+    "拨打|致电|打电话|来电|电话|热线|手机|联系方式|短信",
+    "call|phone|tel|dial|hotline|whatsapp|text us|sms|ring",
 )
-_AFTER_CALL = re.compile(rf"(?:{_CALL})[^\d\n,，。;；]{{0,12}}(\d(?:[\s-]?\d){{4,14}}){_END}")
-_CALLING = re.compile(_CALL)
+_AFTER_CALL = re.compile(rf"[^\d\n,，。;；]{{0,12}}(\d(?:[\s-]?\d){{4,14}}){_END}")
 _LABEL = re.compile(
     r"(?:\b(?:sn|s/n|p/n|pn|serial|order|part|model|imei|mac|barcode|tracking|ticket|case|firmware|batch|lot|sku"
     r"|invoice|id|ean|upc|rev|code)\b|序列号|编号|订单|料号|型号|编码|条码|运单|单号|工单|固件|批次|发票|机身号)"
@@ -57,9 +57,10 @@ def find_numbers(folded: Folded) -> Iterator[Number]:
     for match in _SHAPES.finditer(text):
         if not is_labelled(text, match.start()):
             yield _number(folded, match.span())
-    for match in _AFTER_CALL.finditer(text):
-        if only_digits(match.group(1)) not in _EMERGENCY:
-            yield _number(folded, match.span(1))
+    for _, end in _CALL.places(text):
+        after = _AFTER_CALL.match(text, end)
+        if after is not None and only_digits(after.group(1)) not in _EMERGENCY:
+            yield _number(folded, after.span(1))
     for match in _SPELLED.finditer(text):
         spelled = match.group().translate(_SPELLING)
         if not match.group().isascii() and (_SHAPES.search(spelled) or _calls(text, match.start())):
@@ -82,4 +83,4 @@ def _number(folded: Folded, span: tuple[int, int]) -> Number:
 
 
 def _calls(text: str, start: int) -> bool:
-    return bool(_CALLING.search(text[max(0, start - 12) : start]))
+    return _CALL.occur_in(text[max(0, start - 12) : start])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from bot.guard.clauses import Words, clause_end, clause_start, either, is_negated, sentences
+from bot.guard.clauses import Words, clause_end, clause_start, either, is_negated
 from bot.guard.fold import Folded
 from bot.guard.verdict import Action, Reason
 
@@ -53,12 +53,17 @@ _PLAIN = either(
     "(?:已|已经|刚刚)(?:为|给|帮|批准|同意|通过|安排|办理|退)|您?(?:将|会)(?:收到|得到|获得)",
     "我们?(?:公司)?免费|同意|批准|全额|双倍|三倍|安排",
 )
-_OPEN = either(
-    r"\b(?:if|whether|may|might|could|can you|please|depend\w*|eligib\w*|polic(?:y|ies)|terms"
-    "|apply|request|review|check|ask|decide|subject to|unless|in case|contact|colleague|once"
-    r"|after|qualif\w*|assess\w*|according|button|menu|screen|receipt|click|tap|select)\b",
-    "可能|或许|也许|是否|如果|若|如需|如要|申请|政策|流程|符合|审核|核实|评估|条件|取决|视情况|联系",
-    "咨询|请|根据|保修期|质保期|规定|条款|由.{0,6}(?:决定|确认)|确认后|检测后|按钮|菜单|页面",
+# Makes a sentence depend on something; the second list only the clause it stands in.
+_DEPENDS = either(
+    r"\b(?:if|whether|may|might|could|depend\w*|eligib\w*|polic(?:y|ies)|subject to|unless|in case|once"
+    r"|decide[sd]?|qualif\w*|assess\w*|according to)\b",
+    "可能|或许|也许|是否|如果|若|如需|如要|政策|流程|符合|审核|核实|评估|条件|取决|视情况|保修期|质保期",
+    "规定|条款|由.{0,6}(?:决定|确认)|确认后|检测后",
+)
+_GUIDES = either(
+    r"\b(?:please|can you|apply|request|review|check|ask|contact|colleague|after|button|menu|screen|receipt"
+    r"|click|tap|select|terms)\b",
+    "申请|联系|咨询|请|根据|按钮|菜单|页面",
 )
 _QUESTION = re.compile(r"\?\s*\Z|[吗么呢]\s*\Z")
 _OUR_WORD = either(
@@ -107,39 +112,46 @@ _STATEMENTS = {
         "(?:为|给)您延长(?:保修|质保)",
     ),
 }
-_TRIGGERS = Words(
-    "refund money reimburs cashback compensat credit voucher damages free charge cost warranty fault"
-    " mistake responsib liab negligen blame defective dangerous today tomorrow tonight afternoon morning"
-    " evening week within hour day minute will 'll 退款 退钱 退全 全额 退您 退你 退还 退货 返现 返还 赔"
-    " 补偿 代金 优惠券 免费 换一台 换新 换台 责任 错 失误 过失 缺陷 质量问题 承担 全责 承认 负责 保修"
-    " 质保 今天 明天 后天 今晚 今日 明日 当天 小时 天 分钟 工作日 周 星期 礼拜"
-)
+_WORDS = {
+    "promise.refund": Words(
+        "refund|money|reimburs|cashback|cash back|退款|退钱|退全|全额退|退您|退你|退还|退货款|返现|返还"
+    ),
+    "promise.compensation": Words("compensat|credit|voucher|pay you|damages|赔|补偿|代金券|优惠券"),
+    "promise.replacement": Words("free|no cost|no charge|no extra|no additional|免费|换一台|换新机|换台新"),
+    "promise.date": Words(
+        "today|tomorrow|tonight|this |next |within |will|'ll ",
+        "今天|明天|后天|今晚|今日|明日|当天|小时|天|分钟|工作日|周|星期|礼拜",
+    ),
+    "promise.liability": Words(
+        "fault|mistake|responsib|liab|negligen|blame|defective|dangerous|责任|错|失误|过失|质量问题|缺陷|承担|负责|承认"
+    ),
+    "promise.warranty": Words("warranty|保修|质保"),
+}
 
 
 def find_promises(folded: Folded) -> Iterator[Reason]:
     """Every promise in a reply, with its place in the original text."""
     folded = folded.squeezed or folded
-    if not _TRIGGERS.occur_in(folded.text):
-        return
-    for at, sentence in sentences(folded.text):
-        for rule, start, end in _in_sentence(sentence):
-            yield Reason(rule, "promise", Action.HOLD, folded.span(at + start, at + end))
+    for rule, words in _WORDS.items():
+        for at, sentence in words.sentences(folded.text):
+            place = _subject(rule, sentence) if rule in _SUBJECTS else _statement(rule, sentence)
+            if place is not None:
+                span = folded.span(at + place[0], at + place[1])
+                yield Reason(rule, "promise", Action.HOLD, span)
 
 
-def _in_sentence(sentence: str) -> Iterator[tuple[str, int, int]]:
-    for rule, pattern in _SUBJECTS.items():
-        for subject in islice(pattern.finditer(sentence), _MOST_SUBJECTS):
-            if _is_promised(sentence, subject.start(), subject.end()):
-                yield rule, subject.start(), subject.end()
-                break
-    for rule, pattern in _STATEMENTS.items():
-        stated = pattern.search(sentence)
-        if (
-            stated
-            and not _QUESTION.search(sentence)
-            and not _is_open(sentence, stated.start(), stated.end(), rule)
-        ):
-            yield rule, stated.start(), stated.end()
+def _subject(rule: str, sentence: str) -> tuple[int, int] | None:
+    for subject in islice(_SUBJECTS[rule].finditer(sentence), _MOST_SUBJECTS):
+        if _is_promised(sentence, subject.start(), subject.end()):
+            return subject.span()
+    return None
+
+
+def _statement(rule: str, sentence: str) -> tuple[int, int] | None:
+    stated = _STATEMENTS[rule].search(sentence)
+    if stated is None or _QUESTION.search(sentence) or _is_open(sentence, stated.start(), stated.end(), rule):
+        return None
+    return stated.span()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +174,11 @@ def _is_promised(sentence: str, start: int, end: int) -> bool:
         return False
     if _denied_itself(sentence, start, end):
         return False
-    return bool(_PLAIN.search(sentence, from_, to)) and not _OPEN.search(sentence)
+    return (
+        _PLAIN.search(sentence, from_, to) is not None
+        and _GUIDES.search(sentence, from_, to) is None
+        and _DEPENDS.search(sentence) is None
+    )
 
 
 def _binds(strong: list[_Assertion], start: int) -> bool:

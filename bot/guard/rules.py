@@ -60,10 +60,10 @@ def check(
     folded = fold(shaped.text)
     contacts = find_contacts(shaped.text, folded, allowed=allowed, asked=asked)
     found = [
-        *find_leaks(shaped.text, system=system, canary=canary),
+        *find_leaks(shaped.text, folded, system=system, canary=canary),
         *find_unsafe_advice(folded),
         *_find_terms(policy.terms, folded),
-        *find_payments(shaped.text, folded),
+        *find_payments(folded),
         *find_promises(folded),
     ]
     if shape.wrong_language(shaped.text, asked=asked, language=language):

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from bot.guard.fold import is_han
 from bot.guard.verdict import Action, Reason
 from context.turns import Language
 
@@ -35,7 +34,11 @@ _STRANGE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
 )
 _SENTENCE = re.compile(r"[^。！？!?\n]+[。！？!?\n]*")
-_CODE = re.compile(r"[\x21-\x7e]*[./_\\=][\x21-\x7e]*")  # addresses, paths, identifiers: nobody's language
+_CODE = re.compile(r"[!-~]{0,64}[./_\\=][!-~]*")
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
+_FOREIGN = re.compile(r"[^\x00-\u024f\u2000-\u206f\u3000-\u303f\u3400-\u9fff\uff00-\uff65]")
+_LANGUAGE_SAMPLE = 1000  # characters
 _ENDS = "。！？!?\n…."
 _JOINERS = frozenset("\u200d\ufe0f\u20e3")
 
@@ -104,17 +107,36 @@ def is_loop(text: str) -> bool:
 
 def wrong_language(text: str, *, asked: str, language: Language) -> bool:
     """Whether a reply is in a script that is neither the customer's own nor that of the language."""
-    said = _scripts(text)
-    letters = sum(said.values())
-    if letters < _TELLING or not asked.strip():
+    if not asked.strip() or (language == "en" and text.isascii()):
         return False
-    share = {script: count / letters for script, count in said.items()}
-    asked_in = _scripts(asked)
-    if share["other"] > _MOSTLY:
-        return asked_in["other"] == 0
+    said = _Scripts.of(text)
+    if said.letters < _TELLING:
+        return False
+    heard = _Scripts.of(asked)
+    if said.other > _MOSTLY * said.letters:
+        return heard.other == 0
     if language == "en":
-        return share["han"] > _MOSTLY and asked_in["han"] == 0
-    return share["han"] < _HARDLY and share["latin"] > _MOSTLY and asked_in["han"] > 0
+        return said.han > _MOSTLY * said.letters and heard.han == 0
+    return said.han < _HARDLY * said.letters and heard.han > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Scripts:
+    """Letters by script; addresses, paths and identifiers are nobody's language and not counted."""
+
+    han: int
+    latin: int
+    other: int
+
+    @classmethod
+    def of(cls, text: str) -> _Scripts:
+        words = _CODE.sub("", text[:_LANGUAGE_SAMPLE])
+        han, latin = len(_HAN.findall(words)), len(_LATIN.findall(words))
+        return cls(han, latin, sum(map(str.isalpha, _FOREIGN.findall(words))))
+
+    @property
+    def letters(self) -> int:
+        return self.han + self.latin + self.other
 
 
 def _without_tags(text: str) -> str:
@@ -139,13 +161,3 @@ def _repeats(text: str, period: int) -> bool:
     unit = text[-period:]
     times = max(_SHORT_LOOP, 48 // period)
     return len(text) >= period * times and unit.strip(" -=_*.·…|#") != "" and text.endswith(unit * times)
-
-
-def _scripts(text: str) -> dict[str, int]:
-    counts = {"han": 0, "latin": 0, "other": 0}
-    for character in _CODE.sub("", text[:2000]):
-        if is_han(character):
-            counts["han"] += 1
-        elif character.isalpha():
-            counts["latin" if character < "\u0250" else "other"] += 1
-    return counts

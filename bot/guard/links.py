@@ -60,14 +60,18 @@ _QQ = re.compile(r"(?<![a-z0-9])qq(?:群)?[ ]?([1-9]\d{4,10})(?!\d)")
 _TELLING_NAME = 5  # letters of a name of ours that nobody else has by chance
 
 
+_ENDINGS = TOP_LEVEL | WORDS | FILE_ENDINGS | LOCAL_ENDINGS
 # Something of which there is one in every text that the patterns above could match.
 _SCHEMES = Words(":/|javascript:|vbscript:|data:|bitcoin:")
 _MESSENGER_NAMES = Words("微信|薇信|v信|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx")
 _HOST_HINTS = Words(
     "://|www.|xn--|dot|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|0x",
-    *(f".{ending}" for ending in TOP_LEVEL | WORDS | FILE_ENDINGS | LOCAL_ENDINGS),
+    *(f".{ending}" for ending in _ENDINGS),
     *(f"{dot}{ending}" for dot in ("。", "。 ", "点") for ending in STRONG),
 )
+
+
+_HIDING = frozenset(" [({<")  # signs of a dot that is not written as one
 
 
 class Lists(Protocol):
@@ -125,12 +129,19 @@ def find_links(text: str, folded: Folded, *, allowed: Lists) -> Iterator[Link]:
 def _hosts(text: str, folded: Folded, allowed: Lists) -> Iterator[Link]:
     seen = folded.text
     for match in _HOST.finditer(seen):
-        if seen[match.end() - 1].isdigit() and seen[match.start() - 1 : match.start()] not in {"/", "@"}:
-            continue  # `24.5`, `v2.1.3`: most of what has points in it
+        if seen[match.start() - 1 : match.start()] not in {"/", "@"} and _is_no_host(match.group()):
+            continue
         for start, end in _parts(seen, match.start(), match.end()):
             link = _Candidate(text, folded, start, end).judge(allowed)
             if link is not None:
                 yield link
+
+
+def _is_no_host(run: str) -> bool:
+    """Whether it is one at first sight: `24.5`, `v2.1.3`, `main.c`, most of what has points in it."""
+    if not run.isascii() or run.startswith("www.") or not _HIDING.isdisjoint(run):
+        return False
+    return run.rpartition(".")[2] not in _ENDINGS
 
 
 def _parts(seen: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -107,7 +107,8 @@ def _always(_: str) -> bool:
 
 
 _MAYBE = re.compile(r"\d{4}|\d[^\w]{0,3}\d[^\w]{0,3}\d[^\w]{0,3}\d|[@＠﹫]|(?i:sk|pk|gh[po]|xox[bp]|hf)[-_]")
-_EDGE = r"(?<![a-z\d])(?<![a-z\d][-_])"
+# Behind the first digit, so that the search jumps from digit to digit.
+_EDGE = r"(?<![a-z\d].)(?<![a-z\d][-_].)"
 _END = r"(?![a-z\d]|[-_.]\d)"
 _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})\Z|5[1-5]\d{14}\Z|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}\Z|3[47]\d{13}\Z"
@@ -123,12 +124,18 @@ _KINDS: tuple[tuple[Kind, re.Pattern[str], Callable[[str], bool]], ...] = (
     ),
     (
         "iban",
-        re.compile(r"(?<![a-z\d])[a-z]{2}\d{2}(?:[ -]?[a-z\d]{4}){2,7}(?:[ -]?[a-z\d]{1,3})?(?![a-z\d])"),
+        re.compile(r"[a-z](?<![a-z\d].)[a-z]\d{2}(?:[ -]?[a-z\d]{4}){2,7}(?:[ -]?[a-z\d]{1,3})?(?![a-z\d])"),
         is_iban,
     ),
-    ("identity", re.compile(rf"{_EDGE}[1-9]\d{{16}}[\dx]{_END}"), is_identity),
-    ("card", re.compile(rf"{_EDGE}\d(?:[ -]?\d){{12,18}}{_END}"), is_card),
-    ("mobile", re.compile(rf"{_EDGE}(?:(?:\+|00)?86[ -]?)?1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}{_END}"), _always),
+    ("identity", re.compile(rf"[1-9]{_EDGE}\d{{16}}[\dx]{_END}"), is_identity),
+    ("card", re.compile(rf"\d{_EDGE}(?:[ -]?\d){{12,18}}{_END}"), is_card),
+    (
+        "mobile",
+        re.compile(
+            rf"(?<![a-z\d])(?<![a-z\d][-_])(?:(?:\+|00)?86[ -]?)?1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}{_END}"
+        ),
+        _always,
+    ),
     (
         "mobile",
         re.compile(

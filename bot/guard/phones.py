@@ -36,6 +36,8 @@ _LABEL = re.compile(
     r"|invoice|id|ean|upc|rev|code)\b|序列号|编号|订单|料号|型号|编码|条码|运单|单号|工单|固件|批次|发票|机身号)"
     r"[^\n。;；]{0,14}\Z"
 )
+_RUN = re.compile(r"[+(\d][\d\s().-]{5,24}")  # what a number could be part of
+_ROOM = 10  # characters after a run: letters that stand for digits, and what must not follow
 _SPELLED = re.compile(r"[零〇一二三四五六七八九幺\d](?:[\s-]?[零〇一二三四五六七八九幺\d]){6,16}")
 _SPELLING = str.maketrans("零〇一二三四五六七八九幺", "0012345678" + "91")
 _EMERGENCY = frozenset(
@@ -54,9 +56,12 @@ class Number:
 def find_numbers(folded: Folded) -> Iterator[Number]:
     """Telephone numbers, also when written in Chinese numerals.  Public emergency lines are not reported."""
     text = folded.text
-    for match in _SHAPES.finditer(text):
-        if not is_labelled(text, match.start()):
-            yield _number(folded, match.span())
+    end = 0
+    for run in _RUN.finditer(text):
+        for match in _SHAPES.finditer(text, max(end, run.start()), run.end() + _ROOM):
+            end = match.end()
+            if not is_labelled(text, match.start()):
+                yield _number(folded, match.span())
     for _, end in _CALL.places(text):
         after = _AFTER_CALL.match(text, end)
         if after is not None and only_digits(after.group(1)) not in _EMERGENCY:

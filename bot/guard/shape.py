@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 
 from bot.guard.verdict import Action, Reason
@@ -99,8 +100,8 @@ def cut(text: str, max_chars: int) -> str:
 def is_loop(text: str) -> bool:
     """Whether a reply says the same over and over."""
     sentences = [sentence.strip() for sentence in _SENTENCE.findall(text)]
-    long = [sentence for sentence in sentences if len(sentence) > _INTERJECTION]
-    if long and max(map(long.count, set(long[:200])), default=0) >= _LOOPS:
+    said = Counter(sentence for sentence in sentences if len(sentence) > _INTERJECTION)
+    if said and max(said.values()) >= _LOOPS:
         return True
     return any(_repeats(text, period) for period in range(1, 33))
 
@@ -158,6 +159,8 @@ def _continues(character: str) -> bool:
 
 def _repeats(text: str, period: int) -> bool:
     """Whether some `period` characters stand at least `_SHORT_LOOP` times in a row at the end."""
+    if text[-1:] != text[-1 - period : -period]:
+        return False
     unit = text[-period:]
     times = max(_SHORT_LOOP, 48 // period)
     return len(text) >= period * times and unit.strip(" -=_*.·…|#") != "" and text.endswith(unit * times)

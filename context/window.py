@@ -37,8 +37,6 @@ VERSION = 1
 """Of the JSON below.  A window of another version, or made for another number of turns, is read from SQL."""
 TIMEOUT_S = 1.0
 """For one call, waiting for a connection included: 500 chats at once take 0.3 s on two busy cores."""
-MAX_READERS = 10_000
-"""Chats of which we remember what was read, until the push that follows."""
 
 # Redis 6.2 has no Functions, so these are scripts.  An element is `<turn id> <json>`.
 _PUSH = """
@@ -92,15 +90,12 @@ class ContextWindow:
         self._timeout_s = timeout_s
         self._breaker = Breaker(clock=clock)
         self._trouble = ""
-        self._read: dict[str, int] = {}
-        """The newest turn each chat had when it was last read: where the next push belongs."""
 
     async def last(self, chat: Chat, *, newest: int) -> tuple[Turn, ...]:
         """The last turns of the chat, oldest first, empty for a new one.
 
         `newest` is the id of its newest remembered turn by the ledger, 0 when there is none.
         """
-        self._remember(chat, newest)
         if not newest or not self._turns:
             return ()
         key = keys.window(self._namespace, chat)
@@ -113,19 +108,20 @@ class ContextWindow:
             await self._run(_PUT, key, self._ttl_ms, *map(self._encoded, turns))
         return turns
 
-    async def push(self, chat: Chat, turn: Turn) -> None:
-        """Add a turn that the ledger has closed.  Once, twice or late: no window is wrong after it."""
-        after = self._read.pop(chat.key, None)
+    async def push(self, chat: Chat, turn: Turn, *, after: int | None = None) -> None:
+        """Add a turn that the ledger has closed.  Once, twice or late: no window is wrong after it.
+
+        `after` is the newest turn that the ledger had before this one (`Batch.last_turn`), 0 when it had
+        none.  Without it nobody knows where the turn belongs, and the window is dropped.
+        """
         if not self._turns:
             return
-        # Pushed without having been read here, as after a crash: its place is not known.
         place = "unknown" if after is None else after
         key = keys.window(self._namespace, chat)
         await self._run(_PUSH, key, turn.id, place, self._encoded(turn), self._turns, self._ttl_ms)
 
     async def clear(self, chat: Chat) -> bool:
         """Delete the copy.  False when Redis could not be asked: the copy then goes with its age."""
-        self._read.pop(chat.key, None)
         key = keys.window(self._namespace, chat)
         return await self._ask(lambda client: client.delete(key)) is not None
 
@@ -136,12 +132,6 @@ class ContextWindow:
         if await self._ask(lambda client: client.ping()) is None:
             return Health("degraded", f"Redis fails ({self._trouble}): context is read from SQL")
         return Health("ok", f"last {self._turns} turns in Redis")
-
-    def _remember(self, chat: Chat, newest: int) -> None:
-        self._read.pop(chat.key, None)
-        self._read[chat.key] = newest
-        if len(self._read) > MAX_READERS:
-            del self._read[next(iter(self._read))]
 
     async def _run(self, script: str, key: str, *values: bytes | int | str) -> None:
         async def call(client: aioredis.Redis) -> Any:

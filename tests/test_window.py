@@ -95,8 +95,9 @@ def window(client: aioredis.Redis, ledger: Ledger) -> ContextWindow:
 
 async def take_turns(window: ContextWindow, ledger: Ledger, chat: Chat, count: int) -> None:
     for _ in range(count):
-        await window.last(chat, newest=ledger.newest(chat))
-        await window.push(chat, ledger.close(chat))
+        newest = ledger.newest(chat)
+        await window.last(chat, newest=newest)
+        await window.push(chat, ledger.close(chat), after=newest)
 
 
 async def last(window: ContextWindow, ledger: Ledger, chat: Chat = CHAT) -> list[Turn]:
@@ -143,7 +144,7 @@ async def test_a_push_onto_a_lost_window_does_not_hide_what_was_before(
     await take_turns(window, ledger, CHAT, 4)
     await last(window, ledger)
     await client.delete(KEY)
-    await window.push(CHAT, ledger.close(CHAT))
+    await window.push(CHAT, ledger.close(CHAT), after=4)
     assert await last(window, ledger) == ledger.turns[CHAT.key]
 
 
@@ -159,9 +160,29 @@ async def test_a_push_after_a_missed_one_does_not_close_the_gap(
     window: ContextWindow, ledger: Ledger
 ) -> None:
     await take_turns(window, ledger, CHAT, 3)
-    ledger.close(CHAT, "missed")
-    await window.push(CHAT, ledger.close(CHAT))  # resumed after a crash: it was never read here
+    missed = ledger.close(CHAT, "missed")
+    await window.push(CHAT, ledger.close(CHAT), after=missed.id)
     assert await last(window, ledger) == ledger.turns[CHAT.key]
+
+
+async def test_a_push_whose_place_is_unknown_makes_the_next_reader_ask_sql(
+    window: ContextWindow, ledger: Ledger
+) -> None:
+    await take_turns(window, ledger, CHAT, 3)
+    await window.push(CHAT, ledger.close(CHAT))
+    assert await last(window, ledger) == ledger.turns[CHAT.key]
+    assert ledger.reads == 1
+
+
+async def test_a_turn_that_another_worker_sends_to_its_end_is_appended(
+    client: aioredis.Redis, ledger: Ledger
+) -> None:
+    one, two = window_of(client, ledger), window_of(client, ledger)
+    await take_turns(one, ledger, CHAT, 2)
+    await last(one, ledger)
+    await two.push(CHAT, ledger.close(CHAT), after=2)
+    assert await last(one, ledger) == ledger.turns[CHAT.key]
+    assert ledger.reads == 0
 
 
 async def test_a_reset_chat_begins_with_nothing_even_if_redis_still_has_the_old_case(
@@ -170,7 +191,7 @@ async def test_a_reset_chat_begins_with_nothing_even_if_redis_still_has_the_old_
     await take_turns(window, ledger, CHAT, 4)
     ledger.turns[CHAT.key].clear()
     assert await last(window, ledger) == []
-    await window.push(CHAT, ledger.close(CHAT, "the new case"))
+    await window.push(CHAT, ledger.close(CHAT, "the new case"), after=0)
     assert await last(window, ledger) == ledger.turns[CHAT.key]
 
 
@@ -179,7 +200,7 @@ async def test_the_same_turn_pushed_often_is_there_once(window: ContextWindow, l
     await last(window, ledger)
     turn = ledger.close(CHAT)
     for _ in range(3):
-        await window.push(CHAT, turn)
+        await window.push(CHAT, turn, after=2)
     assert await last(window, ledger) == ledger.turns[CHAT.key]
     assert ledger.reads == 0
 
@@ -190,15 +211,16 @@ async def test_two_workers_pushing_the_same_turns_at_once_leave_each_once(
     one, two = window_of(client, ledger), window_of(client, ledger)
     for _ in range(12):
         await asyncio.gather(last(one, ledger), last(two, ledger))
+        newest = ledger.newest(CHAT)
         turn = ledger.close(CHAT)
-        await asyncio.gather(*(window.push(CHAT, turn) for window in (one, two, one, two)))
+        await asyncio.gather(*(window.push(CHAT, turn, after=newest) for window in (one, two, one, two)))
         assert await last(one, ledger) == ledger.turns[CHAT.key][-5:]
     assert ledger.reads == 0
 
 
 async def test_a_late_push_of_an_old_turn_changes_nothing(window: ContextWindow, ledger: Ledger) -> None:
     await take_turns(window, ledger, CHAT, 4)
-    await window.push(CHAT, ledger.turns[CHAT.key][1])
+    await window.push(CHAT, ledger.turns[CHAT.key][1], after=1)
     assert await last(window, ledger) == ledger.turns[CHAT.key]
 
 
@@ -295,8 +317,7 @@ async def test_a_cleared_chat_leaves_nothing_in_redis(
 @pytest.mark.parametrize("text", ["", "\ud800 half", "\x00", "🫨" * 3_000, '{"v":1} 7 ', "字\n\u2028"])
 async def test_any_text_comes_back_as_it_was(text: str, window: ContextWindow, ledger: Ledger) -> None:
     turn = replace(ledger.close(CHAT), text=text, reply=text)
-    await window.last(CHAT, newest=0)
-    await window.push(CHAT, turn)
+    await window.push(CHAT, turn, after=0)
     assert await window.last(CHAT, newest=turn.id) == (turn,)
     assert ledger.reads == 0
 

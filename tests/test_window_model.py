@@ -31,6 +31,7 @@ class Story(RuleBasedStateMachine):
         self.client = FakeAsyncRedis(server=self.redis)
         self.sql: dict[str, list[Turn]] = {}
         self.ever: dict[str, list[Turn]] = {}
+        self.before: dict[int, int] = {}
         self.ids = 0
 
         async def refill(chat: Chat, limit: int) -> Sequence[Turn]:
@@ -55,21 +56,29 @@ class Story(RuleBasedStateMachine):
 
     def close(self, chat: Chat) -> Turn:
         self.ids += 1
+        self.before[self.ids] = self.newest(chat)
         turn = Turn(self.ids, f"question {self.ids}", "answer")
         self.of(chat).append(turn)
         self.ever.setdefault(chat.key, []).append(turn)
         return turn
+
+    def push(self, worker: int, chat: Chat, turn: Turn) -> None:
+        self.run(self.workers[worker].push(chat, turn, after=self.before[turn.id]))
 
     @rule(chat=CHATS, worker=WORKERS, pushes=st.integers(0, 2))
     def take_a_turn(self, chat: Chat, worker: int, pushes: int) -> None:
         self.run(self.workers[worker].last(chat, newest=self.newest(chat)))
         turn = self.close(chat)
         for _ in range(pushes):
-            self.run(self.workers[worker].push(chat, turn))
+            self.push(worker, chat, turn)
 
-    @rule(chat=CHATS, worker=WORKERS)
-    def finish_a_turn_that_another_began(self, chat: Chat, worker: int) -> None:
-        self.run(self.workers[worker].push(chat, self.close(chat)))
+    @rule(chat=CHATS, worker=WORKERS, knows_its_place=st.booleans())
+    def finish_a_turn_that_another_began(self, chat: Chat, worker: int, *, knows_its_place: bool) -> None:
+        turn = self.close(chat)
+        if knows_its_place:
+            self.push(worker, chat, turn)
+        else:
+            self.run(self.workers[worker].push(chat, turn))
 
     @rule(chat=CHATS, worker=WORKERS)
     def read_without_answering(self, chat: Chat, worker: int) -> None:
@@ -78,7 +87,13 @@ class Story(RuleBasedStateMachine):
     @rule(chat=CHATS, worker=WORKERS, back=st.integers(1, 6))
     def push_an_old_turn_again(self, chat: Chat, worker: int, back: int) -> None:
         if old := self.ever.get(chat.key, [])[-back:]:
-            self.run(self.workers[worker].push(chat, old[0]))
+            self.push(worker, chat, old[0])
+
+    @rule(chat=CHATS, worker=WORKERS)
+    def answer_after_redis_evicted(self, chat: Chat, worker: int) -> None:
+        self.run(self.workers[worker].last(chat, newest=self.newest(chat)))
+        self.redis_evicts(chat)
+        self.push(worker, chat, self.close(chat))
 
     @rule(chat=CHATS)
     def reset(self, chat: Chat) -> None:
@@ -88,12 +103,6 @@ class Story(RuleBasedStateMachine):
     def forget(self, chat: Chat, worker: int) -> None:
         self.of(chat).clear()
         self.run(self.workers[worker].clear(chat))
-
-    @rule(chat=CHATS, worker=WORKERS)
-    def answer_after_redis_evicted(self, chat: Chat, worker: int) -> None:
-        self.run(self.workers[worker].last(chat, newest=self.newest(chat)))
-        self.redis_evicts(chat)
-        self.run(self.workers[worker].push(chat, self.close(chat)))
 
     @rule(chat=CHATS)
     def redis_evicts(self, chat: Chat) -> None:

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -143,6 +144,9 @@ class _GroupCommit:
     def __init__(self, engine: Engine) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        driver: Any = self._connection.connection.driver_connection
+        # Brackets go straight to sqlite3: four of them through SQLAlchemy cost more than the work between.
+        self._bracket: Callable[[str], object] = driver.execute
         self._thread = threading.Thread(target=self._run, name="sql-write", daemon=True)
         self._thread.start()
 
@@ -168,22 +172,22 @@ class _GroupCommit:
     def _commit(self, group: list[_Job]) -> None:
         """Each piece of work in a savepoint of its own: one that fails undoes nobody else's."""
         done: list[tuple[_Job, Any, BaseException | None]] = []
-        run = self._connection.exec_driver_sql
+        bracket = self._bracket
         try:
-            run("BEGIN IMMEDIATE")
+            bracket("BEGIN IMMEDIATE")
             for job in group:
-                run("SAVEPOINT job")
+                bracket("SAVEPOINT job")
                 try:
                     done.append((job, job.work(self._connection), None))
                 except Exception as error:  # noqa: BLE001  # handed to the caller, who knows what it means
-                    run("ROLLBACK TO job")
+                    bracket("ROLLBACK TO job")
                     done.append((job, None, error))
-                run("RELEASE job")
-            run("COMMIT")
-        except sa.exc.SQLAlchemyError as error:
-            with contextlib.suppress(sa.exc.SQLAlchemyError):
-                run("ROLLBACK")
-            down = StoreDown(f"database {self._connection.engine.url}: {_reason(error)}")
+                bracket("RELEASE job")
+            bracket("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                bracket("ROLLBACK")
+            down = StoreDown(f"database {self._connection.engine.url}: {error}")
             done = [(job, None, down) for job in group]
         _settle(done)
 

@@ -48,8 +48,7 @@ class Outbox:
 
         def work(connection: Connection) -> OpenTurn | None:
             now = self._db.now(connection)
-            _check_fence(connection, batch)
-            if _was_taken_over(connection, batch) or (batch.may_grow and _has_newer(connection, batch)):
+            if _was_overtaken(connection, batch):
                 _insert_turn(connection, batch, message, reply, state="superseded", now=now)
                 connection.execute(_SUPERSEDE, {"chat": batch.chat.key, "now": now})
                 return None
@@ -185,20 +184,22 @@ def entities_from(text: str) -> tuple[Entity, ...]:
 
 
 def _check_fence(connection: Connection, batch: Batch) -> None:
-    fence = connection.execute(_FENCE, {"chat": batch.chat.key}).scalar()
+    _compare(batch, connection.execute(_FENCE, {"chat": batch.chat.key}).scalar())
+
+
+def _compare(batch: Batch, fence: int | None) -> None:
     if fence != batch.fence:
         raise LeaseLost(f"chat {batch.chat.key}: claim {batch.fence} was overtaken by {fence}")
 
 
-def _has_newer(connection: Connection, batch: Batch) -> bool:
+def _was_overtaken(connection: Connection, batch: Batch) -> bool:
+    """Whether newer words or a person came since the claim.  Raises `LeaseLost`."""
     newest = max((arrival.id for arrival in batch.arrivals), default=0)
-    row = connection.execute(_NEWER, {"chat": batch.chat.key, "newest": newest}).first()
-    return row is not None and row.kind != "command"
-
-
-def _was_taken_over(connection: Connection, batch: Batch) -> bool:
-    holder = connection.execute(_HOLDER, {"chat": batch.chat.key}).scalar()
-    return holder is not None and batch.holder is None
+    state = connection.execute(_STATE, {"chat": batch.chat.key, "newest": newest}).one()
+    _compare(batch, state.fence)
+    is_taken = state.holder is not None and batch.holder is None
+    has_newer_words = state.newer is not None and state.newer != "command"
+    return is_taken or (batch.may_grow and has_newer_words)
 
 
 def _insert_turn(
@@ -243,10 +244,11 @@ def _insert_part(
 
 
 _FENCE = sa.text("SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL")
-_HOLDER = sa.text("SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL")
-_NEWER = sa.text("""
-    SELECT kind FROM messages WHERE chat = :chat AND state = 'waiting' AND id > :newest
-    ORDER BY id LIMIT 1""")
+_STATE = sa.text("""
+    SELECT (SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL) AS fence,
+           (SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL) AS holder,
+           (SELECT kind FROM messages WHERE chat = :chat AND state = 'waiting' AND id > :newest
+            ORDER BY id LIMIT 1) AS newer""")
 _SUPERSEDE = sa.text("""
     UPDATE lanes SET lease_until = NULL, worker = '', superseded = superseded + 1, attempts = attempts - 1,
                      due_at = COALESCE(due_at, :now)

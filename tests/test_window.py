@@ -120,6 +120,11 @@ async def test_the_last_five_turns_come_back_oldest_first_and_whole(
     assert ledger.reads == 0
 
 
+async def test_older_turns_leave_redis(window: ContextWindow, ledger: Ledger, client: aioredis.Redis) -> None:
+    await take_turns(window, ledger, CHAT, 9)
+    assert await client.llen(KEY) == 5
+
+
 async def test_a_chat_sees_its_own_turns_only(window: ContextWindow, ledger: Ledger) -> None:
     for _ in range(6):
         await take_turns(window, ledger, CHAT, 1)
@@ -165,10 +170,13 @@ async def test_a_push_after_a_missed_one_does_not_close_the_gap(
     assert await last(window, ledger) == ledger.turns[CHAT.key]
 
 
+@pytest.mark.parametrize("lost", [False, True])
 async def test_a_push_whose_place_is_unknown_makes_the_next_reader_ask_sql(
-    window: ContextWindow, ledger: Ledger
+    lost: bool, window: ContextWindow, ledger: Ledger, client: aioredis.Redis
 ) -> None:
     await take_turns(window, ledger, CHAT, 3)
+    if lost:
+        await client.delete(KEY)
     await window.push(CHAT, ledger.close(CHAT))
     assert await last(window, ledger) == ledger.turns[CHAT.key]
     assert ledger.reads == 1

@@ -93,7 +93,7 @@ class TurnTaker:
         with stages("send"):
             await self._sender.send(batch, turn)
         if turn.remembered:
-            await self._window.push(batch.chat, turn.turn)
+            await self._window.push(batch.chat, turn.turn, after=batch.last_turn)
         if turn.handoff:
             await self._ask_for_person(batch.chat, turn)
         self._note(batch, turn, stages)

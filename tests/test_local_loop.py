@@ -10,13 +10,12 @@ import pytest
 
 from bot.engines.local.wire import Ask, Done, Event, Failed, Limits, Said, Wish
 from bot.engines.sampling import Sampling
-from context.turns import Photo
-from prompts.prompt import PromptImage, PromptMessage
-from tests.tiny_model import drawing, tiny_model
+from prompts.prompt import PromptMessage
+from tests.local_asks import GREEDY, ask, by_generate, mixed_asks, text_of, user
+from tests.tiny_model import tiny_model, tiny_text_model
 
 torch = pytest.importorskip("torch")
 
-GREEDY = Sampling(temperature=0, repetition_penalty=1, max_tokens=12)
 LIMITS = Limits(rows=8, context=2048, piece=64)
 
 
@@ -46,8 +45,8 @@ class Desk:
         self.loop._settle_read = watch  # type: ignore[method-assign]
 
     def add(self, *asks: Ask) -> None:
-        for ask in asks:
-            self.loop.read(ask)()
+        for one in asks:
+            self.loop.read(one)()
 
     def run(self, *asks: Ask, steps: int = 2000) -> dict[int, Done]:
         self.add(*asks)
@@ -63,58 +62,6 @@ class Desk:
 
     def text(self, number: int) -> str:
         return "".join(event.text for event in self.events if isinstance(event, Said) and event.id == number)
-
-
-def user(text: str, *seeds: int, size: tuple[int, int] = (96, 96)) -> PromptMessage:
-    pictures = (drawing(seed, width=size[0], height=size[1]) for seed in seeds)
-    return PromptMessage("user", text, tuple(PromptImage(Photo("", *size), jpeg) for jpeg in pictures))
-
-
-def ask(number: int, *messages: PromptMessage, sampling: Sampling = GREEDY) -> Ask:
-    system = PromptMessage("system", "You help customers with their machines. Answer in one sentence.")
-    return Ask(number, (system, *messages), sampling, deadline_s=60)
-
-
-def mixed_asks() -> list[Ask]:
-    said = PromptMessage("assistant", "The red light blinks.")
-    return [
-        ask(1, user("Which light is on?", 1)),
-        ask(2, user("你好，红灯闪烁，怎么办？")),
-        ask(3, user("Which light is on?", 2, 3), said, user("And now?", 4, size=(160, 96))),
-        ask(4, user("E4", 5), said, user("Thank you! What next?")),
-        ask(5, user("Hello"), said, user("Look", 6, size=(64, 128))),
-    ]
-
-
-def by_generate(loaded: Any, one: Ask) -> tuple[list[int], Any]:
-    """What stock transformers says to the same ask: tokens, and logits of the first."""
-    from bot.engines.local.encoding import conversation_of
-
-    inputs = loaded.processor.apply_chat_template(
-        conversation_of(one),
-        chat_template=loaded.chat_template,
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        sanitize_control_tokens=True,
-    )
-    with torch.inference_mode():
-        out = loaded.model.generate(
-            **inputs,
-            do_sample=False,
-            max_new_tokens=one.sampling.max_tokens,
-            min_new_tokens=1,
-            suppress_tokens=list(loaded.banned_ids),
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-    tokens = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-    return [token for token in tokens if token not in loaded.stop_ids], out.logits[0][0]
-
-
-def text_of(loaded: Any, tokens: list[int]) -> str:
-    return str(loaded.tokenizer.decode(tokens, skip_special_tokens=True)).removesuffix("\ufffd")
 
 
 def test_batched_answers_are_those_of_generate(loaded: Any) -> None:
@@ -300,6 +247,35 @@ def test_memory_bounds_how_many_write_at_once(loaded: Any) -> None:
         most = max(most, desk.loop.running)
     assert most < 4
     assert len(desk.run()) == 4
+
+
+def test_a_model_without_eyes_answers_the_words(loaded: Any) -> None:
+    from bot.engines.local.loading import load
+
+    blind = load(Wish(tiny_text_model("qwen3")), on_progress=lambda _stage, _done: None)
+    assert blind.choice.runner == "rows"
+    desk = Desk(blind)
+    asks = [
+        ask(1, user("Which light is on?")),
+        ask(2, user("E4"), PromptMessage("assistant", "Oh"), user("So?")),
+    ]
+    answers = desk.run(*asks)
+    for one in asks:
+        assert answers[one.id].text == text_of(blind, by_generate(blind, one)[0])
+    with_photo = desk.run(ask(3, user("Which light is on?", 1)))[3]
+    assert with_photo.prompt_tokens > answers[1].prompt_tokens, "it is told that there was a photo"
+
+
+def test_narrow_weights_without_their_library_are_refused_with_the_remedy() -> None:
+    import importlib.util
+
+    from bot.engines.local.loading import load
+    from bot.errors import EngineUnavailable
+
+    if importlib.util.find_spec("bitsandbytes") is not None:
+        pytest.skip("bitsandbytes is installed")
+    with pytest.raises(EngineUnavailable, match="pip install 'bitsandbytes"):
+        load(Wish(tiny_model(), quantisation="4bit"), on_progress=lambda _stage, _done: None)
 
 
 class Faulty:

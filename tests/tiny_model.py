@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-VERSION = 4
+VERSION = 5
 CACHE = Path(__file__).parent / ".cache"
 CORPUS = (
     "The light on the heater is red and blinks twice. Which light is on now? Press the reset button for",
@@ -86,3 +86,44 @@ def drawing(seed: int, *, width: int = 96, height: int = 96) -> bytes:
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=92)
     return out.getvalue()
+
+
+def tiny_text_model(kind: str) -> str:
+    """A model without eyes: `qwen3` keeps every token, `mistral` only the last sixteen."""
+    import torch
+    import transformers
+
+    from bot.engines.demo.miniature import CHAT_TEMPLATE, build_tokenizer
+
+    folder = CACHE / f"{kind}-{VERSION}-torch{torch.__version__}-transformers{transformers.__version__}"
+    if (folder / "config.json").exists():
+        return str(folder)
+    CACHE.mkdir(exist_ok=True)
+    tokenizer = build_tokenizer(CORPUS, 600)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    shape: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "initializer_range": 0.3,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": True,
+    }
+    torch.manual_seed(21)
+    model = (
+        transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
+        if kind == "qwen3"
+        else transformers.MistralForCausalLM(transformers.MistralConfig(**shape, sliding_window=16))
+    ).eval()
+    fresh = Path(tempfile.mkdtemp(dir=CACHE))
+    model.save_pretrained(fresh)
+    tokenizer.save_pretrained(fresh)
+    with contextlib.suppress(OSError):
+        fresh.replace(folder)
+    shutil.rmtree(fresh, ignore_errors=True)
+    return str(folder)

@@ -21,13 +21,16 @@ MARKERS = (
     "<|video_pad|>",
 )
 CHAT_TEMPLATE = (
-    "{%- for message in messages -%}<|im_start|>{{ message.role }}\n"
-    "{%- if message.content is string -%}{{ message.content }}{%- else -%}"
+    "{%- for message in messages -%}"
+    "{{- '<|im_start|>' + message.role + '\\n' -}}"
+    "{%- if message.content is string -%}{{- message.content -}}{%- else -%}"
     "{%- for part in message.content -%}"
     "{%- if part.type == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>"
-    "{%- elif 'text' in part -%}{{ part.text }}{%- endif -%}"
-    "{%- endfor -%}{%- endif -%}<|im_end|>\n{% endfor -%}"
-    "{%- if add_generation_prompt -%}<|im_start|>assistant\n{% endif -%}"
+    "{%- elif 'text' in part -%}{{- part.text -}}{%- endif -%}"
+    "{%- endfor -%}{%- endif -%}"
+    "{{- '<|im_end|>\\n' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
 
 
@@ -107,7 +110,9 @@ def build_config(tokenizer: Any, *, hidden: int, layers: int, depth: int, deepst
     )
 
 
-def save_processor(folder: Path, tokenizer: Any, *, min_pixels: int, max_pixels: int) -> None:
+def save_processor(
+    folder: Path, tokenizer: Any, *, min_pixels: int, max_pixels: int, template: str = CHAT_TEMPLATE
+) -> None:
     """The processor's files in the published layout: they name the stock class."""
     tokenizer.save_pretrained(folder)
     preprocessor = {
@@ -121,4 +126,4 @@ def save_processor(folder: Path, tokenizer: Any, *, min_pixels: int, max_pixels:
         "image_processor_type": "Qwen2VLImageProcessorFast",
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor), encoding="utf-8")
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT_TEMPLATE}), encoding="utf-8")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}), encoding="utf-8")

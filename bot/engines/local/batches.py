@@ -53,6 +53,9 @@ class Batches:
 
     def read(self, ask: Ask) -> Callable[[], None]:
         """Read the photos and count the tokens; what comes back queues it."""
+        if ask.said:
+            begun = Failed(ask.id, "unavailable", "an answer that was begun elsewhere cannot go on here")
+            return lambda: self._emit(begun)
         conversation = conversation_of(ask)
         speaker = self._loaded.processor or self._loaded.tokenizer
         if self._loaded.processor is None:
@@ -91,6 +94,8 @@ class Batches:
         self._running = [row for row, _ in chosen]
         try:
             self._run(chosen)
+        except torch.OutOfMemoryError:
+            self._survive(chosen)
         finally:
             self._running = []
 
@@ -107,6 +112,21 @@ class Batches:
             else:
                 self._waiting.append((row, conversation))
         return chosen
+
+    def _survive(self, chosen: list[tuple[Row, Any]]) -> None:
+        """Out of memory: smaller batches from now on; who has said nothing yet waits again."""
+        self.faults += 1
+        alone = len(chosen) == 1
+        self._rows = max(1, len(chosen) // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        for row, conversation in reversed(chosen):
+            if row.is_over or row.ask.id in self._dropped:
+                continue
+            if alone or row.said:
+                self._emit(Failed(row.ask.id, "overloaded", "out of memory"))
+            else:
+                self._waiting.appendleft((row, conversation))
 
     def _run(self, chosen: list[tuple[Row, Any]]) -> None:
         rows = [row for row, _ in chosen]

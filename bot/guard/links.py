@@ -66,6 +66,7 @@ _SCHEMES = Words(":/|javascript:|vbscript:|data:|bitcoin:")
 _MESSENGER_NAMES = Words("微信|薇信|v信|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx")
 _HOST_HINTS = Words(
     "://|www.|xn--|dot|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|0x",
+    ".中国|.公司|.网络|.网址|.商城|.集团",
     *(f".{ending}" for ending in _ENDINGS),
     *(f"{dot}{ending}" for dot in ("。", "。 ", "点") for ending in STRONG),
 )
@@ -115,14 +116,13 @@ def find_links(text: str, folded: Folded, *, allowed: Lists) -> Iterator[Link]:
         for pattern, trick in ((_ACTIVE, "scheme"), (_NUMERIC, "numeric")):
             for match in pattern.finditer(seen):
                 yield Link("link", folded.span(*match.span()), trick)
-    if not seen.isascii():
-        for match in _HAN_HOST.finditer(seen):
-            yield Link("link", folded.span(*match.span()))
     for pattern in (_HANDLE,) * ("@" in seen) + (_ACCOUNT, _QQ) * _MESSENGER_NAMES.occur_in(seen):
         for match in pattern.finditer(seen):
             if match.group(1).removeprefix("@") not in allowed.handles:
                 yield Link("handle", folded.span(*match.span(1)))
     if _HOST_HINTS.occur_in(seen):
+        for match in _HAN_HOST.finditer(seen):
+            yield Link("link", folded.span(*match.span()))
         yield from _hosts(text, folded, allowed)
 
 

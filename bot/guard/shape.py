@@ -108,7 +108,7 @@ def is_loop(text: str) -> bool:
 
 def wrong_language(text: str, *, asked: str, language: Language) -> bool:
     """Whether a reply is in a script that is neither the customer's own nor that of the language."""
-    if not asked.strip() or (language == "en" and text.isascii()):
+    if not asked.strip() or _is_plainly(text[:_LANGUAGE_SAMPLE], language):
         return False
     said = _Scripts.of(text)
     if said.letters < _TELLING:
@@ -119,6 +119,13 @@ def wrong_language(text: str, *, asked: str, language: Language) -> bool:
     if language == "en":
         return said.han > _MOSTLY * said.letters and heard.han == 0
     return said.han < _HARDLY * said.letters and heard.han > 0
+
+
+def _is_plainly(text: str, language: Language) -> bool:
+    """Whether a glance is enough: most replies are in the language they should be in."""
+    if language == "en":
+        return text.isascii() or len(_LATIN.findall(text)) > _MOSTLY * len(text)
+    return len(_HAN.findall(text)) > _HARDLY * len(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import ahocorasick_rs
 from bot.guard.fold import Folded, fold, is_han
 from bot.guard.verdict import Action
 
+_NEVER = "\0\0"  # a folded text has no such character: stands for a term of which nothing is left
 _SURE_LENGTH = 4  # Chinese terms this long hardly ever arise from two neighbouring words
 
 
@@ -57,16 +58,15 @@ class Terms:
 
     terms: tuple[Term, ...]
     _automaton: ahocorasick_rs.AhoCorasick = field(init=False, repr=False, compare=False)
-    _by_index: tuple[tuple[Term, ...], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        patterns: dict[str, tuple[Term, ...]] = {}
-        for term in self.terms:
-            pattern = fold(term.text).text.strip()
-            if pattern:
-                patterns[pattern] = (*patterns.get(pattern, ()), term)
+        # One pattern a term, doubles too, so that a match's number is its term's.
+        patterns = (fold(term.text).text.strip() or _NEVER for term in self.terms)
         object.__setattr__(self, "_automaton", ahocorasick_rs.AhoCorasick(patterns, store_patterns=False))
-        object.__setattr__(self, "_by_index", tuple(patterns.values()))
+
+    def matches(self, text: str) -> list[tuple[int, int, int]]:
+        """Every place of every term in a folded text, as number, start, end; nothing judged yet."""
+        return self._automaton.find_matches_as_indexes(text, overlapping=True)
 
     def find(self, folded: Folded) -> tuple[Hit, ...]:
         """Every term in the text, nested ones too, in order; what an allowed phrase covers is left out."""
@@ -83,29 +83,22 @@ class Terms:
         )
 
     def _search(self, folded: Folded) -> list[Hit]:
-        matches = self._automaton.find_matches_as_indexes(folded.text, overlapping=True)
-        if not matches:
-            return []
         text = folded.text
         edges: frozenset[int] | None = None
         hits: list[Hit] = []
-        for index, start, end in matches:
-            chinese = is_han(text[start]) or is_han(text[end - 1])
-            if not chinese and not _between_words(text, start, end):
-                hits += [
-                    Hit(term, folded.span(start, end), sure=True)
-                    for term in self._by_index[index]
-                    if term.match == "substring"
-                ]
-                continue
-            sure = True
-            if chinese and end - start < _SURE_LENGTH:
+        for index, start, end in self.matches(text):
+            term = self.terms[index]
+            sure = term.match == "substring"
+            if not sure and not (is_han(text[start]) or is_han(text[end - 1])):
+                if not _between_words(text, start, end):
+                    continue
+                sure = True
+            elif not sure and end - start < _SURE_LENGTH:
                 edges = edges if edges is not None else _edges(text)
                 sure = start in edges and end in edges
-            hits += [
-                Hit(term, folded.span(start, end), sure=sure or term.match == "substring")
-                for term in self._by_index[index]
-            ]
+            else:
+                sure = True
+            hits.append(Hit(term, folded.span(start, end), sure=sure))
         return hits
 
 

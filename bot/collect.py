@@ -19,6 +19,9 @@ DOWNLOAD_ATTEMPTS = 3
 
 TAKE_IN_AGAIN_S = 2.0
 
+UNOPENED = frozenset({Kind.VOICE, Kind.VIDEO, Kind.DOCUMENT})
+"""Kinds that may hold what the question is about, and that we cannot open."""
+
 
 class Collector:
     """Turns batches into messages.  What one claim has downloaded and checked, the next one finds."""
@@ -83,10 +86,16 @@ class Collector:
 
 
 def _kind(batch: Batch, text: str) -> Kind:
-    """What the message as a whole is: words and pictures win over a sticker that came along."""
+    """What the message as a whole is: words and pictures win over a sticker that came along.
+
+    They do not win over a file that we cannot open: whoever adds a video to the words should be told.
+    """
     first, last = batch.arrivals[0], batch.arrivals[-1]
     if first.kind is Kind.COMMAND:
         return Kind.COMMAND
+    for arrival in batch.arrivals:
+        if arrival.kind in UNOPENED:
+            return arrival.kind
     if text.strip() or any(arrival.attachment for arrival in batch.arrivals):
         return Kind.TEXT
     return last.kind

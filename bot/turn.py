@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from bot.channel import Channel
-from bot.collect import Collector
+from bot.collect import UNOPENED, Collector
 from bot.commands import Commands
 from bot.engines import Draft, Engine
 from bot.errors import Unavailable
@@ -102,25 +102,37 @@ class TurnTaker:
         """What to answer: to a command, to something we cannot read, or with the model."""
         if message.kind is Kind.COMMAND:
             return await self._commands.obey(message)
-        notices = self._photo_notices(message)
+        notices = self._notices(message)
         if not message.text.strip() and not message.photos:
-            name = "empty_message" if message.kind is Kind.TEXT else message.kind.value
-            text = "\n".join(notices) or self._prompts.notice(name, message.language)
-            return Reply(text, message.language, f"notice:{name}", remembered=False)
+            return self._ask_for_question(message, notices)
         turns = await self._window.last(batch.chat, newest=batch.last_turn)
         reply = await _unless(newer, self._answerer.answer(message, turns, stages))
         if self._clock() - message.sent_at > LATE_S:
             notices.insert(0, self._prompts.notice("late", message.language))
         return replace(reply, text="\n\n".join([*notices, reply.text]))
 
-    def _photo_notices(self, message: Message) -> list[str]:
+    def _notices(self, message: Message) -> list[str]:
+        """What of the message could not be used, and why: said above the answer to the rest."""
         total = len(message.photos) + len(message.rejections)
-        return [
+        notices = [
             self._prompts.notice(
                 "photo_rejected", message.language, code=refused.code, number=refused.number, total=total
             )
             for refused in message.rejections
         ]
+        if message.kind in UNOPENED:
+            notices.append(self._prompts.notice(message.kind.value, message.language))
+        return notices
+
+    def _ask_for_question(self, message: Message, notices: list[str]) -> Reply:
+        """For a message that has neither words nor a photo that can be used."""
+        if message.rejections:
+            name = "photo_only_rejected"
+        else:
+            name = "empty_message" if message.kind is Kind.TEXT else message.kind.value
+        if message.kind not in UNOPENED:  # else it is said already
+            notices = [*notices, self._prompts.notice(name, message.language)]
+        return Reply("\n\n".join(notices), message.language, f"notice:{name}", remembered=False)
 
     async def give_up(self, batch: Batch, reason: str) -> None:
         """Tell the customer that this could not be answered, and ask for a person.  For the worker."""

@@ -38,11 +38,11 @@ class Prompts:
     """Assembles prompts and says notices, from the templates beside this file or in `folder`.
 
     `context_tokens` bounds the words of earlier turns by the estimate of `tokens`; `max_photos`
-    bounds the photos of the whole prompt.
+    bounds the photos of the whole prompt: by default a whole album of Telegram's is seen.
     """
 
     def __init__(
-        self, *, folder: Path | None = None, context_tokens: int = 2048, max_photos: int = 6
+        self, *, folder: Path | None = None, context_tokens: int = 2048, max_photos: int = 10
     ) -> None:
         folders = [folder, _PACKAGE] if folder else [_PACKAGE]
         # Prompts and chat messages are plain text: escaping would only disfigure them.

@@ -55,9 +55,27 @@ async def world(folder: Path, *, model: ModelServer | None = None, **more: Any) 
         yield World(app, telegram, server)
 
 
+class Script:
+    """A model that answers as written for questions that hold a word, and else as `noted`."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, str] = {}
+
+    def __call__(self, request: Received) -> str:
+        for word, answer in self.answers.items():
+            if word in request.last_text:
+                return answer
+        return noted(request)
+
+
 def noted(request: Received) -> str:
     """An answer that names the newest words, so that a test sees which question it belongs to."""
     return f"Noted: {' '.join(tags(request)[-1])}."
+
+
+def asked(w: World, word: str) -> list[Received]:
+    """The requests whose newest question holds `word`."""
+    return [request for request in w.model.requests if word in request.last_text]
 
 
 def tags(request: Received) -> list[list[str]]:

@@ -37,12 +37,13 @@ _FRAME_TOKENS = 16
 class Prompts:
     """Assembles prompts and says notices, from the templates beside this file or in `folder`.
 
-    `context_tokens` bounds the words of earlier turns by the estimate of `tokens`; `max_photos`
-    bounds the photos of the whole prompt: by default a whole album of Telegram's is seen.
+    `context_tokens` bounds the words of earlier turns by the estimate of `tokens`.  The photos that are
+    being asked about are always shown; earlier ones, newest first, fill up to `max_photos` with them
+    (about 1,000 tokens each).
     """
 
     def __init__(
-        self, *, folder: Path | None = None, context_tokens: int = 2048, max_photos: int = 10
+        self, *, folder: Path | None = None, context_tokens: int = 2048, max_photos: int = 6
     ) -> None:
         folders = [folder, _PACKAGE] if folder else [_PACKAGE]
         # Prompts and chat messages are plain text: escaping would only disfigure them.
@@ -142,11 +143,11 @@ class Prompts:
 
     def _chosen(self, message: Message, turns: Sequence[Turn]) -> list[list[Photo]]:
         """Which photos to show with each turn and, last, with the message itself."""
-        room = self._max_photos
-        seen: set[str] = set()
-        chosen = []
-        for photos in (message.photos, *(turn.photos for turn in reversed(turns))):
-            fresh = [photo for photo in photos if photo.sha256 not in seen][:room]
+        chosen = [list(message.photos)]  # what is being asked about is always shown, a whole album too
+        seen = {photo.sha256 for photo in message.photos}
+        room = max(0, self._max_photos - len(seen))
+        for turn in reversed(turns):
+            fresh = [photo for photo in turn.photos if photo.sha256 not in seen][:room]
             seen.update(photo.sha256 for photo in fresh)
             room -= len(fresh)
             chosen.append(fresh)

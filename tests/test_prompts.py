@@ -94,15 +94,15 @@ def test_own_photos_are_wanted_first_then_the_newest_turns() -> None:
     assert [each.number for each in wanted] == [4, 5, 2, 3]
 
 
-def test_an_album_beyond_the_limit_takes_all_the_room() -> None:
+def test_a_whole_album_is_shown_and_takes_all_the_room() -> None:
     album = tuple(photo(number) for number in range(2, 12))
     message = Message(CHAT, "?", "en", album)
     prompts = Prompts(max_photos=6)
-    wanted = prompts.photos_wanted(message, (Turn(1, "", "a", (photo(1),)),))
-    assert wanted == album[:6]
-    words = prompts.assemble(message, (), jpegs(*wanted)).messages[-1].text
-    assert "[photo 8: cannot be shown]" in words
-    assert "photo 2, photo 3, photo 4, photo 5, photo 6, photo 7\n" in words
+    turns = (Turn(1, "", "a", (photo(1),)),)
+    assert prompts.photos_wanted(message, turns) == album
+    words = prompts.assemble(message, turns, jpegs(*album[:-1])).messages[-1].text
+    assert "[photo 11: cannot be shown]" in words
+    assert "photo 2, photo 3, photo 4, photo 5, photo 6, photo 7, photo 8, photo 9, photo 10\n" in words
 
 
 def test_a_photo_sent_twice_is_shown_once_where_it_was_sent_last() -> None:

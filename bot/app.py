@@ -7,6 +7,8 @@ the same app and replace what they need by argument.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -60,6 +62,8 @@ DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 """What a GPU server answers with unless told otherwise (Apache-2.0, 17.5 GB in bf16)."""
 GRACE_S = 8.0
 """For running turns at a stop: container runtimes kill after 10 s, and closing takes a moment."""
+
+_M_ARENA_MAX = -8
 
 Clock = Callable[[], float]
 
@@ -362,12 +366,12 @@ async def run(settings: Settings) -> int:
     """Answer customers until SIGTERM or SIGINT; a second signal stops at once.  Returns the exit code."""
     stop = asyncio.Event()
     _listen_for_signals(stop)
+    _save_memory()
     async with open_app(settings) as app:
         for line in announcement(settings, app.url):
             log.info(line)
-        # What the imports made stays for good: looking through it again and again is a tenth of a turn's CPU.
         gc.collect()
-        gc.freeze()
+        gc.freeze()  # what the imports made stays for good: not to look through it saves 5 % of a turn's CPU
         await stop.wait()
         log.info("stopping: what is not answered waits for the next start")
     return 0
@@ -384,6 +388,12 @@ def announcement(settings: Settings, url: str) -> list[str]:
             "server, or start with `python3 run --with gpu` on a GPU server"
         )
     return lines
+
+
+def _save_memory() -> None:
+    """Keep glibc from giving each thread a heap of its own: 6 MB less with photos.  man 3 mallopt."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _listen_for_signals(stop: asyncio.Event) -> None:

@@ -206,6 +206,29 @@ def test_a_dropped_answer_leaves_within_one_step_and_the_others_do_not_notice(lo
             assert answers[one.id].text == text_of(loaded, by_generate(loaded, one)[0])
 
 
+def test_an_answer_dropped_while_its_photos_are_prepared_is_never_begun(loaded: Any) -> None:
+    desk = Desk(loaded)
+    queue = desk.loop.read(ask(1, user("Which light is on?", 1)))
+    desk.loop.drop(1)
+    queue()
+    assert not desk.loop.waiting
+
+
+def test_a_long_prompt_lets_running_answers_go_on(loaded: Any) -> None:
+    """It is read in pieces, and between two pieces everybody says a word."""
+    desk = Desk(loaded)
+    desk.add(ask(1, user("Hello"), sampling=replace(GREEDY, max_tokens=40)))
+    desk.loop.step()
+    desk.add(ask(2, user("word " * 300)))
+    said = []
+    while 2 not in desk.first_logits:
+        before = len(desk.events)
+        desk.loop.step()
+        said.append(len(desk.events) - before)
+    assert len(said) > 4, "more than one piece"
+    assert all(said), "a word in each step"
+
+
 def test_a_late_answer_is_given_up(loaded: Any) -> None:
     desk = Desk(loaded)
     desk.run(replace(ask(1, user("Hello")), deadline_s=-1.0), ask(2, user("Hello")))

@@ -51,6 +51,8 @@ NEEDS = ("torch", "transformers", "accelerate")
 TRIES = 2
 """A prompt that was with two workers when they died is not given to a third."""
 BACK_OFF_S = (0.0, 0.5, 2.0, 5.0, 15.0, 30.0, 60.0)
+HANG_S = 60.0
+HANG_CPU_S = 600.0
 RETRY_LOAD_S = 300.0
 PATIENCE_S = 20.0
 """So long a new question waits for a worker that is being replaced, before a lesser answer is better."""
@@ -86,7 +88,7 @@ class LocalEngine:
         max_pixels: int = 1_048_576,
         timeout_s: float = 120.0,
         load_timeout_s: float = 1800.0,
-        hang_s: float = 60.0,
+        hang_s: float | None = None,
         max_waiting: int = 256,
         limits: Limits | None = None,
         threads: int | None = None,
@@ -103,7 +105,8 @@ class LocalEngine:
             max_pixels: Area to which photos are shrunk before the model sees them.
             timeout_s: One answer, from `draft` to its last word.
             load_timeout_s: From start to the first answer, downloads included.
-            hang_s: A worker that gives no sign for so long is killed and started again.
+            hang_s: A worker that gives no sign for so long is killed and started again; by default a
+                minute on a GPU, ten on a CPU, where one step of a large model takes that long.
             max_waiting: Answers in flight beyond which `draft` refuses with EngineOverloaded.
             limits: How much the worker takes on at once.
             threads: CPU threads of the model; None leaves it to torch.
@@ -283,7 +286,9 @@ class LocalEngine:
     async def _watch(self, process: Process) -> None:
         """Kill a worker that gives no sign of life."""
         while True:
-            limit = self._hang_s if self._ready.is_set() else self._load_timeout_s
+            limit = self._load_timeout_s
+            if self._ready.is_set():
+                limit = self._hang_s or (HANG_CPU_S if self.choice.get("device") == "cpu" else HANG_S)
             silent = time.monotonic() - self._heard
             if silent > limit:
                 log.error("model worker %s has been silent for %.0f s: killed", process.pid, silent)

@@ -15,7 +15,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from bot.engines.local.encoding import Encoded, conversation_of
+from bot.engines.local.encoding import Encoded, conversation_of, unthinking
 from bot.engines.local.loading import Loaded
 from bot.engines.local.picking import Picker
 from bot.engines.local.rows import Row
@@ -69,6 +69,7 @@ class Batches:
                 tokenize=True,
                 return_dict=True,
                 sanitize_control_tokens=True,
+                **unthinking(self._loaded.chat_template),
             )
         tokens = inputs["input_ids"]
         flat = tuple(tokens[0]) if tokens and isinstance(tokens[0], list) else tuple(tokens)
@@ -141,6 +142,7 @@ class Batches:
             return_dict=True,
             return_tensors="pt",
             sanitize_control_tokens=True,
+            **unthinking(loaded.chat_template),
             **({"processor_kwargs": padding} if loaded.processor is not None else padding),
         ).to(loaded.model.device)
         vocabulary = loaded.model.get_output_embeddings().weight.shape[0]

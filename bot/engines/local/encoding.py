@@ -121,6 +121,7 @@ class Encoder:
                 tokenize=True,
                 return_dict=False,
                 sanitize_control_tokens=True,
+                **unthinking(self._template),
             )
         tokens, spans = self._spread(ids, seen)
         return Encoded(tokens, spans, tuple(jpegs), fresh, max_pixels)
@@ -195,6 +196,11 @@ def conversation_of(ask: Ask) -> list[dict[str, Any]]:
         parts.append({"type": "text", "text": message.text})
         conversation.append({"role": message.role, "content": parts})
     return conversation
+
+
+def unthinking(template: str) -> dict[str, bool]:
+    """Asks models that think aloud by default to answer at once: customers see every word."""
+    return {"enable_thinking": False} if "enable_thinking" in template else {}
 
 
 def _note(code: str, language: Language) -> str:

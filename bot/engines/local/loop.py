@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PREPARED = 32
 """Rows whose photos wait as pixels (25 MB each); those of later ones are prepared when it is their turn."""
+STALE = 10_000
 TRIES = 3
 """How often a prompt may run out of memory: as it is, alone, and with smaller photos."""
 
@@ -81,7 +82,7 @@ class Loop:
         if row.most > self._context:
             reason = f"{len(prompt.tokens)} tokens and an answer do not fit {self._context}"
             return lambda: self._emit(Failed(ask.id, "too_long", reason))
-        return lambda: self._waiting.append(row)
+        return lambda: self._queue(row)
 
     def drop(self, ask_id: int) -> None:
         """Nobody waits for this answer any more: it leaves before the next step."""
@@ -91,12 +92,18 @@ class Loop:
     def step(self) -> None:
         """Choose, run, settle."""
         self._clear_out()
-        for reading in self._choose():
-            if self._run_reading(reading) and not reading.left:
+        for reading, share in self._choose():
+            if self._run_reading(reading, share) and not reading.left:
                 self._reading.remove(reading)
                 self._settle_read(reading)
         if self._writing and (tokens := self._run_writing()) is not None:
             self._settle_written(tokens)
+
+    def _queue(self, row: Row) -> None:
+        if row.ask.id in self._dropped:  # while its photos were being prepared
+            self._dropped.discard(row.ask.id)
+        else:
+            self._waiting.append(row)
 
     def _clear_out(self) -> None:
         """Rows that nobody waits for leave; late ones are told so."""
@@ -105,26 +112,38 @@ class Loop:
                 self._leave(slot)
         self._reading = [reading for reading in self._reading if not self._is_gone(reading.row)]
         self._waiting = deque(row for row in self._waiting if not self._is_gone(row))
-        self._dropped.clear()
+        if len(self._dropped) > STALE:  # answers that were finished before their drop arrived
+            self._dropped.clear()
 
     def _is_gone(self, row: Row) -> bool:
         if row.ask.id in self._dropped:
+            self._dropped.discard(row.ask.id)
             return True
         if row.is_late:
             self._emit(Failed(row.ask.id, "timeout", "not finished by its deadline"))
         return row.is_late
 
-    def _choose(self) -> list[Reading]:
-        """Admit what fits; of those that read, as many as one step's piece of tokens holds."""
+    def _choose(self) -> list[tuple[Reading, int]]:
+        """Admit what fits; who reads in this step, and how many tokens each."""
         while self._waiting and self._fits(self._waiting[0]):
-            self._reading.append(Reading(self._waiting.popleft(), self._loaded, self.prefixes))
+            if not self._admit(self._waiting.popleft()):
+                break
         chosen, budget = [], self._limits.piece
         for reading in self._reading:
-            if budget <= 0:
-                break
-            chosen.append(reading)
-            budget -= reading.left
+            if budget > 0:
+                chosen.append((reading, min(budget, reading.left)))
+                budget -= reading.left
         return chosen
+
+    def _admit(self, row: Row) -> bool:
+        """Begin to read a prompt, behind what is known of it already."""
+        try:
+            self._reading.append(Reading(row, self._loaded, self.prefixes))
+        except torch.OutOfMemoryError:
+            self._survive()
+            self._try_again(row)
+            return False
+        return True
 
     def _fits(self, row: Row) -> bool:
         """Whether memory holds one more: every slot is as long as the longest row may become."""
@@ -137,10 +156,10 @@ class Loop:
         alone = rows == 1
         return rows <= self._limits.rows and (alone or self.memory.holds(rows, longest))
 
-    def _run_reading(self, reading: Reading) -> bool:
+    def _run_reading(self, reading: Reading, share: int) -> bool:
         """Read one piece of a prompt.  False when memory ran out: the row is queued again or refused."""
         try:
-            self._reader.read(reading, self._limits.piece)
+            self._reader.read(reading, share)
         except torch.OutOfMemoryError:
             self._reading.remove(reading)
             self._survive()
@@ -161,7 +180,8 @@ class Loop:
         row = reading.row
         try:
             longest = max([row.most, *(other.most for other in self._writing)])
-            self._slots.reserve(len(self._writing) + 1, longest)
+            most = min(self._limits.rows, self.memory.tokens // longest)
+            self._slots.reserve(len(self._writing) + 1, longest, most_rows=most)
             slot = self._slots.join(reading.cache)
         except torch.OutOfMemoryError:
             self._survive()
@@ -222,10 +242,11 @@ class Loop:
     def _leave(self, slot: int) -> None:
         """The row's keys and values go to the prefixes, its slot to the last row."""
         row = self._writing[slot]
-        try:
-            self.prefixes.put(row.tokens, row.prompt.spans, self._slots.keep(slot))
-        except torch.OutOfMemoryError:
-            self._survive()
+        if self.prefixes.wants(self._slots.lengths[slot] * self.memory.token_bytes):
+            try:
+                self.prefixes.put(row.tokens, row.prompt.spans, self._slots.keep(slot))
+            except torch.OutOfMemoryError:
+                self._survive()
         moved = self._slots.leave(slot)
         if moved != slot:
             self._writing[slot] = self._writing[moved]

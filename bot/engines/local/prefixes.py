@@ -42,6 +42,10 @@ class Prefixes:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def wants(self, size: int) -> bool:
+        """Whether so many bytes would be kept at all."""
+        return size <= self._max_bytes
+
     def put(self, tokens: Sequence[int], spans: Sequence[Span], kept: Kept) -> None:
         """Remember what was computed for these tokens; replaces what it merely continues."""
         size = sum(part.numel() * part.element_size() for pair in kept for part in pair)

@@ -40,15 +40,22 @@ class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
         """Living rows."""
         return len(self.lengths)
 
-    def reserve(self, rows: int, tokens: int) -> None:
-        """Make room for so many rows of so many tokens; gives back what is far too much."""
+    def reserve(self, rows: int, tokens: int, *, most_rows: int) -> None:
+        """Make room for so many rows of so many tokens; gives back what is far too much.
+
+        Grows to the next power of two, but not beyond `most_rows`: each change copies everything.
+        """
         tokens = -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
-        if rows <= self.rows and tokens <= self.tokens <= 2 * tokens:
+        is_wasteful = self.tokens > 2 * tokens or self.rows > 4 * rows
+        if rows <= self.rows and tokens <= self.tokens and not is_wasteful:
             return
-        rows = max(rows, min(self.rows, 2 * rows))
-        for layer in self.layers:
-            layer.resize(rows, tokens)
-        self.rows, self.tokens = rows, tokens
+        rows = max(rows, min(1 << (rows - 1).bit_length(), most_rows))
+        try:
+            for layer in self.layers:
+                layer.resize(rows, tokens)
+        finally:  # where memory ran out on the way, the smallest layer counts; living rows fit in each
+            self.rows = min(layer.room[0] for layer in self.layers)
+            self.tokens = min(layer.room[1] for layer in self.layers)
 
     def join(self, cache: DynamicCache) -> int:
         """Take over a prompt that has been read alone.  Returns its slot, the last one."""
@@ -98,6 +105,7 @@ class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
         for layer in self.layers:
             layer.keys = layer.values = None
             layer.is_initialized = False
+            layer.room = (0, 0)
         self.rows = self.tokens = 0
         self.lengths = []
 
@@ -114,13 +122,14 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
         self.values: Any = None
         self.is_initialized = False
         self._slots = slots
-        self._room = (0, 0)
+        self.room = (0, 0)
+        """Rows, tokens."""
 
     def resize(self, rows: int, tokens: int) -> None:
         """Change the room, keeping the living rows."""
-        self._room = (rows, tokens)
         if self.is_initialized:
-            self.keys, self.values = self._grown(self.keys), self._grown(self.values)
+            self.keys, self.values = self._grown(self.keys, rows, tokens), self._grown(self.values, rows, tokens)
+        self.room = (rows, tokens)
 
     def fill(self, slot: int, keys: Any, values: Any) -> None:
         """Put a row that was read elsewhere (1, heads, tokens, width) into its slot."""
@@ -132,7 +141,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
 
     def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
         """Take shape, number format and device of this layer from the first row."""
-        rows, tokens = self._room
+        rows, tokens = self.room
         self.dtype, self.device = key_states.dtype, key_states.device
         # Zeros, not whatever was there: a masked NaN is still a NaN.
         self.keys = key_states.new_zeros(rows, key_states.shape[1], tokens, key_states.shape[3])
@@ -160,10 +169,9 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
 
     def get_max_length(self) -> int:
         """Room of one slot."""
-        return self._room[1]
+        return self.room[1]
 
-    def _grown(self, old: Any) -> Any:
-        rows, tokens = self._room
+    def _grown(self, old: Any, rows: int, tokens: int) -> Any:
         new = old.new_zeros(rows, old.shape[1], tokens, old.shape[3])
         kept, width = min(self._slots.count, old.shape[0]), min(tokens, old.shape[2])
         new[:kept, :, :width] = old[:kept, :, :width]

@@ -37,6 +37,8 @@ VERSION = 1
 """Of the JSON below.  A window of another version, or made for another number of turns, is read from SQL."""
 TIMEOUT_S = 1.0
 """For one call, waiting for a connection included: 500 chats at once take 0.3 s on two busy cores."""
+REST_S, LONGEST_REST_S = 0.5, 15.0
+"""After a failure Redis is left alone for the first, longer each time, at most for the second."""
 
 # Redis 6.2 has no Functions, so these are scripts.  An element is `<turn id> <json>`.
 _PUSH = """
@@ -88,7 +90,7 @@ class ContextWindow:
         self._turns = turns
         self._ttl_ms = math.ceil(ttl_s * 1000)
         self._timeout_s = timeout_s
-        self._breaker = Breaker(clock=clock)
+        self._breaker = Breaker(rest_s=REST_S, longest_s=LONGEST_REST_S, clock=clock)
         self._trouble = ""
 
     async def last(self, chat: Chat, *, newest: int) -> tuple[Turn, ...]:
@@ -157,6 +159,9 @@ class ContextWindow:
             self._breaker.failed()
             self._note(type(error).__name__)
             return None
+        except BaseException:  # the turn was called off
+            self._breaker.left()
+            raise
         self._breaker.succeeded()
         self._note("")
         return answer

@@ -416,6 +416,31 @@ async def test_a_silent_redis_is_waited_for_once_and_not_by_every_turn(ledger: L
             assert asked == 1
 
 
+async def test_a_turn_called_off_while_it_probes_redis_leaves_the_next_one_to_try(
+    ledger: Ledger, clock: Clock
+) -> None:
+    asked: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.put_nowait(writer)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        async with contextlib.aclosing(aioredis.Redis(port=port, socket_timeout=5)) as client:
+            window = window_of(client, ledger, clock=clock)
+            failing = asyncio.create_task(window.last(CHAT, newest=1))
+            (await asked.get()).close()
+            await failing
+            clock.move(60)
+            for _ in range(2):
+                probing = asyncio.create_task(window.last(CHAT, newest=1))
+                await asyncio.wait_for(asked.get(), 5)
+                probing.cancel()
+                await asyncio.wait([probing])
+
+
 async def test_answers_lost_on_the_way_store_no_turn_twice(mortal: RealRedis, ledger: Ledger) -> None:
     """A client that repeats what was not answered must not append twice."""
     dropped = 0

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from bot.engines import Draft, Engine, OnText
 from bot.errors import BadConfiguration, EngineOverloaded, EngineUnavailable, PromptTooLong, Unavailable
+from context.breaker import Breaker
 from context.health import Health
 from prompts.prompt import Prompt
 
@@ -64,18 +65,18 @@ class FirstAvailable:
         errors: list[Exception] = []
         for engine, breaker in zip(self._engines, self._breakers, strict=True):
             is_last = engine is self._engines[-1]
-            if not breaker.lets_through() and not is_last:
+            if not breaker.allows() and not is_last:
                 continue
             try:
                 draft = await engine.draft(prompt, on_text=on_text)
             except (PromptTooLong, EngineOverloaded) as alive:
-                breaker.gave_sign_of_life()
+                breaker.left()
                 errors.append(alive)
             except Exception as error:  # noqa: BLE001 - whatever it is, the customer gets an answer
                 breaker.failed()
                 errors.append(error)
             except BaseException:
-                breaker.gave_sign_of_life()
+                breaker.left()
                 raise
             else:
                 breaker.succeeded()
@@ -90,12 +91,12 @@ class FirstAvailable:
         states = await asyncio.gather(*(_health(engine) for engine in self._engines))
         troubles: list[str] = []
         for engine, breaker, state in zip(self._engines, self._breakers, states, strict=True):
-            if state.state != "down" and (not breaker.is_open or engine is self._engines[-1]):
+            if state.state != "down" and (not breaker.is_broken or engine is self._engines[-1]):
                 detail = f"{engine.name}: {state.detail}"
                 if not troubles:
                     return Health(state.state, detail)
                 return Health("degraded", f"{detail}; before it {'; '.join(troubles)}")
-            resting = " (resting after failures)" if breaker.is_open else ""
+            resting = " (resting after failures)" if breaker.is_broken else ""
             troubles.append(f"{engine.name}: {state.detail}{resting}")
         return Health("down", "; ".join(troubles))
 
@@ -105,47 +106,6 @@ class FirstAvailable:
         for engine, result in zip(self._engines, results, strict=True):
             if isinstance(result, Exception):
                 log.warning("engine %s did not close: %s", engine.name, _describe(result))
-
-
-class Breaker:
-    """Remembers failures in a row.  Open, it lets nothing through until `rest_s` are over, then one trial."""
-
-    def __init__(self, *, failures: int, rest_s: float, clock: Callable[[], float]) -> None:
-        self._limit = failures
-        self._rest_s = rest_s
-        self._clock = clock
-        self._failures = 0
-        self._open_until = 0.0
-        self._trial_is_running = False
-
-    @property
-    def is_open(self) -> bool:
-        """Too many failures in a row, and no success since."""
-        return self._failures >= self._limit
-
-    def lets_through(self) -> bool:
-        """Whether to try now; the answer must be followed by one of the three below."""
-        if not self.is_open:
-            return True
-        if self._trial_is_running or self._clock() < self._open_until:
-            return False
-        self._trial_is_running = True
-        return True
-
-    def succeeded(self) -> None:
-        """It answered."""
-        self._failures = 0
-        self._trial_is_running = False
-
-    def failed(self) -> None:
-        """It did not answer."""
-        self._failures += 1
-        self._open_until = self._clock() + self._rest_s
-        self._trial_is_running = False
-
-    def gave_sign_of_life(self) -> None:
-        """Nothing was learned about the engine: the prompt was too long, the queue full, the caller left."""
-        self._trial_is_running = False
 
 
 async def _health(engine: Engine) -> Health:

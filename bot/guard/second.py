@@ -19,6 +19,7 @@ from typing import Any, Literal
 import aiohttp
 
 from bot.guard.verdict import Action, Opinion
+from context.breaker import Breaker
 from prompts.neutral import neutral
 
 Format = Literal["chat", "moderations"]
@@ -35,39 +36,6 @@ _OPENS_LINE = re.compile(
     r"^[ \t]*(?=(?:user|assistant|agent|system|human|safety|categories|refusal|safe|unsafe)\b)",
     re.IGNORECASE | re.MULTILINE,
 )
-
-
-class Breaker:
-    """Stops asking a server that keeps failing, and tries one question again after a while."""
-
-    def __init__(self, *, failures: int, pause_s: float, clock: Callable[[], float]) -> None:
-        self._limit, self._pause_s, self._clock = failures, pause_s, clock
-        self._failures = 0
-        self._closed_at = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the last many answers failed."""
-        return self._failures >= self._limit
-
-    def admits(self) -> bool:
-        """Whether a question may be asked now.  While open, one is let through every pause."""
-        if not self.is_open:
-            return True
-        if self._clock() < self._closed_at:
-            return False
-        self._closed_at = self._clock() + self._pause_s
-        return True
-
-    def succeeded(self) -> None:
-        """An answer came."""
-        self._failures = 0
-
-    def failed(self) -> None:
-        """No usable answer came."""
-        self._failures += 1
-        if self.is_open:
-            self._closed_at = self._clock() + self._pause_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +61,7 @@ class SecondCheck:
         timeout_s: float = 5.0,
         shadow: bool = False,
         failures: int = 20,
-        pause_s: float = 30.0,
+        rest_s: float = 30.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._url = url.rstrip("/")
@@ -103,13 +71,13 @@ class SecondCheck:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout_s = timeout_s
         self._clock = clock
-        self.breaker = Breaker(failures=failures, pause_s=pause_s, clock=clock)
+        self._breaker = Breaker(failures=failures, rest_s=rest_s, clock=clock)
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def is_suspended(self) -> bool:
         """Whether so many answers failed that hardly any question is asked now."""
-        return self.breaker.is_open
+        return self._breaker.is_broken
 
     async def close(self) -> None:
         """Close the connections.  Calling twice is harmless."""
@@ -131,7 +99,7 @@ class SecondCheck:
         """
         started = self._clock()
         opinion = Opinion(Action.HOLD, "error", model=self.model, shadow=self.shadow)
-        if not self.breaker.admits():
+        if not self._breaker.allows():
             return replace(opinion, error="circuit open")
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -142,8 +110,11 @@ class SecondCheck:
             opinion = replace(opinion, error=str(error))
         except (aiohttp.ClientError, OSError) as error:
             opinion = replace(opinion, error=type(error).__name__)
+        except BaseException:  # the turn was called off
+            self._breaker.left()
+            raise
         else:
-            self.breaker.succeeded()
+            self._breaker.succeeded()
             opinion = replace(
                 opinion,
                 action=_action(answer, actions or {}),
@@ -152,7 +123,7 @@ class SecondCheck:
                 refusal=answer.refusal,
             )
         if opinion.error:
-            self.breaker.failed()
+            self._breaker.failed()
         return replace(opinion, ms=(self._clock() - started) * 1000)
 
     async def _ask(self, question: str, reply: str) -> _Answer:

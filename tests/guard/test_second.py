@@ -167,7 +167,7 @@ async def test_what_the_rules_block_is_not_asked_about(server: JudgeServer) -> N
 
 async def test_breaker_stops_asking_shows_it_and_tries_again(server: JudgeServer, clock: Clock) -> None:
     server.status = 500
-    second = SecondCheck(server.url, model=QWEN, failures=20, pause_s=30, clock=clock)
+    second = SecondCheck(server.url, model=QWEN, failures=20, rest_s=30, clock=clock)
     guard = Guard(policy=policy_of(), second=second)
     for _ in range(25):
         verdict = await guard.judge("Clean it.", asked="E4", language="en")

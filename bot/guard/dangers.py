@@ -93,14 +93,15 @@ _UNSAFE = either(
     r"|reach into)\b[^.]{0,30}\b(?:casing|cover|housing|panel|case|lid|enclosure|wiring|wires?"
     r"|capacitor|compressor|terminals?|circuit board|magnetron|element)\b[^.]{0,25}\b(?:while|when"
     r"|with)\b[^.]{0,25}(?:\bplugged in\b|\blive\b|\benergi[sz]ed\b|\bpowered on\b|\bconnected to "
-    r"(?:the )?mains\b|\bswitched on\b|\bpower (?:still )?(?:is )?on\b)",
+    r"(?:the )?mains\b|\bswitched on\b|\bmains (?:still )?on\b|\bit(?:\'s| is) (?:still )?on\b|"
+    r"\bpower (?:still )?(?:is )?on\b)",
     r"\b(?:no need to|don'?t (?:need|have) to|without)\b[^.]{0,6}\b(?:unplug\w*|disconnect\w* "
     r"(?:the )?(?:power|mains)|(?:switch|turn)\w* (?:it )?off (?:the )?(?:power|mains)"
     r"|turning off the (?:power|gas))\b[^.]{0,30}\b(?:open|remove|unscrew|disassemble|touch)\b",
-    r"\b(?:open|remove|unscrew|disassemble)\b[^.]{0,30}\bwithout (?:unplugging|disconnecting the "
-    "(?:power|mains)|turning off the power)",
-    r"\b(?:bypass\w*|jumper|short(?:[- ]circuit)?|defeat|tape over|bridge)\b (?:out )?(?:the |its "
-    "|this |your |a )?(?:thermal fuse|fuse|safety (?:switch|valve|interlock|device)"
+    r"\b(?:open|remove|unscrew|disassemble)\b[^.]{0,30}\bwithout (?:turning (?:it|the power) off"
+    "|switching it off|unplugging|disconnecting the (?:power|mains)|turning off the power)",
+    r"\b(?:bypass\w*|jumper|short(?:[- ]circuit)?|defeat|tape over|bridge|jump)\b (?:out )?(?:the "
+    "|its |this |your |a )?(?:thermal fuse|fuse|safety (?:switch|valve|interlock|device)"
     "|thermal cut-?out|interlock|earth (?:wire|pin|connection)|ground (?:wire|pin|prong)|gfci|rcd"
     r"|circuit breaker|pressure relief valve|flame (?:sensor|failure device))\b(?! (?:cover|cap"
     "|holder))",
@@ -119,14 +120,21 @@ _UNSAFE = either(
     "(?:短接|旁路|跨接|屏蔽|拆除|短路|取消)(?:掉)?[^,。]{0,6}(?:保险丝|保险管|熔断器|安全开关"
     "|联锁|门锁开关|温控器|热保护|漏电保护|安全阀|泄压阀|地线|接地)",
     "用(?:打火机|明火|火柴|火)[^,。]{0,8}(?:检查|测试|找|试|检测)[^,。]{0,8}(?:漏|气)",
+    "(?:剪掉|剪断|拆掉|去掉)[^,。]{0,4}(?:地线|接地|保险)",
+    "把[^,。]{0,4}(?:地线|保险丝|温控器|安全开关)[^,。]{0,4}(?:剪|拆掉|短接|短路|去掉)",
+    "(?:铜丝|铁丝|锡纸|导线)[^,。]{0,6}(?:代替|替代|包|缠|接上)[^,。]{0,6}保险",
+    "保险[^。不勿别禁]{0,8}(?:用|拿)[^,。]{0,4}(?:铜丝|铜线|铁丝|锡纸|导线)[^,。]{0,2}(?:代替|替代|顶)",
+    "(?:拆|打开(?:外壳|机壳|后盖|盖))[^。]{0,8}(?:不用|无需|不必|不需要)(?:先)?(?:断电|拔|关电)",
+    r"\b(?:foil|wire|nail|coin|penny)\b[^.]{0,20}\b(?:around|instead of|in place of|replaces?)\b"
+    r"[^.]{0,12}\bfuse",
     "(?:刺破|扎破|戳破|刺穿|扎穿)[^,。]{0,6}(?:电池|电芯)",
 )
 _UNSAFE_WORDS = Words(
-    "plugged in| live|energi|powered on|mains|switched on|power on|power is|power still",
-    "unplug|disconnect|turn",
-    "fuse|safety |thermal |interlock|earth |ground |gfci|rcd|breaker|relief|flame|lighter|match|candle",
-    "puncture|pierce|poke|bleach|带电|断电|拔|关电源|关闭电源|关掉|电闸|燃气|通电|短接|旁路|跨接|屏蔽|拆除",
-    "短路|取消|打火机|明火|火柴|用火|刺破|扎破|戳破|刺穿|扎穿",
+    "plugged in| live|energi|powered on|mains|switched on|power on|power is|power still|unplug",
+    "disconnect|turn|fuse|safety |thermal |interlock|earth |ground |gfci|rcd|breaker|relief|flame",
+    "lighter|match|candle|puncture|pierce|poke|bleach|带电|断电|拔|关电源|关闭电源|关掉|电闸|燃气",
+    "通电|短接|旁路|跨接|屏蔽|拆除|短路|取消|打火机|明火|火柴|用火|刺破|扎破|戳破|刺穿|扎穿|剪|拆掉",
+    "去掉|铜丝|铜线|铁丝|锡纸|导线|without|不用|无需|不必|不需要|it is on|it's on|still on|mains on",
 )
 _WORDS = {
     "life": Words("myself|suicid|end my life|want to die|自杀|轻生|自残|寻死|想死|不想活|活不下去"),

@@ -89,7 +89,9 @@ _PUNCTUATION = {"⁄": "/", "∕": "/", "⧸": "/", "｡": "。", "•": "·", "
 _PUNCTUATION |= dict.fromkeys("‐‑‒–—―−﹣", "-") | dict.fromkeys("‘’‛ʼ", "'") | dict.fromkeys("“”‟", '"')
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u180e")  # letters and signs that show as nothing
 _ASCII_CONTROLS = {code: " " for code in (*range(32), 127) if code != ord("\n")}
-_GAP = re.compile(r"(?<=[\u3400-\u9fff])[ .*\-_·~|/\\+^=]{1,2}(?=[\u3400-\u9fff])")
+_GAP = re.compile(
+    r"(?<=[\u3400-\u9fff])[ .*\-_·~|/\\+^=\u2600-\u27bf\U0001f300-\U0001faff]{1,2}(?=[\u3400-\u9fff])"
+)
 
 
 class _Memo(dict[str, str]):

@@ -7,7 +7,7 @@ def _words(text: str) -> frozenset[str]:
 
 TOP_LEVEL = _words(
     """
-    com net org edu gov mil int info biz name pro mobi asia tel travel jobs top xyz vip shop store
+    com c0m net org edu gov mil int info biz name pro mobi asia tel travel jobs top xyz vip shop store
     site online club icu buzz fun work live life ltd group cloud tech dev app website space press
     host link click help support center services service chat cash money pay loan bet casino poker
     win bid trade market sale deals promo gift gifts cards credit finance financial bank insure
@@ -35,7 +35,7 @@ FILE_ENDINGS = _words("py sh md rs pl ps zip mov cab pub vi mp ms sb bin exe app
 LOCAL_ENDINGS = _words("local lan home internal localhost intranet arpa localdomain")
 """Names that exist inside a house only."""
 
-STRONG = _words("com cn net org top xyz vip cc info shop ru tk icu")
+STRONG = _words("com c0m cn net org top xyz vip cc info shop ru tk icu")
 """Endings for which a disguised dot (`evil 。com`) is believed."""
 
 MESSENGERS = _words(

@@ -45,6 +45,8 @@ def _copies(system: str, readings: tuple[str, ...]) -> Iterator[Reason]:
     known = _stretches(system)
     for number, reading in enumerate(readings):
         for size, step in _STEPS.items():
+            if size == _HAN_LENGTH and reading.isascii():
+                continue
             said = {hash(reading[at : at + size]) for at in range(0, len(reading) - size + 1, step)}
             shared = len(said & known)
             if shared >= _SHARED[size]:

@@ -26,7 +26,7 @@ from bot.guard.hosts import (
 )
 
 _BRACKETED = r"[ ]?[\[({<【][ ]?(?:\.|。|dot|点)[ ]?[\])}>】][ ]?"
-_WEAK = r"。[ ]?|点(?=[a-z])|[ ]+dot[ ]+|[ ]\.[ ]?|\.[ ](?=(?:com|net|org|cn)\b)"
+_WEAK = r"。[ ]?|点(?=[a-z])|[ ]+dot[ ]+|[ ]\.[ ]?|\.[ ](?=(?:com|net|org|cn)\b)|,(?=com\b)"
 _HOST = re.compile(rf"(?<![a-z0-9_-])[a-z0-9_-]++(?:(?:\.(?=[a-z0-9_-])|{_BRACKETED}|{_WEAK})[a-z0-9_-]++)+")
 _SPLIT = re.compile(rf"(?P<hidden>{_BRACKETED})|(?P<weak>{_WEAK})|\.")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
@@ -45,16 +45,21 @@ _ACTIVE = either(
     "|bitcoin|ethereum|upi|mqqapi|mqqwpa|tencent|qq|line|viber|market|itms-services)://?[!-~]|file://[a-z0-9])"
     r"[^\s]{0,200}",
 )
-_NUMERIC = re.compile(r"(?<![a-z0-9])h(?:tt|xx)ps?:/{1,3}(?:0x[0-9a-f]{5,8}|\d{6,12})(?![\w.])[^\s]{0,200}")
+_NUMERIC = re.compile(
+    r"(?<![a-z0-9])h(?:tt|xx)ps?:/{1,3}(?:0x[0-9a-f]{5,8}|\d{6,12}|\[[0-9a-f:.]{2,45}\])(?![\w.])[^\s]{0,200}"
+)
 _HAN_HOST = either(
     r"[\u4e00-\u9fff]\.(?:com|cn|net|org|top|xyz|vip|cc|shop)(?![a-z0-9])",
     r"[\u4e00-\u9fffa-z0-9]\.(?:中国|公司|网络|网址|商城|集团)",
 )
 _HANDLE = re.compile(r"(?<![a-z0-9_@./+-])(@[a-z][a-z0-9_]{3,31})(?![a-z0-9_@]|[/.][a-z])")
 _ACCOUNT = either(
-    "(?:微信|薇信|v信|(?<![a-z])(?:wechat|weixin|qq|telegram|whatsapp|skype|vx|wx))(?:[ ]?(?:群"
-    "|公众|客服)?(?:号码?|id|账号|account|number)[ ]?(?:是|为|is)?[ ]?[:是为]?|[ ]?[:=])[ ]?("
-    "[a-z0-9][a-z0-9_+-]{4,24})",
+    r"(?:微信|薇信|(?<![a-z])(?:wechat|weixin|qq|telegram|whatsapp|skype|wx))"
+    r"(?:[ ]?(?:群|公众|客服)?(?:号码?|id|账号|account|number)[ ]?(?:是|为|is)?[ ]?[:是为]?|[ ]?[:=])[ ]?"
+    r"([a-z0-9][a-z0-9_+-]{4,24})",
+    # names that only those use who hide them need no `:`
+    r"(?:v信|薇信|威信|q群|扣扣|(?<![a-z])vx)[ :]{0,2}([a-z0-9][a-z0-9_+-]{4,24})",
+    r"微信[ ]?(?=[a-z0-9_-]{0,19}[\d_])([a-z][a-z0-9_-]{5,19})(?![.\w])",
 )
 _QQ = re.compile(r"(?<![a-z0-9])qq(?:群)?[ ]?([1-9]\d{4,10})(?!\d)")
 _TELLING_NAME = 5  # letters of a name of ours that nobody else has by chance
@@ -63,16 +68,16 @@ _TELLING_NAME = 5  # letters of a name of ours that nobody else has by chance
 _ENDINGS = TOP_LEVEL | WORDS | FILE_ENDINGS | LOCAL_ENDINGS
 # Something of which there is one in every text that the patterns above could match.
 _SCHEMES = Words(":/|javascript:|vbscript:|data:|bitcoin:")
-_MESSENGER_NAMES = Words("微信|薇信|v信|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx")
+_MESSENGER_NAMES = Words("微信|薇信|威信|v信|q群|扣扣|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx")
 _HOST_HINTS = Words(
-    "://|www.|xn--|dot|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|0x",
+    "://|www.|xn--|dot|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|,com|0x",
     ".中国|.公司|.网络|.网址|.商城|.集团",
     *(f".{ending}" for ending in _ENDINGS),
     *(f"{dot}{ending}" for dot in ("。", "。 ", "点") for ending in STRONG),
 )
 
 
-_HIDING = frozenset(" [({<")  # signs of a dot that is not written as one
+_HIDING = frozenset(" ,[({<")  # signs of a dot that is not written as one
 
 
 class Lists(Protocol):
@@ -116,14 +121,20 @@ def find_links(text: str, folded: Folded, *, allowed: Lists) -> Iterator[Link]:
         for pattern, trick in ((_ACTIVE, "scheme"), (_NUMERIC, "numeric")):
             for match in pattern.finditer(seen):
                 yield Link("link", folded.span(*match.span()), trick)
-    for pattern in (_HANDLE,) * ("@" in seen) + (_ACCOUNT, _QQ) * _MESSENGER_NAMES.occur_in(seen):
-        for match in pattern.finditer(seen):
-            if match.group(1).removeprefix("@") not in allowed.handles:
-                yield Link("handle", folded.span(*match.span(1)))
+    yield from _accounts(folded.squeezed or folded, allowed)
     if _HOST_HINTS.occur_in(seen):
         for match in _HAN_HOST.finditer(seen):
             yield Link("link", folded.span(*match.span()))
         yield from _hosts(text, folded, allowed)
+
+
+def _accounts(folded: Folded, allowed: Lists) -> Iterator[Link]:
+    seen = folded.text
+    for pattern in (_HANDLE,) * ("@" in seen) + (_ACCOUNT, _QQ) * _MESSENGER_NAMES.occur_in(seen):
+        for match in pattern.finditer(seen):
+            group = match.lastindex or 0
+            if match.group(group).removeprefix("@") not in allowed.handles:
+                yield Link("handle", folded.span(*match.span(group)))
 
 
 def _hosts(text: str, folded: Folded, allowed: Lists) -> Iterator[Link]:
@@ -141,7 +152,8 @@ def _is_no_host(run: str) -> bool:
     """Whether it is one at first sight: `24.5`, `v2.1.3`, `main.c`, most of what has points in it."""
     if not run.isascii() or run.startswith("www.") or not _HIDING.isdisjoint(run):
         return False
-    return run.rpartition(".")[2] not in _ENDINGS
+    ending = run.rpartition(".")[2]
+    return ending not in _ENDINGS and not ending.startswith("xn--")
 
 
 def _parts(seen: str, start: int, end: int) -> Iterator[tuple[int, int]]:

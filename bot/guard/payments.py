@@ -17,8 +17,10 @@ _PAY = either(
     r"|upfront|in advance|by (?:transfer|wire|crypto|bitcoin))\b",
     r"\bscan (?:the|this|my|our) [^.]{0,20}(?:code|qr)\b[^.]{0,30}\b(?:pay|transfer|payment)\b",
     r"\b(?:buy|purchase|send)\b[^.]{0,20}\bgift cards?\b",
-    "(?:转账|汇款|打款|付款|转款|打钱|转钱)[^。]{0,12}(?:到|至|给)",
-    "(?:扫|扫描|识别)[^,。]{0,10}码[^,。]{0,6}(?:付|支付|转账|缴|交|打款)",
+    "(?:转账|汇款|打款|付款|转款|钱|打钱|转钱)[^。]{0,12}(?:到|至|给)",
+    "钱[^,。]{0,4}(?:打|转|汇)(?:到|给)",
+    "(?:扫|扫描|识别)[^,。]{0,10}码[^,。]{0,6}(?:付款?|支付|转账|缴费?|交费|打款)(?![款费]?(?:码"
+    "|界面|页面|功能|失败|方式|时|没|后|卡|机))",
     "先?(?:付|交|支付|缴纳|转|补)[^,。]{0,8}(?:定金|订金|押金|保证金|手续费|解冻费|激活费|服务费"
     "|上门费|差价)",
     "购买[^,。]{0,6}(?:礼品卡|点卡)",
@@ -29,6 +31,7 @@ _HAND_OVER = either(
     r"|passport number|social security)\b",
     r"\b(?:send|give|tell|share|provide|text|email|dm)\b[^.]{0,20}\b(?:me|us|the agent|support)\b[^.]{0,20}"
     r"\b(?:passwords?|passcode|pin code)\b",
+    r"\bcode\b[^.]{0,20}\b(?:received|got)\b[^.]{0,12}\b(?:sms|text message)\b",
     r"\b(?:credit|debit|bank) card number\b|\bcvv2?\b",
     "(?:提供|告诉|告知|发给|发送给|发我|发来|报一?下|回复|输入)[^,。]{0,10}(?:银行卡号|信用卡号"
     "|卡号|cvv|安全码|支付密码|银行密码|身份证号)",
@@ -37,14 +40,14 @@ _HAND_OVER = either(
 )
 _WORDS = {
     "payment.request": Words(
-        "transfer|wire|remit|deposit|payment|pay |money|funds|scan |gift card|转账|汇款",
-        "打款|付款|转款|打钱|转钱|扫",
+        "transfer|wire|send |remit|deposit|payment|pay |money|funds|scan |gift card|转账|汇款",
+        "打款|付款|转款|钱|打钱|转钱|扫",
         "识别|付|交|支付|缴|转|补|礼品卡|点卡",
     ),
     "payment.secret": Words(
-        "card number|card details|cvv|cvc|verification|one-time|one time|otp|sms code",
-        "password|passcode|pin code",
-        "bank details|bank account|passport|social security|id card|验证码|密码|卡号|安全码|身份证号",
+        "card number|received by|got by|sms|text message|card details|cvv|cvc|verification|one-time",
+        "one time|otp|sms code|password|passcode|pin code|bank details|bank account|passport",
+        "social security|id card|验证码|密码|卡号|安全码|身份证号",
     ),
 }
 _OURS = re.compile(

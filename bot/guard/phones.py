@@ -17,7 +17,8 @@ _END = r"(?![a-z\d_]|[.\-/:]\d)"
 _SHAPES = re.compile(
     _EDGE
     + r"(?:"
-    + r"(?:\(?(?:\+|00)?86\)?[\s-]{0,2})?1[3-9]\d[\s.-]?\d{4}[\s.-]?\d{4}"  # Chinese mobile
+    + r"(?:\(?(?:\+|00)?86\)?[\s-]{0,2})?1[3-9]\d[\s.*·-]?\d{4}[\s.*·-]?\d{4}"  # Chinese mobile
+    + r"|1[ *·][3-9](?:[ *·]\d){9}(?![ *·]\d)"  # the same, digit by digit
     + r"|[48]00[\s-]\d{2,4}[\s-]?\d{3,5}|[48]00\d{7}"  # Chinese service lines
     + r"|\(0\d{2,3}\)[\s-]?\d{3,4}[\s-]?\d{4}|0\d{2,3}[\s-]\d{3,4}[\s-]?\d{4}"  # Chinese fixed lines
     + r"|\+\d(?:[\s().-]{0,2}\d){7,14}"  # anywhere
@@ -36,10 +37,12 @@ _LABEL = re.compile(
     r"|invoice|id|ean|upc|rev|code)\b|序列号|编号|订单|料号|型号|编码|条码|运单|单号|工单|固件|批次|发票|机身号)"
     r"[^\n。;；]{0,14}\Z"
 )
-_RUN = re.compile(r"[+(\d][\d\s().-]{5,24}")  # what a number could be part of
+_RUN = re.compile(r"[+(\d][\d\s().*·-]{5,24}")  # what a number could be part of
 _ROOM = 10  # characters after a run: letters that stand for digits, and what must not follow
-_SPELLED = re.compile(r"[零〇一二三四五六七八九幺\d](?:[\s-]?[零〇一二三四五六七八九幺\d]){6,16}")
-_SPELLING = str.maketrans("零〇一二三四五六七八九幺", "0012345678" + "91")
+_SPELLED = re.compile(
+    r"[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖\d](?:[\s-]?[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖\d]){6,16}"
+)
+_SPELLING = str.maketrans("零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖", "001234567891123456789")
 _EMERGENCY = frozenset(
     {"110", "119", "120", "122", "112", "911", "999", "12345", "12315", "12320", "12356", "988"}
 )

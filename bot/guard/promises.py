@@ -19,14 +19,15 @@ _MOST_SUBJECTS = 12  # in one sentence of at most 400 characters
 _SUBJECTS = {
     "promise.refund": re.compile(
         r"\brefund(?:s|ed|ing)?\b|\bmoney[ -]?back\b|\breimburse\w*|\bcash ?back\b|\byour money\b"
-        r"|退款|退钱|退全款|全额退|退您|退你|退还|退货款|返现|返还"
+        r"|包退|包换|退款|退钱|退给|退全款|全额退|退您|退你|退还|退货款|返现|返还"
     ),
-    "promise.compensation": re.compile(
-        r"\bcompensate you\b|\bcompensation\b|\bstore credit\b|\bvoucher\b|\bpay you\b|\bdamages\b"
-        r"|赔偿|赔付|赔您|赔你|理赔|补偿(?=金|款|您|你|一)|(?<=[您你])[^,。]{0,4}补偿|代金券|优惠券"
+    "promise.compensation": either(
+        r"\bcompensated\b|\bcompensate you\b|\bcompensation\b|\bstore credit\b|\bvoucher\b|\bpay you\b",
+        r"\bdamages\b|赔偿|赔付|赔您|赔你|理赔|补偿(?=金|款|您|你|一)|(?<=[您你])[^,。]{0,4}补偿",
+        "代金券|优惠券",
     ),
     "promise.replacement": either(
-        r"\b(?:replac|repair|fix|swap|exchang|send|ship|giv)\w*\b[^,.]{0,40}(?:free of charge"
+        r"\b(?:replac|repair|fix|swap|exchang|send|ship|giv)\w*\b[^.]{0,40}(?:free of charge"
         "|for free|at no (?:extra |additional )?(?:cost|charge))",
         r"\bfree (?:replacement|repair|exchange|new|spare|visit)\b",
         r"\b(?:brand[ -])?new (?:one|unit|device|machine)\b[^,.]{0,12}free\b",
@@ -41,7 +42,8 @@ _STRONG = either(
 _PLAIN = either(
     r"\b(?:we|i|you)(?:'ll| will| shall| are going to|'re going to|'re getting| are getting"
     r"| can offer| agree| have| 've|'ve|'d be happy to| am| are)\b",
-    r"\b(?:we|i) (?:hereby |now |gladly |happily |also )?(?:refund|reimburse|compensate|replace|pay)\b",
+    r"\b(?:we|i) (?:hereby |now |gladly |happily |also )?(?:refund|reimburse|compensate|replace"
+    r"|pay)\b",
     r"\bwill (?:we|i)\b|\bwe'?re\b|\bi'?m\b",
     r"\bwill (?:be )?(?:refund|compensat|receive|get|reimburs|issue)\w*",
     r"\b(?:has|have|is|was) (?:been )?(?:approved|issued|granted|processed|refunded|confirmed"
@@ -51,12 +53,15 @@ _PLAIN = either(
     "(?:会|将|可|能)(?:给|为|向|帮)(?:您|你)",
     "(?:给|为|向|帮)(?:您|你)(?:办理|安排|申请好|全额|退|赔|补偿|免费|换)",
     "(?:已|已经|刚刚)(?:为|给|帮|批准|同意|通过|安排|办理|退)|您?(?:将|会)(?:收到|得到|获得)",
-    "我们?(?:公司)?免费|同意|批准|全额|双倍|三倍|安排",
+    r"\b(?:consider|done|(?:went|gone|goes) through|confirm(?:ed|ing)?|processing|all set"
+    r"|on the way|coming)\b",
+    "我们?(?:公司)?免费|同意|批准|全额|双倍|三倍|安排|没问题|马上|立即|立刻|这就|办理|搞定|退给|退您",
+    "退你|赔您|赔你|包退|包换",
 )
 # Makes a sentence depend on something; the second list only the clause it stands in.
 _DEPENDS = either(
     r"\b(?:if|whether|may|might|could|depend\w*|eligib\w*|polic(?:y|ies)|subject to|unless|in case|once"
-    r"|decide[sd]?|qualif\w*|assess\w*|according to)\b",
+    r"|decides?|qualif\w*|assess\w*|according to)\b",
     "可能|或许|也许|是否|如果|若|如需|如要|政策|流程|符合|审核|核实|评估|条件|取决|视情况|保修期|质保期",
     "规定|条款|由.{0,6}(?:决定|确认)|确认后|检测后",
 )
@@ -84,13 +89,29 @@ _STATEMENTS = {
         r"|this (?:afternoon|morning|evening|week)|next (?:week|day|morning)|within (?:\w+ ){1,2}"
         r"(?:minutes?|hours?|days?|weeks?)|(?:with)?in \d+|by (?:mon|tue|wed|thu|fri|sat|sun|noon"
         r"|\d)|(?:on|before) (?:mon|tue|wed|thu|fri|sat|sun)|at \d)",
+        r"\b(?:technician|engineer|courier|repairman)\b[^,.]{0,12}\b(?:comes?|arrives?|visits?"
+        r"|is coming)\b[^,.]{0,20}\b(?:today|tomorrow|tonight|at \d|on (?:mon|tue|wed|thu|fri|sat"
+        "|sun))",
+        r"\b(?:delivery|repair|replacement|visit)\b[^,.]{0,12}\bguaranteed\b",
+        r"(?:上午|中午|下午|晚上|早上|[一二三四五六七八九十\d]+点)[^,。]{0,8}(?:师傅|工程师|维修员"
+        "|技术员|快递)[^,。]{0,6}(?:到|上门|来)",
         "(?:师傅|工程师|维修人?员|技术员|快递|我们|我|客服|专员|同事|专人|货|新机|配件)"
-        r"[^,。]{0,8}(?:今天|明天|后天|今晚|今日|明日|当天|\d+ ?(?:个)?(?:小时|天|分钟|工作日)"
-        "(?:内|之内|以内)?|(?:周|星期|礼拜)[一二三四五六日天])[^,。]{0,10}(?:上门|到达|到您|送达"
-        "|送到|联系|回电|回复|处理|解决|修好|发货|发出|寄出|到货|给您)",
-        r"(?:今天|明天|后天|今晚|\d+ ?(?:个)?(?:小时|天|分钟|工作日)(?:内|之内|以内))[^,。]{0,6}"
-        "(?:保证|一定|必定|会|将|就)?(?:有(?:人|师傅|工程师))?(?:给您|为您)?(?:上门|到货|送达"
-        "|发货|到账|修好|退款|回电)",
+        r"[^,。]{0,8}(?:今天|明天|后天|今晚|今日|明日|当天|[\d一二三两四五六七八九十半]+ ?个?"
+        "(?:小时|天|分钟|工作日)(?:内|之内|以内)?|(?:周|星期|礼拜)[一二三四五六日天])[^,。]{0,10}"
+        "(?:上门|到达|到您|送达|送到|过去|过来|联系|回电|回复|处理|解决|修好|发货|发出|寄出|到货"
+        "|给您)",
+        r"(?:今天|明天|后天|今晚|[\d一二三两四五六七八九十半]+ ?个?(?:小时|天|分钟|工作日)(?:内"
+        "|之内|以内))[^,。]{0,6}(?:保证|一定|必定|会|将|就)?(?:有(?:人|师傅|工程师))?(?:给您"
+        "|为您)?(?:上门|到货|送达|发货|到账|修好|退款|回电)",
+    ),
+    "promise.free": either(
+        r"\b(?:won'?t|will not|don'?t have to|need not) (?:have to )?pay\b|\bpay nothing\b",
+        r"\b(?:repair|replacement|service|visit|exchange|shipping|part)s? (?:is|are|will be"
+        r"|comes?)(?: \w+)? free\b(?! (?:of|from)\b)",
+        "(?:维修|更换|上门|检测|换新|配件|换|修)[^,。]{0,4}不(?:收|要|花)[^,。]{0,4}(?:钱|费|分)",
+        r"\b(?:we|i)(?:'ll| will)? cover (?:all |the |your )*(?:\w+ )?(?:costs?|bill|expenses)\b",
+        "不收(?:您|你)?[^,。]{0,4}(?:钱|费)|免单",
+        "(?:这次|本次|您的)[^,。]{0,4}(?:维修|检测|上门|更换|配件)[^,。]{0,4}免费",
     ),
     "promise.liability": either(
         r"\b(?:it(?:'s| is| was)|this (?:is|was)|that(?:'s| is| was))(?: \w+){0,2} (?:our|my) "
@@ -100,7 +121,10 @@ _STATEMENTS = {
         r"\bwe(?:'re| are) (?:\w+ )?(?:liable|responsible|at fault|to blame)\b",
         r"\bour (?:product|device|unit|battery|design) (?:is|was) (?:\w+ )?(?:defective|dangerous"
         "|faulty by design)",
-        "(?:是|属于|确实是|都是|全是)我(?:们|司|方|公司)?的?(?:责任|错|过错|失误|过失|质量问题|设计缺陷)",
+        "责任在我",
+        "我(?:们|司|方)[^,。]{0,4}的?(?:产品|设备|电池)[^,。]{0,4}(?:有|存在)[^,。]{0,4}(?:缺陷|质量问题)",
+        "(?:是|属于|确实是|都是|全是)我(?:们|司|方|公司)?[^,。不]{0,4}的?(?:责任|错|过错|失误"
+        "|过失|质量问题|设计缺陷)",
         "我(?:们|司|方|公司)[^,。]{0,6}承担[^,。]{0,8}(?:责任|损失|费用|赔)",
         "我(?:们|司|方|公司)?(?:负全责|全责|负责到底|认错|承认)|承认[^,。]{0,8}(?:缺陷|过错|责任)",
     ),
@@ -108,22 +132,26 @@ _STATEMENTS = {
         r"\byour (?:[\w-]+ ){1,4}(?:is|are) (?:still |definitely |fully )?(?:covered|under|within"
         r"|in)\b[^,.]{0,12}\bwarranty",
         r"\bextend(?:ed)? (?:your|the) warranty",
-        "您的[^,。]{0,10}(?:仍|还|是)?(?:在|属于|享受)[^,。]{0,4}(?:保修|质保)(?:期内|范围)",
+        r"\byour warranty (?:is|has been) [^,.]{0,12}(?:valid|active|extended)",
+        "您的[^,。]{0,10}(?:仍|还|是)?(?:在|属于|享受)[^,。]{0,4}(?:保修|质保)(?:期|范围)",
         "(?:为|给)您延长(?:保修|质保)",
     ),
 }
 _WORDS = {
     "promise.refund": Words(
-        "refund|money|reimburs|cashback|cash back|退款|退钱|退全|全额退|退您|退你|退还|退货款|返现|返还"
+        "refund|money|reimburs|cashback|cash back|包退|包换|退款|退钱|退给|退全|全额退|退您|退你|退还",
+        "退货款|返现|返还",
     ),
     "promise.compensation": Words("compensat|credit|voucher|pay you|damages|赔|补偿|代金券|优惠券"),
     "promise.replacement": Words("free|no cost|no charge|no extra|no additional|免费|换一台|换新机|换台新"),
     "promise.date": Words(
-        "today|tomorrow|tonight|this |next |within |will|'ll ",
-        "今天|明天|后天|今晚|今日|明日|当天|小时|天|分钟|工作日|周|星期|礼拜",
+        "today|tomorrow|tonight|this |next |within |will|'ll |comes|arrive|visit|coming|guaranteed",
+        "今天|明天|后天|今晚|今日|明日|当天|小时|天|分钟|工作日|周|星期|礼拜|上午|中午|下午|晚上|早上|点",
     ),
+    "promise.free": Words("pay|free|cover|不收|不要|不花|免单|免费"),
     "promise.liability": Words(
-        "fault|mistake|responsib|liab|negligen|blame|defective|dangerous|责任|错|失误|过失|质量问题|缺陷|承担|负责|承认"
+        "fault|mistake|responsib|liab|negligen|blame|defective|dangerous",
+        "责任|错|失误|过失|质量问题|缺陷|承担|负责|承认",
     ),
     "promise.warranty": Words("warranty|保修|质保"),
 }
@@ -194,8 +222,10 @@ def _denied_itself(sentence: str, start: int, end: int) -> bool:
 
 
 def _is_open(sentence: str, start: int, end: int, rule: str) -> bool:
-    if is_negated(sentence, start) or is_negated(sentence, end, reach=end - start):
+    if is_negated(sentence, start):
         return True
+    if rule != "promise.free" and is_negated(sentence, end, reach=end - start):
+        return True  # `our technician will not arrive tomorrow`; `you will not pay` says no by itself
     before = sentence[:end]
     return rule != "promise.liability" and bool(
         re.search(r"\b(?:if|may|might|could|whether)\b|如果|若|可能|是否|或许", before)

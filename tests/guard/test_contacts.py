@@ -50,6 +50,11 @@ async def test_our_contacts_and_technical_words_leave_unchanged(reply: str) -> N
         ("+44 20 7946 0958", "[number removed]"),
         ("(415) 555-0132", "[number removed]"),
         ("400-999-8888", "[number removed]"),
+        ("1 3 8 1 2 3 4 5 6 7 8", "[number removed]"),
+        ("138*1234*5678", "[number removed]"),
+        ("壹叁捌壹贰叁肆伍陆柒捌", "[number removed]"),
+        ("evil-pay.me/x", "[link removed]"),
+        ("支付evil.top", "支付[link removed]"),
     ],
 )
 async def test_plain_stranger_is_masked_and_the_rest_leaves(stranger: str, shown: str) -> None:
@@ -85,6 +90,9 @@ async def test_plain_stranger_is_masked_and_the_rest_leaves(stranger: str, shown
         ("weixin://dl/chat", "contact.scheme"),
         ("alipays://platformapi/startapp", "contact.scheme"),
         ("javascript:alert(1)", "contact.scheme"),
+        ("evil-pay,com", "contact.disguised"),
+        ("www。evil-pay。com", "contact.disguised"),
+        ("http://[2001:db8::1]/", "contact.numeric"),
         ("data:text/html;base64,PGI+", "contact.scheme"),
     ],
 )
@@ -92,6 +100,22 @@ async def test_contact_that_hides_what_it_is_blocks_the_reply(reply: str, rule: 
     verdict = await judge(f"Go to {reply} now")
     assert (verdict.action, verdict.text) == (Action.BLOCK, "")
     assert rule in rules(verdict)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "WeChat: evilpay888",
+        "微信号：evilpay888",
+        "微信evilpay888",
+        "薇❤信 evilpay888",
+        "V信evilpay888",
+        "QQ群123456789",
+    ],
+)
+async def test_account_of_a_stranger_is_masked(reply: str) -> None:
+    verdict = await judge(f"ask {reply}")
+    assert verdict.text.endswith("[account removed]")
 
 
 async def test_stranger_behind_our_own_redirect_is_masked() -> None:

@@ -96,6 +96,12 @@ async def test_text_in_a_photo_is_no_report() -> None:
         "短接保险丝试试",
         "用打火机检查漏气",
         "通电时打开外壳测量",
+        "You can open it up without turning it off first",
+        "Just jump the safety switch",
+        "You may work on the wiring with the mains on",
+        "直接拆开，不用拔电源",
+        "把地线剪掉",
+        "保险丝烧了可以用铜线代替",
     ],
 )
 async def test_advice_that_endangers_is_blocked(reply: str) -> None:
@@ -116,6 +122,11 @@ async def test_advice_that_endangers_is_blocked(reply: str) -> None:
         "请勿用打火机检查漏气",
         "断电后打开后盖",
         "检查接地线是否牢固",
+        "With the power off, open the panel and check the fuse.",
+        "Wire the fuse in series with the live conductor.",
+        "保险丝烧断时请换同规格的，不要用铜丝代替。",
+        "不要剪断地线。",
+        "如闻到燃气味，请关闭阀门、开窗通风，离开现场后拨打119。",
     ],
 )
 async def test_warnings_against_it_leave(reply: str) -> None:

@@ -34,6 +34,25 @@ promise.replacement|我们免费给您更换一台
 promise.date|Our technician will arrive tomorrow at 9
 promise.date|师傅会在24小时内上门维修
 promise.date|工程师明天上门
+promise.refund|Consider your refund done.
+promise.refund|I hereby confirm the refund of $300.
+promise.refund|The refund went through this morning
+promise.refund|We will refund you, please wait a moment
+promise.refund|我们会给您退款，请稍等
+promise.refund|退款没问题，马上给您办理
+promise.refund|钱会退给您
+promise.refund|退您一半的钱
+promise.compensation|赔您500元
+promise.replacement|We'll swap it for a brand new one, free of charge
+promise.free|You won't pay a cent for the repair
+promise.free|the repair will be free
+promise.free|维修不收任何费用
+promise.free|这次维修免费
+promise.date|The engineer comes tomorrow at 10 am
+promise.date|下午三点师傅准时到
+promise.date|客服会在一小时内给您回电
+promise.liability|这是我们工厂的质量问题
+promise.warranty|Your warranty is still valid
 promise.liability|It is our fault.
 promise.liability|We accept full responsibility for the damage
 promise.liability|我们承担全部责任
@@ -46,6 +65,8 @@ payment.request|先付押金200元
 payment.secret|Send me the verification code
 payment.secret|请把验证码发给我
 payment.secret|请提供银行卡号
+payment.request|Send $50 to this PayPal
+payment.request|把钱打到这个卡上
 payment.number|Pay 4111 1111 1111 1111
 payment.number|Account DE89 3704 0044 0532 0130 00
 """
@@ -77,6 +98,23 @@ The device will restart within 30 seconds.
 不会要求您提供验证码
 请勿转账到陌生账户
 点击发送验证码
+I understand that you would like a refund; a colleague can look at the order.
+Let me bring in a colleague who can check whether a refund is possible.
+The refund amount field must be a number with two decimals.
+We will look at the photo together: what do you see next to the power button?
+This may be covered by the warranty; a colleague can check your receipt.
+You can pay with coins or a card at this machine.
+The fault is in the drain hose, not in the pump.
+很抱歉给您带来不便，我已请同事接手，请稍候。
+同事会尽快联系您核实订单。
+退款需要由同事核实，请发送 /human
+上门检测的时间需要同事与您约定。
+退出设置菜单后参数才会保存。
+扫码枪扫付款码时没有反应，请检查 USB 线。
+扫码付款界面卡住时，重启收银机。
+充值卡卡号输入错误三次会锁定 10 分钟。
+3点方向的螺丝没有拧紧。
+故障责任需要检测后才能确定。
 """
 
 

@@ -31,7 +31,7 @@ class BotApi:
     def __init__(self, token: str, *, url: str = "", answer_s: float = ANSWER_S) -> None:
         # python-telegram-bot writes the token (at construction) and customers' words (at every
         # call) to this log at DEBUG, whatever level the rest of the bot logs at.
-        logging.getLogger("telegram.Bot").setLevel(logging.INFO)
+        logging.getLogger("telegram.Bot").setLevel(logging.WARNING)
         url = _address(url or TELEGRAM)
         proxy = environment_proxy(url)
         self.request = AiohttpRequest(answer_s=answer_s, proxy=proxy)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from bot import logs
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("bot", "context", "prompts")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -209,6 +211,20 @@ def test_importing_a_module_touches_no_file_and_no_network() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     assert [named(path) for path in MODULES if not ast.get_docstring(tree_of(path))] == []
+
+
+def extras(path: Path) -> set[str]:
+    """Names that a module logs beside its messages."""
+    found = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.keyword) and node.arg == "extra" and isinstance(node.value, ast.Dict):
+            found |= {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+    return {name for name in found if isinstance(name, str)}
+
+
+def test_what_is_logged_beside_a_message_is_shown() -> None:
+    hidden = {named(path): extras(path) - logs._EXTRAS for path in MODULES}
+    assert {name: names for name, names in hidden.items() if names} == {}
 
 
 MOST_LINES = 450

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import __version__
@@ -68,6 +69,20 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("text", help="what the customer writes")
     preview.add_argument("--language", choices=("zh", "en"), help="default: by the text")
     preview.set_defaults(command=_preview)
+
+    torture = commands.add_parser("torture", help="break everything around a bot and count what it loses")
+    torture.set_defaults(command=_torture)
+    torture.add_argument("--quick", action="store_true", help="fewer messages and kills, several at a time")
+    torture.add_argument("--scenario", action="append", default=[], metavar="NAME", help="only these")
+    torture.add_argument("--list", action="store_true", help="name the scenarios")
+    torture.add_argument("--command", dest="words", default="", help="run this bot in place of ours")
+    torture.add_argument(
+        "--env", action="append", default=[], metavar="NAME=VALUE", help="what that bot is told; see docs"
+    )
+    torture.add_argument("--json", metavar="FILE", help="also write the cards there")
+    torture.add_argument("--keep", metavar="FOLDER", help="leave logs and databases there")
+    torture.add_argument("--jobs", type=int, default=0, help="scenarios at a time")
+    torture.add_argument("--seed", type=int, default=0, help="of everything random")
     return root
 
 
@@ -111,6 +126,16 @@ def _preview(options: argparse.Namespace) -> int:
     for part in Prompts().assemble(message, (), {}).messages:
         print(f"--- {part.role}\n{part.text}\n")
     return OK
+
+
+def _torture(options: argparse.Namespace) -> int:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "torture" / "command.py").exists():
+        raise BotError("torture needs a source checkout with the development tools: python3 run --with dev")
+    sys.path.insert(0, str(root))  # it and the servers of the tests are no part of what is installed
+    from torture.command import run  # noqa: PLC0415
+
+    return run(options)
 
 
 def _settings() -> Settings:

@@ -29,6 +29,7 @@ class UpdateQueue:
         self._next_id = 1
         self._arrived = asyncio.Event()
         self._poll = 0
+        self._ended = 0
         self._lanes: dict[int, asyncio.Queue[tuple[int, object]]] = {}
         self._pushers: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
@@ -73,6 +74,8 @@ class UpdateQueue:
                 while not self._pending:
                     self._arrived.clear()
                     await self._arrived.wait()
+                    if mine == self._ended:
+                        break
                     if mine != self._poll or self.webhook:
                         raise Refusal(
                             409,
@@ -80,6 +83,11 @@ class UpdateQueue:
                             "make sure that only one bot instance is running",
                         )
         return [update for _, update in list(self._pending)[:limit]]
+
+    def end_poll(self) -> None:
+        """Answer the poll that waits now, with nothing."""
+        self._ended = self._poll
+        self._arrived.set()
 
     async def set_webhook(self, webhook: Json) -> None:
         """Push from now on, what is pending first; an empty one goes back to polling."""

@@ -1,0 +1,100 @@
+"""Scenarios in which the process ends: killed at random, killed at every arrow, stopped under load."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from tests.bot_api import faults
+from torture.arena import Arena, Size
+from torture.arrows import COMING_IN, GOING_OUT, VARIABLE, Arrow
+from torture.crowd import FIRST_CHAT
+
+BACK_S = 30.0
+"""The longest wait for a first answer after a start, before the next blow."""
+REACH_S = 25.0
+"""Time to get to an arrow, the start included."""
+EARLY = 0.2
+"""Share of the kills that come while it starts."""
+
+
+async def killed(arena: Arena, size: Size) -> None:
+    """`kill -9` at random moments, while customers go on writing."""
+    await arena.start()
+    for _ in range(size.times):
+        talking = asyncio.create_task(arena.crowd.talk(messages=size.messages // size.times, seconds=2.0))
+        try:
+            await _random_moment(arena)
+            await arena.process.end(signal.SIGKILL)
+            arena.fault_is_over(arena.process.deaths[-1].at)
+        finally:
+            await talking
+
+
+async def _random_moment(arena: Arena) -> None:
+    """Some time after it answers again, or else while it is still starting."""
+    if arena.random.random() < EARLY:
+        await asyncio.sleep(arena.random.uniform(0.0, 2.5))
+    else:
+        await arena.answers_again(since=arena.process.started_at, timeout_s=BACK_S)
+        await asyncio.sleep(arena.random.uniform(0.0, 1.0))
+
+
+async def stopped(arena: Arena, size: Size) -> None:
+    """SIGTERM under load, and a start afterwards; every second time in a hurry, with two signals."""
+    await arena.start()
+    for time in range(size.times):
+        talking = asyncio.create_task(arena.crowd.talk(messages=size.messages // size.times, seconds=2.0))
+        try:
+            await arena.answers_again(since=arena.process.started_at, timeout_s=BACK_S)
+            await asyncio.sleep(arena.random.uniform(0.3, 1.0))
+            if time % 2:
+                arena.process.send(signal.SIGTERM)
+                await asyncio.sleep(0.1)
+            await arena.process.end(signal.SIGTERM)
+            arena.fault_is_over(arena.process.deaths[-1].at)
+        finally:
+            await talking
+
+
+async def killed_coming_in(arena: Arena, _size: Size) -> None:
+    """Death at every step of a message on its way in."""
+    await _at_each(arena, COMING_IN)
+
+
+async def killed_going_out(arena: Arena, _size: Size) -> None:
+    """Death at every step of an answer on its way out."""
+    await _at_each(arena, GOING_OUT)
+
+
+async def _at_each(arena: Arena, arrows: tuple[Arrow, ...]) -> None:
+    """Each process dies at one arrow, and the next one, bound for the next, finds what it left."""
+    coming = iter(arrows)
+    arena.at_each_start = lambda: {VARIABLE: str(next(coming, ""))}
+    await arena.start(command=(sys.executable, "-m", "torture.arrows"), hello=False)
+    for number, arrow in enumerate(arrows, start=1):
+        await _provoke(arena, arrow)
+        if await arena.process.died(number, timeout_s=REACH_S):
+            arena.fault_is_over(arena.process.deaths[-1].at)
+        else:
+            arena.notes.append(f"never came to {arrow} ({arrow.means})")
+            await arena.process.end(signal.SIGKILL)
+
+
+async def _provoke(arena: Arena, arrow: Arrow) -> None:
+    crowd, chat = arena.crowd, arena.random.randrange(arena.crowd.chats)
+    on = arena.telegram.faults.on
+    match arrow.provoke:
+        case "flood":
+            on("sendMessage", faults.flooded(1))
+        case "cut":
+            on("sendMessage", faults.dropped_after())
+        case "cut twice":
+            on("sendMessage", faults.dropped_after(), times=2, chat=FIRST_CHAT + chat)
+        case "newer":
+            crowd.say(chat)
+            await asyncio.sleep(0.3)
+    crowd.say(chat)
+    crowd.say((chat + 1) % crowd.chats, photo=True)
+    crowd.say((chat + 2) % crowd.chats, long=True)

@@ -224,23 +224,24 @@ def in_batches(loaded: Loaded, asks: list[Ask], clock: Callable[[], float], size
 
 def continuous(loaded: Loaded, asks: list[Ask], clock: Callable[[], float], rows: int) -> Result:
     """Our loop: all asks are there at 0."""
-    events: list[Event] = []
-    loop = Loop(loaded, Limits(rows=rows, prefix_bytes=0, feature_bytes=0), emit=events.append)
-    for queue in [loop.read(ask) for ask in asks]:
-        queue()
     words: dict[int, list[int]] = {ask.id: [] for ask in asks}
     first: dict[int, float] = {}
     last: dict[int, float] = {}
+    begun = 0.0
+
+    def hear(event: Event) -> None:
+        last[event.id] = clock() - begun
+        first.setdefault(event.id, last[event.id])
+        if isinstance(event, Said):
+            words[event.id].extend(event.tokens)
+
+    loop = Loop(loaded, Limits(rows=rows, prefix_bytes=0, feature_bytes=0), emit=hear)
+    queues = [loop.read(ask) for ask in asks]
     begun = clock()
+    for queue in queues:
+        queue()
     while loop.running or loop.waiting:
         loop.step()
-        now = clock() - begun
-        for event in events:
-            if isinstance(event, Said):
-                words[event.id].extend(event.tokens)
-                first.setdefault(event.id, now)
-            last[event.id] = now
-        events.clear()
     total = sum(map(len, words.values()))
     said = {number: tuple(tokens) for number, tokens in words.items()}
     return Result(list(first.values()), list(last.values()), total, said)

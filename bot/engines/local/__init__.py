@@ -177,10 +177,10 @@ class LocalEngine:
             del self._answers[ask.id]
             if (not answer.result.done() or answer.result.cancelled()) and self._process is not None:
                 self._process.send(Drop(ask.id))
-        if not done.text.strip():
+        if not (text := done.text.strip()):
             raise EngineUnavailable("the model answered nothing")
         usage = Usage(done.prompt_tokens, done.completion_tokens)
-        return Draft(done.text, self.name, self.model, finish=done.finish, usage=usage)
+        return Draft(text, self.name, self.model, finish=done.finish, usage=usage)
 
     async def _be_ready(self) -> None:
         """Wait a little for a worker that is being replaced, not for one that loads for the first time."""
@@ -279,7 +279,6 @@ class LocalEngine:
             self._ready.clear()
             watching.cancel()
             self._process = None
-            process.kill()
             code = await process.end()
         return reason or f"exit code {code}: {' / '.join(list(process.last_words)[-3:])}"
 

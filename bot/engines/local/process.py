@@ -17,7 +17,6 @@ from bot.engines.local.wire import Order
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[3]
-ENDING_S = 5.0
 
 
 class Process:
@@ -72,13 +71,9 @@ class Process:
             self._child.kill()
 
     async def end(self) -> int:
-        """Ask it to go, make it go, and return its exit code.  Calling twice is harmless."""
+        """End it now and return its exit code.  Calling twice is harmless."""
+        self.kill()
         self._to.close()
-        try:
-            async with asyncio.timeout(ENDING_S):
-                await self._child.wait()
-        except TimeoutError:
-            self.kill()
         code = await self._child.wait()
         await asyncio.gather(self._listening, return_exceptions=True)
         return code

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ from prompts.prompt import PromptImage, PromptMessage
 
 BEAT_S = 0.5
 IDLE_S = 0.5
+FLUSH_S = 0.02
 WARM_UP_S = 600.0
 READERS = 4
 """Photos prepared side by side: 20 to 150 ms of CPU each."""
@@ -82,6 +84,8 @@ class Worker:
         self._outbox: list[Event] = []
         self._gone = False
         self._last_beat = 0.0
+        self._last_flush = 0.0
+        self._is_warm = False
         self._steps = 0
         self._runner: Runner
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
@@ -92,9 +96,9 @@ class Worker:
             torch.set_num_threads(self._order.threads)
         if self._order.seed is not None:
             torch.manual_seed(self._order.seed)
-        loaded = load(self._order.wish, on_progress=lambda stage, done: self.send(Loading(stage, done)))
         threading.Thread(target=self._take_in, name="inbox", daemon=True).start()
-        self._runner = open_runner(loaded, self._order.limits, emit=self._outbox.append, listen=self.listen)
+        loaded = load(self._order.wish, on_progress=lambda stage, done: self.send(Loading(stage, done)))
+        self._runner = open_runner(loaded, self._order.limits, emit=self._tell, listen=self.listen)
         self.send(Loading("warm-up", 0.0))
         self._warm_up(self._order.wish.max_pixels)
         self.send(Ready({**asdict(loaded.choice), **self._runner.room()}))
@@ -118,6 +122,7 @@ class Worker:
             if isinstance(event, Failed):
                 raise EngineUnavailable(f"the model cannot answer a first question: {event.reason}")
         self._outbox.clear()
+        self._is_warm = True
 
     def listen(self, *, idle: bool = False) -> None:
         """Take in what the bot said; wait for it when there is nothing else to do.  Beats."""
@@ -145,11 +150,13 @@ class Worker:
             self._inbox.put(self._runner.read(ask))
         except Exception as fault:  # noqa: BLE001  # one ask's trouble must not end the worker
             failed = Failed(ask.id, "unavailable", f"cannot read the prompt: {fault!r}")
-            self._inbox.put(lambda: self._outbox.append(failed))
+            self._inbox.put(lambda: self._tell(failed))
 
     def _take_in(self) -> None:
         while (message := frames.read(self._source)) is not None:
             self._inbox.put(message)
+        if not self._is_warm:  # a download must not go on for a bot that is gone
+            os._exit(0)
         self._inbox.put(None)
 
     def _beat(self) -> None:
@@ -158,7 +165,14 @@ class Worker:
             runner = self._runner
             self.send(Beat(runner.running, runner.waiting, self._steps, runner.faults))
 
+    def _tell(self, event: Event) -> None:
+        """Words leave with the step that made them, but never wait for the long prompts of others."""
+        self._outbox.append(event)
+        if self._is_warm and time.monotonic() - self._last_flush > FLUSH_S:
+            self._flush()
+
     def _flush(self) -> None:
+        self._last_flush = time.monotonic()
         if self._outbox:
             self.send(self._outbox)
             self._outbox.clear()
@@ -180,6 +194,9 @@ def open_runner(
 
 def main() -> None:
     """Serve one bot over standard input and output."""
+    # Ctrl-C and service managers signal the whole group; the bot still wants the answers in flight.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     # Libraries print; what they print must not fall among the frames.
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

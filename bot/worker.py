@@ -60,18 +60,20 @@ class Worker:
         inbox.on_put(self._arrived)
 
     async def run(self) -> None:
-        """Claim and run until `stop`.  Ends when stopped; what was running is for `stop` to wait for."""
-        renewing = asyncio.create_task(self._renew(), name="renew leases")
-        try:
+        """Claim and run until `stop`.  Ends when stopped; what was running is for `stop` to wait for.
+
+        Raises an ExceptionGroup for a bug of ours in claiming or renewing: nothing would be answered
+        any more, or everything twice.
+        """
+        async with asyncio.TaskGroup() as together:
+            renewing = together.create_task(self._renew(), name="renew leases")
             while not self._stopping:
                 self._wake.clear()
                 wait_s = await self._claim()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self._wake.wait()
-        finally:
             renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
 
     async def _claim(self) -> float:
         """Start what is due and has room; return how long there is nothing to claim."""
@@ -90,7 +92,7 @@ class Worker:
             running = self._running[batch.chat.key] = _Running(batch)
             task = asyncio.create_task(self._run(running), name=f"turn {batch.chat.key}")
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._make_room)
         return IDLE_S if due_s is None else min(due_s, IDLE_S)
 
     async def _run(self, running: _Running) -> None:
@@ -106,7 +108,11 @@ class Worker:
         finally:
             if self._running.get(batch.chat.key) is running:  # else its next turn has begun already
                 del self._running[batch.chat.key]
-            self._wake.set()
+
+    def _make_room(self, task: asyncio.Task[None]) -> None:
+        """A turn has ended: only now is there room, so only now is it worth looking."""
+        self._tasks.discard(task)
+        self._wake.set()
 
     async def _settle(self, batch: Batch, newer: asyncio.Event) -> None:
         """Run the turn, and act on what came of it."""

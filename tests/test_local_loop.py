@@ -289,16 +289,23 @@ def test_a_model_without_eyes_answers_the_words(loaded: Any) -> None:
     assert with_photo.prompt_tokens > answers[1].prompt_tokens, "it is told that there was a photo"
 
 
-def test_narrow_weights_without_their_library_are_refused_with_the_remedy() -> None:
+def test_narrow_weights_leave_what_sees_whole_or_name_what_is_missing() -> None:
     import importlib.util
 
     from bot.engines.local.loading import load
     from bot.errors import EngineUnavailable
 
-    if importlib.util.find_spec("bitsandbytes") is not None:
-        pytest.skip("bitsandbytes is installed")
-    with pytest.raises(EngineUnavailable, match="pip install 'bitsandbytes"):
-        load(Wish(tiny_model(), quantisation="4bit"), on_progress=lambda _stage, _done: None)
+    wish = Wish(tiny_model(), quantisation="4bit")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        with pytest.raises(EngineUnavailable, match="pip install 'bitsandbytes"):
+            load(wish, on_progress=lambda _stage, _done: None)
+        return
+    narrow = load(wish, on_progress=lambda _stage, _done: None)
+    kinds = {name: type(part).__name__ for name, part in narrow.model.named_modules() if "proj" in name}
+    assert {kind for name, kind in kinds.items() if "language_model" in name} == {"Linear4bit"}
+    assert "Linear4bit" not in {kind for name, kind in kinds.items() if "visual" in name}
+    one = ask(1, user("Which light is on?", 1))
+    assert Desk(narrow).run(one)[1].text == text_of(narrow, by_generate(narrow, one)[0])
 
 
 class Faulty:

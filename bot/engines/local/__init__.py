@@ -2,6 +2,22 @@
 
 This half lives in the bot and imports nothing heavy: it hands prompts to the worker, passes words
 on as they come, and starts the worker again when it dies or hangs.
+
+The life of an ask, and the file of each leg::
+
+    LocalEngine.draft             here       Prompt -> Ask
+    the pipe                      process, frames, wire
+    Worker.listen                 worker     takes asks in between two steps
+    Encoder.encode                encoding   words and photos -> tokens; control tokens stay words
+    Loop.step                     loop       choose, run, settle
+      Reader.read                 reading    a piece of prompt; photos from `features`, beginnings from `prefixes`
+      Slots                       slots      keys and values of all who write, each row at its own length
+      Picker.pick                 picking    the next token of every row, by its own settings
+      Row.push                    rows       tokens -> text, as it grows
+    back through the pipe         Said, Done, Failed
+
+`loading` chooses number format, quantisation and attention; `memory` says what fits; `batches` stands
+in for `loop` where a model's cache does not allow it; `outlook` tells all that without loading.
 """
 
 from __future__ import annotations

@@ -85,7 +85,12 @@ def load(wish: Wish, *, on_progress: OnProgress) -> Loaded:
             **quantising.arguments,
         ).eval()
     except (OSError, ValueError, ImportError) as fault:
-        raise EngineUnavailable(f"cannot load {wish.model}: {fault}") from fault
+        first_line = str(fault).strip().partition("\n")[0]
+        raise EngineUnavailable(f"cannot load {wish.model}: {first_line}") from fault
+    except torch.OutOfMemoryError as full:
+        raise EngineUnavailable(
+            f"{wish.model} does not fit this GPU: 4 or 8 bits, or a smaller model"
+        ) from full
     finally:
         bars.set_tqdm_hook(None)
     parts = getattr(model, "hf_device_map", {"": device})

@@ -15,8 +15,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,6 +93,18 @@ class App:
     metrics: Metrics
     ready: asyncio.Event
     """Set once the engine can answer and the inbox is being worked on."""
+    working: asyncio.Task[None]
+    """What answers.  It ends before the block does only for a bug of ours, which it raises."""
+
+    async def work_until(self, stop: asyncio.Event) -> None:
+        """Return when `stop` is set; raise what ended the work, since nobody would be answered any more."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopping, self.working}, return_when=asyncio.FIRST_COMPLETED)
+            if self.working.done():
+                self.working.result()
+        finally:
+            stopping.cancel()
 
 
 @asynccontextmanager
@@ -118,7 +130,8 @@ async def open_app(
 
         web = WebChannel(spool=settings.data_dir / "uploads")
         stack.push_async_callback(web.close)
-        await web.open()
+        with _needing(settings.data_dir):
+            await web.open()
         telegram = await _open_telegram(stack, settings, stores.inbox, metrics)
         channels: dict[str, Channel] = {web.name: web}
         if telegram is not None:
@@ -171,7 +184,7 @@ async def open_app(
 
         working = asyncio.create_task(work(), name="worker")
         stack.push_async_callback(_end, working, worker)
-        yield App(url=url, stores=stores, engine=engine, metrics=metrics, ready=ready)
+        yield App(url=url, stores=stores, engine=engine, metrics=metrics, ready=ready, working=working)
 
 
 async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Stores:
@@ -193,7 +206,8 @@ async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metri
     )
     photos = Photos(settings.data_dir / "photos", intake=Intake())
     stack.push_async_callback(photos.close)
-    await photos.start()
+    with _needing(settings.data_dir):
+        await photos.start()
     return Stores(
         db=db,
         inbox=inbox,
@@ -284,7 +298,8 @@ async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
     is_ours_alone = settings.database.startswith("sqlite")
     if is_ours_alone:
         try:
-            stack.enter_context(lock.hold(settings.data_dir))
+            with _needing(settings.data_dir):
+                stack.enter_context(lock.hold(settings.data_dir))
         except lock.Busy as error:
             raise BadConfiguration([f"DATA_DIR: {error}"]) from error
     try:
@@ -295,6 +310,16 @@ async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
     if is_ours_alone:
         await Inbox(db).release_all()
     return db
+
+
+@contextmanager
+def _needing(folder: Path) -> Iterator[None]:
+    """A file system that refuses the block says so to the operator."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or "the disk does not answer"
+        raise BadConfiguration([f"DATA_DIR: {error.filename or folder} cannot be used: {reason}"]) from error
 
 
 class _Receiver(Protocol):
@@ -372,7 +397,7 @@ async def run(settings: Settings) -> int:
             log.info(line)
         gc.collect()
         gc.freeze()  # what the imports made stays for good: not to look through it saves 5 % of a turn's CPU
-        await stop.wait()
+        await app.work_until(stop)
         log.info("stopping: what is not answered waits for the next start")
     return 0
 

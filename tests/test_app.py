@@ -1,0 +1,46 @@
+"""The composition root: what cannot be used is named, and what ends the work ends the bot."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bot.app import open_app
+from bot.engines.fallback import FallbackEngine
+from bot.errors import BadConfiguration
+from tests.world import settings_for
+
+
+@pytest.mark.parametrize("name", ["photos", "uploads", "lock"])
+async def test_a_data_folder_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    if name == "lock":
+        (data / name).mkdir()
+    else:
+        (data / name).touch()
+    with pytest.raises(BadConfiguration) as caught:
+        async with open_app(settings_for(tmp_path, None, None)):
+            pytest.fail("it started all the same")
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"DATA_DIR: {data / name} cannot be used: ")
+
+
+class Stillborn(FallbackEngine):
+    async def start(self) -> None:
+        raise LookupError("a bug of ours")
+
+
+async def test_a_bot_that_can_answer_nobody_ends_and_says_why(tmp_path: Path) -> None:
+    async with open_app(settings_for(tmp_path, None, None), engine=Stillborn()) as app:
+        with pytest.raises(LookupError):
+            await asyncio.wait_for(app.work_until(asyncio.Event()), 10)
+
+
+async def test_a_bot_that_is_told_to_stop_ends_without_complaint(tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    stop.set()
+    async with open_app(settings_for(tmp_path, None, None)) as app:
+        await asyncio.wait_for(app.work_until(stop), 10)

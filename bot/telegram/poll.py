@@ -25,8 +25,6 @@ from context.health import Health
 _log = logging.getLogger(__name__)
 
 _LONGEST_BACKOFF_S = 30.0
-_REFUSED_S = 30.0
-"""Between tries when the token or the address is wrong: somebody has to mend it first."""
 _CONFLICT_S = 5.0
 _PATIENCE = 5
 """Failed stores of the same batch after which its messages are tried one by one."""
@@ -128,8 +126,8 @@ class Poller:
         backoff = self._failed(words(error))
         match error:
             case InvalidToken() | Refused():
+                # Telegram says it to good tokens too, for a moment: no reason to be deaf for long.
                 _log.error("telegram: TELEGRAM_BOT_TOKEN or TELEGRAM_API_URL is wrong, or was revoked")
-                return _REFUSED_S
             case Conflict():  # another poller, or somebody set a webhook
                 if "webhook" in error.message.lower():
                     await self._leave_webhook()

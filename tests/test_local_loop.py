@@ -308,6 +308,20 @@ def test_narrow_weights_leave_what_sees_whole_or_name_what_is_missing() -> None:
     assert Desk(narrow).run(one)[1].text == text_of(narrow, by_generate(narrow, one)[0])
 
 
+def test_what_an_earlier_row_left_behind_never_reaches_the_next(loaded: Any) -> None:
+    """Not even through the mask, where zero times not-a-number would be not-a-number."""
+    desk = Desk(loaded, replace(LIMITS, rows=2, prefix_bytes=0))
+    desk.run(ask(1, user("word " * 60), sampling=replace(GREEDY, max_tokens=40)))
+    with torch.inference_mode():
+        for layer in desk.loop._slots.layers:
+            layer.keys.fill_(float("nan"))
+            layer.values.fill_(float("nan"))
+    asks = [ask(2, user("Hello")), ask(3, user("Which light is on?", 1)), ask(4, user("word " * 9))]
+    answers = desk.run(*asks)
+    for one in asks:
+        assert answers[one.id].text == text_of(loaded, by_generate(loaded, one)[0])
+
+
 class Faulty:
     """Lets the model run out of memory at the calls that a rule picks, then hands on."""
 

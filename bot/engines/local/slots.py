@@ -80,10 +80,10 @@ class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
         """End a row.  Returns the slot whose row now stands in its place (itself when it was the last)."""
         last = self.count - 1
         if slot != last:
-            length = self.lengths[last]
+            both = max(self.lengths[slot], self.lengths[last])
             for layer in self.layers:
-                layer.keys[slot, :, :length] = layer.keys[last, :, :length]
-                layer.values[slot, :, :length] = layer.values[last, :, :length]
+                layer.keys[slot, :, :both] = layer.keys[last, :, :both]
+                layer.values[slot, :, :both] = layer.values[last, :, :both]
             self.lengths[slot] = self.lengths[last]
         self.lengths.pop()
         return last
@@ -136,14 +136,15 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
         length = keys.shape[2]
-        self.keys[slot, :, :length] = keys[0]
-        self.values[slot, :, :length] = values[0]
+        for ours, theirs in ((self.keys, keys), (self.values, values)):
+            ours[slot, :, :length] = theirs[0]
+            # What an earlier row left there is masked, but a masked NaN is still a NaN.
+            ours[slot, :, length:] = 0
 
     def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
         """Take shape, number format and device of this layer from the first row."""
         rows, tokens = self.room
         self.dtype, self.device = key_states.dtype, key_states.device
-        # Zeros, not whatever was there: a masked NaN is still a NaN.
         self.keys = key_states.new_zeros(rows, key_states.shape[1], tokens, key_states.shape[3])
         self.values = value_states.new_zeros(rows, value_states.shape[1], tokens, value_states.shape[3])
         self.is_initialized = True

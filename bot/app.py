@@ -92,7 +92,7 @@ class App:
     engine: Engine
     metrics: Metrics
     ready: asyncio.Event
-    """Set once the engine can answer and the inbox is being worked on."""
+    """Set once an engine can answer and the inbox is being worked on."""
     working: asyncio.Task[None]
     """What answers.  It ends before the block does only for a bug of ours, which it raises."""
 
@@ -113,7 +113,7 @@ async def open_app(
 ) -> AsyncIterator[App]:
     """Build and start everything; the block runs while it answers.
 
-    Messages are taken in at once, and answered as soon as the engine is ready.  Raises
+    Messages are taken in at once, and answered as soon as an engine is ready.  Raises
     `BadConfiguration` when a part cannot be had as configured.
     """
     async with AsyncExitStack() as stack:
@@ -285,7 +285,7 @@ def build_engine(settings: Settings) -> Engine:
         timeout_s=settings.model_timeout_s,
         sampling=Sampling(),
     )
-    return FirstAvailable([local, fallback])
+    return FirstAvailable([local, fallback], patience_s=settings.model_timeout_s)
 
 
 def has_gpu() -> bool:

@@ -27,11 +27,14 @@ class Scripted:
         self.model = f"{name}-model"
         self.script = list(script)
         self.start_error: Exception | None = None
+        self.started = asyncio.Event()
+        self.started.set()
         self.state = Health("ok", "well")
         self.drafts = 0
         self.closed = 0
 
     async def start(self) -> None:
+        await self.started.wait()
         if self.start_error is not None:
             raise self.start_error
 
@@ -205,6 +208,37 @@ async def test_start_goes_on_with_the_engines_that_could_be_started() -> None:
     assert await answers(engine, 1) == ["b"]
     await engine.close()
     assert (broken.closed, well.closed) == (1, 1)
+
+
+async def test_an_engine_that_takes_long_to_start_does_not_keep_customers_waiting() -> None:
+    slow, well = Scripted("a", EngineUnavailable("loading")), Scripted("b")
+    slow.started.clear()
+    engine = FirstAvailable([slow, well], patience_s=0.01)
+
+    await engine.start()
+    assert await answers(engine, 1) == ["b"]
+    slow.started.set()
+    assert await answers(engine, 1) == ["a"]
+    await engine.close()
+
+
+async def test_what_still_starts_is_called_off_by_closing() -> None:
+    slow = Scripted("a")
+    slow.started.clear()
+    engine = FirstAvailable([slow, Scripted("b")], patience_s=0.01)
+    await engine.start()
+    await asyncio.wait_for(engine.close(), 5)
+
+
+async def test_nobody_is_answered_before_one_engine_can_answer() -> None:
+    slow = Scripted("a")
+    slow.started.clear()
+    engine = FirstAvailable([slow], patience_s=0.01)
+    starting = asyncio.create_task(engine.start())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(starting), 0.05)
+    slow.started.set()
+    await asyncio.wait_for(starting, 5)
 
 
 async def test_start_fails_when_no_engine_starts_or_one_is_configured_wrongly() -> None:

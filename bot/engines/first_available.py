@@ -26,7 +26,9 @@ class FirstAvailable:
     """Tries `engines` in order; the last one is never left out.
 
     After `failures` in a row an engine rests for `rest_s`.  When an engine fails in the middle of its
-    answer, `on_text` has already seen the beginning of that; only the draft counts.
+    answer, `on_text` has already seen the beginning of that; only the draft counts.  An engine that
+    takes longer than `patience_s` to start (a model is downloaded) is left to go on by itself: a lesser
+    answer now is better than silence until then.
     """
 
     name = "first_available"
@@ -37,25 +39,39 @@ class FirstAvailable:
         *,
         failures: int = 3,
         rest_s: float = 20.0,
+        patience_s: float = 120.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not engines:
             raise ValueError("at least one engine is needed")
         self.model = engines[0].model
         self._engines = tuple(engines)
+        self._patience_s = patience_s
+        self._starting: set[asyncio.Task[Exception | None]] = set()
         self._breakers = tuple(Breaker(failures=failures, rest_s=rest_s, clock=clock) for _ in engines)
 
     async def start(self) -> None:
-        """Start all; one that cannot is left to its breaker.  Raises when none can."""
-        results = await asyncio.gather(*(engine.start() for engine in self._engines), return_exceptions=True)
-        for engine, result in zip(self._engines, results, strict=True):
-            if isinstance(result, BadConfiguration):
-                raise result
-            if isinstance(result, Exception):
-                log.warning("engine %s did not start: %s", engine.name, _describe(result))
-        if all(isinstance(result, BaseException) for result in results):
+        """Start all; return when one can answer and the others have had their time.
+
+        One that cannot start is left to its breaker.  Raises when none can, or one is configured wrongly.
+        """
+        starting = [self._begin(engine) for engine in self._engines]
+        _, waiting = await asyncio.wait(starting, timeout=self._patience_s)
+        while waiting and not any(task.done() and task.result() is None for task in starting):
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        errors = [task.result() for task in starting if task.done()]
+        for error in errors:
+            if isinstance(error, BadConfiguration):
+                raise error
+        if not waiting and None not in errors:
             raise EngineUnavailable("no engine could be started")
         self.model = self._engines[0].model
+
+    def _begin(self, engine: Engine) -> asyncio.Task[Exception | None]:
+        task = asyncio.create_task(_start(engine), name=f"start {engine.name}")
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+        return task
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
         """Answer with the first engine that can.
@@ -101,11 +117,24 @@ class FirstAvailable:
         return Health("down", "; ".join(troubles))
 
     async def close(self) -> None:
-        """Close all, each even where another one fails to."""
+        """Close all, each even where another one fails to; what still starts is called off."""
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
         results = await asyncio.gather(*(engine.close() for engine in self._engines), return_exceptions=True)
         for engine, result in zip(self._engines, results, strict=True):
             if isinstance(result, Exception):
                 log.warning("engine %s did not close: %s", engine.name, _describe(result))
+
+
+async def _start(engine: Engine) -> Exception | None:
+    """None once it is ready; else what is in the way, which is logged."""
+    try:
+        await engine.start()
+    except Exception as error:  # noqa: BLE001 - whatever it is, another engine may start
+        log.warning("engine %s did not start: %s", engine.name, _describe(error))
+        return error
+    return None
 
 
 async def _health(engine: Engine) -> Health:
@@ -120,7 +149,7 @@ async def _health(engine: Engine) -> Health:
 
 def _describe(error: Exception) -> str:
     """Our own messages as they are; foreign ones by class and place, since they may quote the customer."""
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | BadConfiguration):
         return f"{type(error).__name__}: {error}"
     place = error.__traceback__
     while place is not None and place.tb_next is not None:

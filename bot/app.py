@@ -144,7 +144,7 @@ async def open_app(
             answerer=Answerer(
                 prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
             ),
-            sender=Sender(channels=channels, outbox=stores.outbox, metrics=metrics),
+            sender=Sender(channels=channels, outbox=stores.outbox, metrics=metrics, clock=clock),
             outbox=stores.outbox,
             window=stores.window,
             handoffs=stores.handoffs,

@@ -17,6 +17,12 @@ class Channel(Protocol):
     async def fetch(self, attachment: Attachment) -> bytes:
         """Download a picture.  Raises `FileUnavailable`, or `Again` when it may work later."""
 
+    async def ready(self, chat: Chat) -> None:
+        """Wait until this chat may be sent one more part: before each `send`, which it counts.
+
+        Nothing has been handed over while it waits.  Raises `NotSent` when that would take too long.
+        """
+
     async def send(self, chat: Chat, part: Part) -> Receipt:
         """Deliver one part.  Raises `NotSent`, `Ambiguous`, `Undeliverable` or `BadFormatting`."""
 

@@ -36,15 +36,22 @@ class BadConfiguration(BotError):
 
 
 class Again(BotError):
-    """Not now; the same thing may work after `after_s` seconds."""
+    """Not now; the same thing may work after `after_s` seconds.
 
-    def __init__(self, reason: str, *, after_s: float) -> None:
+    `blame` says whether it counts as a failed attempt: not while the channel alone is in the way.
+    """
+
+    def __init__(self, reason: str, *, after_s: float, blame: bool = True) -> None:
         super().__init__(reason)
         self.after_s = after_s
+        self.blame = blame
 
 
 class NotSent(Again):
     """The part was certainly not delivered."""
+
+    def __init__(self, reason: str, *, after_s: float) -> None:
+        super().__init__(reason, after_s=after_s, blame=False)
 
 
 class Ambiguous(BotError):
@@ -56,7 +63,7 @@ class Undeliverable(BotError):
 
 
 class BadFormatting(Undeliverable):
-    """The channel refuses the part as formatted."""
+    """The channel refuses this part, not this chat; as plain text it may pass."""
 
 
 class Unavailable(BotError):

@@ -8,78 +8,110 @@ sent once more, since an answer that is missing is worse than one that is double
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping
+import random
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from bot.channel import Channel
 from bot.errors import Again, Ambiguous, BadFormatting, NotSent, Undeliverable
 from bot.metrics import Metrics
-from context.outbox import Outbox
-from context.turns import Batch, Chat, OpenTurn, Part
+from context.db import StoreDown
+from context.outbox import LeaseLost, Outbox
+from context.turns import Batch, Chat, OpenTurn, Part, Receipt
 
 log = logging.getLogger(__name__)
 
 RESENDS = 1
 """How often a part that may have been delivered is sent again."""
 RESEND_AFTER_S = 1.0
+LONGEST_BACKOFF_S = 30.0
 
 
 class Sender:
     """Sends the parts of open turns, in order."""
 
-    def __init__(self, *, channels: Mapping[str, Channel], outbox: Outbox, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        channels: Mapping[str, Channel],
+        outbox: Outbox,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._channels = channels
         self._outbox = outbox
         self._metrics = metrics
+        self._clock = clock
 
-    async def send(self, batch: Batch, turn: OpenTurn) -> None:
-        """Send what is unsent.  Raises `Again` when the rest should be sent later, `LeaseLost`."""
-        was_opened_now = batch.open_turn is None
-        is_marked = was_opened_now  # opening a turn marks its first part as being sent
+    async def send(self, batch: Batch, turn: OpenTurn) -> bool:
+        """Say what is unsaid.  False when the turn had to be given up: this chat, or this text, is refused.
+
+        Raises `Again` when the rest should be sent later, `LeaseLost` when that is for others to do and
+        `Superseded` when a person took the chat before anything was said.
+        """
+        # Opening a turn marks its first part as being sent.
+        part = turn.parts[0] if batch.open_turn is None else await self._first_unsaid(batch, turn)
+        while part is not None:
+            receipt = await self._hand_over(batch, turn, part)
+            if receipt is None:
+                return False
+            part = await self._outbox.sent(batch, turn, part, receipt)
+        return True
+
+    async def _first_unsaid(self, batch: Batch, turn: OpenTurn) -> Part | None:
+        """Where an earlier claim left off, marked as being sent; None when that was the end of it."""
         for stored in turn.parts:
             part = stored
-            if part.state == "sent":
+            if part.state in {"sent", "dead"}:
                 continue
-            if part.state == "sending" and not was_opened_now:  # whoever sent it died without a receipt
+            if part.state == "sending":  # whoever sent it died without a receipt
                 part = await self._outbox.ambiguous(batch, part, "the sender died")
                 self._metrics.send(batch.chat.channel, "ambiguous")
-            if part.unsure > RESENDS:
-                await self._outbox.presume_sent(batch, turn, part)
-            else:
-                if not is_marked:
-                    await self._outbox.sending(batch, part)
-                if not await self._hand_over(batch, turn, part):
-                    return
-            is_marked = True  # settling a part marks the next one
+            if part.unsure <= RESENDS:
+                return await self._outbox.sending(batch, turn, part)
+        await self._outbox.finish(batch, turn)
+        return None
 
-    async def _hand_over(self, batch: Batch, turn: OpenTurn, part: Part) -> bool:
-        """Say one part, and write down what became of it.  False when the chat takes nothing any more."""
+    async def _hand_over(self, batch: Batch, turn: OpenTurn, part: Part) -> Receipt | None:
+        """Say one part, and write down what became of it.  None when it is refused for good."""
         channel = self._channels[batch.chat.channel]
         try:
-            try:
-                receipt = await channel.send(batch.chat, part)
-            except BadFormatting as error:
-                log.warning(
-                    "formatting refused, sending plain", extra={"turn": turn.id, "reason": str(error)}
-                )
-                receipt = await channel.send(batch.chat, replace(part, entities=()))
+            await self._wait_for_turn(channel, batch, part)
+            receipt = await _deliver(channel, batch.chat, part)
         except NotSent as error:
             self._metrics.send(channel.name, "not_sent")
             await self._outbox.not_sent(batch, part, str(error))
-            raise
+            raise NotSent(str(error), after_s=max(error.after_s, self._backoff_s(turn))) from error
         except Ambiguous as error:
             self._metrics.send(channel.name, "ambiguous")
             await self._outbox.ambiguous(batch, part, str(error))
-            raise Again(f"part {part.id} may not have arrived: {error}", after_s=RESEND_AFTER_S) from error
+            reason = f"part {part.id} may not have arrived: {error}"
+            raise Again(reason, after_s=RESEND_AFTER_S, blame=False) from error
         except Undeliverable as error:
             self._metrics.send(channel.name, "undeliverable")
+            log.warning("not to be delivered", extra={"turn": turn.id, "reason": str(error)})
             is_closed = not isinstance(error, BadFormatting)
             await self._outbox.abandon(batch, turn, str(error), chat_is_closed=is_closed)
-            return False
+            return None
         self._metrics.send(channel.name, "ok")
-        await self._outbox.sent(batch, turn, part, receipt)
-        return True
+        return receipt
+
+    async def _wait_for_turn(self, channel: Channel, batch: Batch, part: Part) -> None:
+        try:
+            await channel.ready(batch.chat)
+        except asyncio.CancelledError:  # stopping: it only waited, so it was certainly not sent
+            with contextlib.suppress(StoreDown, LeaseLost):
+                await asyncio.shield(self._outbox.not_sent(batch, part, "the bot stopped"))
+            raise
+
+    def _backoff_s(self, turn: OpenTurn) -> float:
+        """The longer an answer waits to be sent, the more rarely it is tried; at random, to spread them."""
+        age_s = max(0.0, self._clock() - turn.turn.at)
+        return min(LONGEST_BACKOFF_S, age_s / 2) * random.uniform(0.75, 1.25)  # noqa: S311 - guards nothing
 
     async def tell(self, chat: Chat, text: str) -> bool:
         """A side message (to staff): tried once, never again.  False when it failed, which is logged."""
@@ -87,8 +119,20 @@ class Sender:
         if channel is None:
             return False
         try:
+            await channel.ready(chat)
             await channel.send(chat, Part(text))
         except (Again, Ambiguous, Undeliverable) as error:
             log.warning("side message not sent", extra={"chat": chat.key, "reason": str(error)})
             return False
         return True
+
+
+async def _deliver(channel: Channel, chat: Chat, part: Part) -> Receipt:
+    try:
+        return await channel.send(chat, part)
+    except BadFormatting as error:
+        if not part.entities:
+            raise
+        log.warning("formatting refused, sending plain", extra={"chat": chat.key, "reason": str(error)})
+        await channel.ready(chat)
+        return await channel.send(chat, replace(part, entities=()))

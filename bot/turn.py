@@ -8,6 +8,7 @@ where a model's words become a reply (`Answerer._reply`, behind the guard) and o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -79,6 +80,7 @@ class TurnTaker:
         Raises `Again` when the same batch should be taken later, `LeaseLost` when it is no longer ours.
         """
         stages = self._metrics.stages()
+        settled = asyncio.get_running_loop().time() + batch.settle_s
         turn = batch.open_turn
         if turn is None:
             with stages("collect"):
@@ -88,15 +90,20 @@ class TurnTaker:
                 return
             async with self._channels[batch.chat.channel].typing(batch.chat):
                 reply = await self._reply(batch, message, newer, stages)
+                if batch.may_grow:
+                    await _event_or(newer, settled)
             with stages("open"):
                 turn = await self._outbox.open(batch, message, reply, parts_of(reply.text))
         with stages("send"):
-            await self._sender.send(batch, turn)
+            was_said = await self._sender.send(batch, turn)
+        if not was_said:
+            self._note(batch, turn, stages, "not_said")
+            return
         if turn.remembered:
             await self._window.push(batch.chat, turn.turn, after=batch.last_turn)
         if turn.handoff:
             await self._ask_for_person(batch.chat, turn)
-        self._note(batch, turn, stages)
+        self._note(batch, turn, stages, "resumed" if batch.open_turn else "answered")
 
     async def _reply(self, batch: Batch, message: Message, newer: asyncio.Event, stages: Stages) -> Reply:
         """What to answer: to a command, to something we cannot read, or with the model."""
@@ -142,25 +149,27 @@ class TurnTaker:
             return
         first = batch.arrivals[0]
         language = batch.language or language_of(first.text, hint=first.hint)
-        text = self._prompts.notice("turn_failed", language, id=first.id)
         message = Message(batch.chat, "\n".join(arrival.text for arrival in batch.arrivals), language)
+        if batch.holder is not None:  # a person reads it anyway
+            await self._outbox.relay(batch, message)
+            return
+        text = self._prompts.notice("turn_failed", language, id=first.id)
         reply = Reply(text, language, "notice:turn_failed", handoff=reason, remembered=False)
         turn = await self._outbox.open(replace(batch, may_grow=False), message, reply, parts_of(text))
         await self._sender.send(batch, turn)
         await self._ask_for_person(batch.chat, turn)
 
     async def _ask_for_person(self, chat: Chat, turn: OpenTurn) -> None:
-        if not await self._handoffs.ask(chat, turn.handoff):
+        if not await self._handoffs.announce(chat):
             return
         log.info("a person is asked for", extra={"chat": chat.key, "turn": turn.id, "reason": turn.handoff})
         if self._staff is not None:
             words = {"chat": chat.key, "reason": turn.handoff, "turn": turn.id}
             await self._sender.tell(self._staff, self._prompts.notice("staff_handoff", "en", **words))
 
-    def _note(self, batch: Batch, turn: OpenTurn, stages: Stages) -> None:
+    def _note(self, batch: Batch, turn: OpenTurn, stages: Stages, outcome: str) -> None:
         """The one log line of a turn: ids, stages, milliseconds; nobody's words."""
         began = min((arrival.at for arrival in batch.arrivals), default=turn.turn.at)
-        outcome = "resumed" if batch.open_turn else "answered"
         self._metrics.turn(turn.origin, outcome, seconds=max(0.0, self._clock() - began))
         log.info(
             "turn",
@@ -250,6 +259,14 @@ class Answerer:
     def _led_by(self, lead: Sequence[str], text: str, message: Message) -> str:
         """Safety first, literally: the fixed sentences stand above whatever else is said."""
         return "\n\n".join([*(self._prompts.notice(name, message.language) for name in lead), text])
+
+
+async def _event_or(event: asyncio.Event, deadline: float) -> None:
+    """Wait for the event, at most until the loop's clock shows `deadline`."""
+    if deadline > asyncio.get_running_loop().time():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await event.wait()
 
 
 async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T:

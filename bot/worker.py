@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 4
 """Claims of the same messages that may end in an error of ours before the customer is told."""
+CRASHES = 10
+"""Claims of the same messages in which the process may die.  More than errors: with one that is at fault,
+all that it had in hand die."""
 IDLE_S = 30.0
 """Longest sleep without looking: a net under the wake-ups."""
 STORE_RETRY_S = 1.0
@@ -55,6 +58,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._stopping = False
         self._store_error = ""
+        self._stranded: list[Batch] = []
         self.depth = 0
         """Chats with something to answer, as last seen."""
         inbox.on_put(self._arrived)
@@ -81,6 +85,7 @@ class Worker:
         if room <= 0:
             return IDLE_S
         try:
+            await self._give_back_stranded()
             batches, due_s = await self._inbox.claim(self.name, room)
         except StoreDown as error:
             if not self._store_error:
@@ -95,6 +100,12 @@ class Worker:
             task.add_done_callback(self._make_room)
         return IDLE_S if due_s is None else min(due_s, IDLE_S)
 
+    async def _give_back_stranded(self) -> None:
+        """Give back what could not be settled while the store was down, before its leases run out."""
+        while self._stranded:
+            await self._inbox.again(self._stranded[-1], after_s=0, blame=False)
+            self._stranded.pop()
+
     async def _run(self, running: _Running) -> None:
         batch = running.batch
         try:
@@ -103,7 +114,8 @@ class Worker:
             with contextlib.suppress(StoreDown):
                 await asyncio.shield(self._inbox.again(batch, after_s=0, blame=False))
             raise
-        except StoreDown as error:  # the lease runs out and the chat is claimed again
+        except StoreDown as error:
+            self._stranded.append(batch)
             log.error("a turn could not be recorded", extra={"chat": batch.chat.key, "reason": str(error)})  # noqa: TRY400
         finally:
             if self._running.get(batch.chat.key) is running:  # else its next turn has begun already
@@ -117,25 +129,24 @@ class Worker:
     async def _settle(self, batch: Batch, newer: asyncio.Event) -> None:
         """Run the turn, and act on what came of it."""
         try:
-            if batch.attempts < ATTEMPTS:
+            if batch.attempts < ATTEMPTS and batch.crashes < CRASHES:
                 await self._take(batch, newer)
-            else:
+            elif batch.attempts <= ATTEMPTS + 1 and batch.crashes <= CRASHES + 1:
                 await self._give_up(batch, "turn_failed")
+            else:  # even telling the customer breaks us
+                await self._inbox.bury(batch, "turn_failed")
         except Superseded:
             await self._inbox.superseded(batch)
         except LeaseLost as error:
             log.warning("another worker has this chat", extra={"chat": batch.chat.key, "reason": str(error)})
         except Again as error:
             log.info("again later", extra={"chat": batch.chat.key, "reason": str(error), "s": error.after_s})
-            await self._inbox.again(batch, after_s=error.after_s, blame=batch.open_turn is None)
+            await self._inbox.again(batch, after_s=error.after_s, blame=error.blame)
         except StoreDown:
             raise
-        except Exception as error:
+        except Exception:
             log.exception("a turn broke", extra={"chat": batch.chat.key, "attempts": batch.attempts + 1})
-            if batch.attempts > ATTEMPTS:  # even telling the customer breaks us
-                await self._inbox.bury(batch, type(error).__name__)
-            else:
-                await self._inbox.again(batch, after_s=2.0**batch.attempts)
+            await self._inbox.again(batch, after_s=2.0**batch.attempts)
 
     def _arrived(self, arrivals: Sequence[Arrival]) -> None:
         """Something came in: wake up, and tell a running turn of the same chat that there are newer words."""

@@ -40,6 +40,9 @@ GROUP = 64
 WRITE_TIMEOUT_S = 15.0
 """A store that does not take a row in this time counts as down; nothing is confirmed to anybody."""
 
+TRIES = 3
+"""Of a transaction that another one got in the way of: PostgreSQL undoes one of them and says so."""
+
 
 class StoreDown(Exception):
     """The database cannot be reached, is full, or refuses; nothing of the work was kept."""
@@ -116,11 +119,14 @@ class Database:
             raise StoreDown(f"database {self.name} did not answer in {timeout_s:.0f} s") from error
 
     def _transact(self, work: Work[T]) -> T:
-        try:
-            with self._engine.begin() as connection:
-                return work(connection)
-        except sa.exc.DBAPIError as error:
-            raise StoreDown(f"database {self.name}: {_reason(error)}") from error
+        for tries_left in reversed(range(TRIES)):
+            try:
+                with self._engine.begin() as connection:
+                    return work(connection)
+            except sa.exc.DBAPIError as error:
+                if not (tries_left and getattr(error.orig, "sqlstate", None) in _COLLISIONS):
+                    raise StoreDown(f"database {self.name}: {_reason(error)}") from error
+        raise AssertionError("unreachable")
 
     async def health(self) -> Health:
         """Whether it answers."""
@@ -216,6 +222,8 @@ def _settle(done: list[tuple[_Job, Any, BaseException | None]]) -> None:
 
 _NOW = sa.text("SELECT EXTRACT(EPOCH FROM clock_timestamp())")
 _ONE = sa.text("SELECT 1")
+_COLLISIONS = frozenset({"40P01", "40001"})
+"""SQLSTATE: deadlock detected, could not serialise (postgresql.org/docs/current/errcodes-appendix.html)."""
 
 
 def _with_driver(url: URL) -> URL:

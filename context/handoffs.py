@@ -55,10 +55,16 @@ class Handoffs:
 
     async def ask(self, chat: Chat, reason: str) -> bool:
         """Ask for a person.  False when one was asked for already."""
+        return await self._db.write(
+            lambda connection: ask_in(connection, chat.key, reason, self._db.now(connection))
+        )
+
+    async def announce(self, chat: Chat) -> bool:
+        """Whether staff are still to be told that this chat waits for a person; they are told once."""
 
         def work(connection: Connection) -> bool:
-            values = {"chat": chat.key, "reason": reason, "now": self._db.now(connection)}
-            return connection.execute(_ASK, values).first() is not None
+            values = {"chat": chat.key, "now": self._db.now(connection)}
+            return connection.execute(_ANNOUNCE, values).first() is not None
 
         return await self._db.write(work)
 
@@ -88,6 +94,12 @@ class Handoffs:
         return await self._db.read(lambda connection: int(connection.execute(_WAITING).scalar_one()))
 
 
+def ask_in(connection: Connection, chat: str, reason: str, now: float) -> bool:
+    """Ask for a person as part of another transaction.  False when one was asked for already."""
+    values = {"chat": chat, "reason": reason, "now": now}
+    return connection.execute(_ASK, values).first() is not None
+
+
 _CURRENT = sa.text(
     "SELECT id, reason, asked_at, holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL"
 )
@@ -97,5 +109,8 @@ _ASK = sa.text("""
 _TAKE = sa.text("""
     UPDATE handoffs SET holder = :holder, taken_at = COALESCE(taken_at, :now)
     WHERE chat = :chat AND closed_at IS NULL AND (holder IS NULL OR holder = :holder) RETURNING id""")
+_ANNOUNCE = sa.text("""
+    UPDATE handoffs SET told_at = :now
+    WHERE chat = :chat AND closed_at IS NULL AND holder IS NULL AND told_at IS NULL RETURNING id""")
 _CLOSE = sa.text("UPDATE handoffs SET closed_at = :now WHERE chat = :chat AND closed_at IS NULL RETURNING id")
 _WAITING = sa.text("SELECT COUNT(*) FROM handoffs WHERE closed_at IS NULL AND holder IS NULL")

@@ -123,7 +123,25 @@ CREATE TABLE handoffs (
 CREATE UNIQUE INDEX handoffs_current ON handoffs (chat) WHERE closed_at IS NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST,)
+SECOND = """
+-- Claims that ended without a word from the worker: it died, or could not reach the database.
+ALTER TABLE lanes ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
+-- Before this an answer would only be overtaken by the rest of an album.
+ALTER TABLE lanes ADD COLUMN settles_at {real} NOT NULL DEFAULT 0;
+-- When staff were told of it; that happens once, and after the handoff itself is recorded.
+ALTER TABLE handoffs ADD COLUMN told_at {real};
+-- Edits by the message they belong to: an original may come after its own edit.
+CREATE INDEX messages_edits ON messages (chat, message_id) WHERE edited = 1;
+
+-- What one of several processes does at a time, and which one: receiving from Telegram.
+CREATE TABLE duties (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    until {real} NOT NULL
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST, SECOND)
 
 _WORDS = {
     True: {"id": "INTEGER PRIMARY KEY AUTOINCREMENT", "real": "REAL"},

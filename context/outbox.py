@@ -3,7 +3,7 @@
 A turn is opened with its whole reply in parts before the first is sent, and closed with the
 channel's receipts.  Whatever dies in between, the next claim of the chat finds the open turn and
 goes on at the first part that was not sent.  Every write checks the fence: a worker that lost its
-lease can neither decide nor settle anything.
+lease can neither decide nor settle anything, and once a person has the chat nothing more is begun.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from context.db import Database
+from context.handoffs import ask_in
 from context.turns import Batch, Entity, Message, OpenTurn, Part, Photo, Receipt, Reply, Turn
 
 
@@ -55,6 +56,8 @@ class Outbox:
             turn_id = _insert_turn(connection, batch, message, reply, state="open", now=now)
             ids = [arrival.id for arrival in batch.arrivals]
             connection.execute(_TAKE, {"turn": turn_id, "ids": ids})
+            if batch.attempts or batch.crashes:  # sending it is a new thing, which may fail by itself
+                connection.execute(_FRESH, {"chat": batch.chat.key})
             if batch.language != message.language:
                 connection.execute(_LANGUAGE, {"chat": batch.chat.key, "language": message.language})
             stored = tuple(
@@ -71,25 +74,46 @@ class Outbox:
             raise Superseded
         return opened
 
-    async def sending(self, batch: Batch, part: Part) -> None:
-        """Note that this part is being handed to the channel now."""
-        await self._part(batch, part, "sending")
+    async def sending(self, batch: Batch, turn: OpenTurn, part: Part) -> Part | None:
+        """Note that this part is being handed to the channel now, and return it.
 
-    async def sent(self, batch: Batch, turn: OpenTurn, part: Part, receipt: Receipt) -> None:
-        """Note the receipt; the next part counts as being sent from here on, the last one closes the turn.
-
-        Raises `LeaseLost` when the chat is no longer ours; the receipt is kept all the same.
+        It is a later one when the receipt for this one has come after all, from a worker that was given
+        up for dead; None when nothing is left to be said, or a person has taken the chat in the middle of
+        the answer.  Raises `Superseded` when a person has taken it before, and `LeaseLost`.
         """
 
-        def work(connection: Connection) -> bool:
-            connection.execute(_SENT, {"id": part.id, "message_id": receipt.message_id, "at": receipt.at})
-            if connection.execute(_FENCE, {"chat": batch.chat.key}).scalar() != batch.fence:
-                return False
-            self._go_on(connection, batch, turn, part)
-            return True
+        def work(connection: Connection) -> tuple[bool, Part | None]:
+            _check_fence(connection, batch)
+            if part.number == 1 and not part.unsure and _was_taken_over(connection, batch):
+                now = self._db.now(connection)
+                withdraw(connection, turn.id, now)
+                connection.execute(_SUPERSEDE, {"chat": batch.chat.key, "now": now})
+                return False, None
+            return True, self._mark(connection, batch, turn, part)
 
-        if not await self._db.write(work):
+        is_ours, marked = await self._db.write(work)
+        if not is_ours:
+            raise Superseded
+        return marked
+
+    async def sent(self, batch: Batch, turn: OpenTurn, part: Part, receipt: Receipt) -> Part | None:
+        """Note the receipt and return the next part, which counts as being sent from here on.
+
+        None when nothing more is to be said: the last part closes the turn.  Raises `LeaseLost` when the
+        chat is no longer ours; the receipt is kept all the same.
+        """
+
+        def work(connection: Connection) -> tuple[bool, Part | None]:
+            fence = _fence(connection, batch.chat.key)
+            connection.execute(_SENT, {"id": part.id, "message_id": receipt.message_id, "at": receipt.at})
+            if fence != batch.fence:
+                return False, None
+            return True, self._go_on(connection, batch, turn, part)
+
+        is_ours, following = await self._db.write(work)
+        if not is_ours:
             raise LeaseLost(f"chat {batch.chat.key}: part {part.id} was sent under an overtaken claim")
+        return following
 
     async def not_sent(self, batch: Batch, part: Part, reason: str) -> None:
         """Certainly not delivered: it is as if it had never been tried."""
@@ -100,24 +124,30 @@ class Outbox:
         await self._part(batch, part, "ambiguous", reason)
         return replace(part, state="ambiguous", unsure=part.unsure + 1)
 
-    async def presume_sent(self, batch: Batch, turn: OpenTurn, part: Part) -> None:
-        """Go on behind an ambiguous part without trying it again; it stays marked as ambiguous."""
+    async def finish(self, batch: Batch, turn: OpenTurn) -> None:
+        """Close a turn of which nothing is left to be said; ambiguous parts stay marked as such."""
 
         def work(connection: Connection) -> None:
             _check_fence(connection, batch)
-            self._go_on(connection, batch, turn, part)
+            self._go_on(connection, batch, turn, turn.parts[-1])
 
         await self._db.write(work)
 
     async def abandon(self, batch: Batch, turn: OpenTurn, reason: str, *, chat_is_closed: bool) -> None:
-        """Give up sending this turn: its unsent parts are dead.  The chat goes on, unless it is closed."""
+        """Give up sending this turn: its unsent parts are dead.
+
+        The chat goes on, and a person is asked for, unless it is closed: then nobody can be reached in it
+        until the customer writes again.
+        """
 
         def work(connection: Connection) -> None:
+            now = self._db.now(connection)
             _check_fence(connection, batch)
             connection.execute(_DEAD, {"turn": turn.id, "error": reason[:200]})
             if chat_is_closed:
-                values = {"chat": batch.chat.key, "now": self._db.now(connection)}
-                connection.execute(_CLOSE_CHAT, values)
+                connection.execute(_CLOSE_CHAT, {"chat": batch.chat.key, "now": now})
+            else:
+                ask_in(connection, batch.chat.key, turn.handoff or "not_sent", now)
             self._close(connection, batch, turn.id, state="failed")
 
         await self._db.write(work)
@@ -142,14 +172,28 @@ class Outbox:
 
         await self._db.write(work)
 
-    def _go_on(self, connection: Connection, batch: Batch, turn: OpenTurn, part: Part) -> None:
+    def _go_on(self, connection: Connection, batch: Batch, turn: OpenTurn, part: Part) -> Part | None:
+        """Mark and return what comes behind a settled part; None when that was the last."""
         following = next((later for later in turn.parts if later.number > part.number), None)
         if following is not None:
-            connection.execute(_PART, {"id": following.id, "state": "sending", "error": ""})
-            return
+            return self._mark(connection, batch, turn, following)
         self._close(connection, batch, turn.id)
         if turn.remembered:
             connection.execute(_REMEMBER, {"chat": batch.chat.key, "turn": turn.id})
+        if turn.handoff:  # with the last receipt, so that no crash comes between
+            ask_in(connection, batch.chat.key, turn.handoff, self._db.now(connection))
+        return None
+
+    def _mark(self, connection: Connection, batch: Batch, turn: OpenTurn, part: Part) -> Part | None:
+        """This part is being said from now on, unless a person has the chat."""
+        if _was_taken_over(connection, batch):
+            silence(connection, batch.chat.key, turn.id, self._db.now(connection))
+            self._close(connection, batch, turn.id)
+            return None
+        marked = connection.execute(_PART, {"id": part.id, "state": "sending", "error": ""})
+        if not marked.rowcount:
+            return self._go_on(connection, batch, turn, part)
+        return replace(part, state="sending")
 
     def _close(self, connection: Connection, batch: Batch, turn_id: int, *, state: str = "closed") -> None:
         now = self._db.now(connection)
@@ -178,13 +222,40 @@ def photos_of(connection: Connection, turn_id: int) -> tuple[Photo, ...]:
     return tuple(Photo(row.photo, row.photo_width, row.photo_height, row.photo_number) for row in rows)
 
 
+def silence(connection: Connection, chat: str, turn_id: int, now: float) -> None:
+    """A person took the chat in the middle of an answer: the rest of it is not said."""
+    connection.execute(_SILENCE, {"turn": turn_id})
+    connection.execute(_CLOSE, {"turn": turn_id, "state": "closed", "now": now})
+    connection.execute(_REMEMBER_IF, {"chat": chat, "turn": turn_id})
+
+
+def withdraw(connection: Connection, turn_id: int, now: float) -> None:
+    """Take back a reply of which nothing was said: it becomes a superseded draft, its messages wait again."""
+    connection.execute(_DEAD, {"turn": turn_id, "error": "superseded before it was sent"})
+    connection.execute(_CLOSE, {"turn": turn_id, "state": "superseded", "now": now})
+    connection.execute(_UNTAKE, {"turn": turn_id})
+
+
+def fail(connection: Connection, turn_id: int, reason: str, now: float) -> None:
+    """Give an open turn up for good."""
+    connection.execute(_DEAD, {"turn": turn_id, "error": reason})
+    connection.execute(_CLOSE, {"turn": turn_id, "state": "failed", "now": now})
+
+
 def entities_from(text: str) -> tuple[Entity, ...]:
     """The inverse of what `open` stores."""
     return tuple(Entity(*row) for row in json.loads(text))
 
 
+def _fence(connection: Connection, chat: str) -> int | None:
+    """The fence of a lease, held as it is until the end of the transaction; None when nobody has one."""
+    statement = _FENCE if connection.dialect.name == "sqlite" else _FENCE_LOCKED
+    fence: int | None = connection.execute(statement, {"chat": chat}).scalar()
+    return fence
+
+
 def _check_fence(connection: Connection, batch: Batch) -> None:
-    _compare(batch, connection.execute(_FENCE, {"chat": batch.chat.key}).scalar())
+    _compare(batch, _fence(connection, batch.chat.key))
 
 
 def _compare(batch: Batch, fence: int | None) -> None:
@@ -192,9 +263,16 @@ def _compare(batch: Batch, fence: int | None) -> None:
         raise LeaseLost(f"chat {batch.chat.key}: claim {batch.fence} was overtaken by {fence}")
 
 
+def _was_taken_over(connection: Connection, batch: Batch) -> bool:
+    holder = connection.execute(_HOLDER, {"chat": batch.chat.key}).scalar()
+    return holder is not None and batch.holder is None
+
+
 def _was_overtaken(connection: Connection, batch: Batch) -> bool:
     """Whether newer words or a person came since the claim.  Raises `LeaseLost`."""
     newest = max((arrival.id for arrival in batch.arrivals), default=0)
+    if connection.dialect.name != "sqlite":
+        _fence(connection, batch.chat.key)
     state = connection.execute(_STATE, {"chat": batch.chat.key, "newest": newest}).one()
     _compare(batch, state.fence)
     is_taken = state.holder is not None and batch.holder is None
@@ -244,13 +322,15 @@ def _insert_part(
 
 
 _FENCE = sa.text("SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL")
+_FENCE_LOCKED = sa.text(_FENCE.text + " FOR UPDATE")
+_HOLDER = sa.text("SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL")
 _STATE = sa.text("""
     SELECT (SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL) AS fence,
            (SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL) AS holder,
            (SELECT kind FROM messages WHERE chat = :chat AND state = 'waiting' AND id > :newest
             ORDER BY id LIMIT 1) AS newer""")
 _SUPERSEDE = sa.text("""
-    UPDATE lanes SET lease_until = NULL, worker = '', superseded = superseded + 1, attempts = attempts - 1,
+    UPDATE lanes SET lease_until = NULL, worker = '', superseded = superseded + 1, crashes = crashes - 1,
                      due_at = COALESCE(due_at, :now)
     WHERE chat = :chat""")
 _INSERT_TURN = sa.text("""
@@ -262,6 +342,9 @@ _INSERT_TURN = sa.text("""
 _TAKE = sa.text("""
     UPDATE messages SET state = 'taken', turn_id = :turn WHERE id IN :ids
     """).bindparams(sa.bindparam("ids", expanding=True))
+_FRESH = sa.text("UPDATE lanes SET attempts = 0, crashes = 1 WHERE chat = :chat")
+_UNTAKE = sa.text("""
+    UPDATE messages SET state = 'waiting', turn_id = NULL WHERE turn_id = :turn AND direction = 'in'""")
 _LANGUAGE = sa.text("UPDATE chats SET language = :language WHERE chat = :chat AND language_chosen = 0")
 _INSERT_PART = sa.text("""
     INSERT INTO messages (chat, direction, state, turn_id, at, text, number, entities)
@@ -275,15 +358,23 @@ _SENT = sa.text(
 )
 _DEAD = sa.text("""
     UPDATE messages SET state = 'dead', error = :error
-    WHERE turn_id = :turn AND direction = 'out' AND state <> 'sent'""")
+    WHERE turn_id = :turn AND direction = 'out' AND state IN ('pending', 'sending')""")
+_SILENCE = sa.text("""
+    UPDATE messages SET state = CASE WHEN state = 'sending' THEN 'ambiguous' ELSE 'dead' END,
+                        unsure = unsure + CASE WHEN state = 'sending' THEN 1 ELSE 0 END,
+                        error = 'a person took the chat'
+    WHERE turn_id = :turn AND direction = 'out' AND state IN ('pending', 'sending')""")
 _CLOSE_CHAT = sa.text("UPDATE chats SET closed_at = :now WHERE chat = :chat")
 _CLOSE = sa.text("UPDATE turns SET state = :state, closed_at = :now WHERE id = :turn")
 _SETTLE = sa.text("""
-    UPDATE lanes SET lease_until = NULL, worker = '', attempts = 0, superseded = 0,
+    UPDATE lanes SET lease_until = NULL, worker = '', attempts = 0, superseded = 0, crashes = 0,
         due_at = CASE WHEN due_at IS NULL AND EXISTS (
             SELECT 1 FROM messages WHERE chat = :chat AND state = 'waiting') THEN :now ELSE due_at END
     WHERE chat = :chat""")
 _REMEMBER = sa.text("UPDATE chats SET last_turn = :turn WHERE chat = :chat AND window_after < :turn")
+_REMEMBER_IF = sa.text("""
+    UPDATE chats SET last_turn = :turn WHERE chat = :chat AND window_after < :turn
+      AND EXISTS (SELECT 1 FROM turns WHERE id = :turn AND remembered = 1)""")
 _OPEN_TURNS = sa.text("""
     SELECT id, chat, text, reply, language, opened_at, origin, remembered, handoff
     FROM turns WHERE state = 'open' AND chat IN :chats ORDER BY id

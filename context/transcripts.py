@@ -95,10 +95,11 @@ class Transcripts:
 
         def work(connection: Connection) -> Erased:
             values = {"chat": chat.key}
+            connection.execute(_FORGET_LANE, values)  # first: whoever works on the chat is locked out by it
             photos = tuple(row.photo for row in connection.execute(_OWN_PHOTOS, values))
             messages = connection.execute(_FORGET_MESSAGES, values).rowcount
             turns = connection.execute(_FORGET_TURNS, values).rowcount
-            for statement in (_FORGET_HANDOFFS, _FORGET_LANE, _FORGET_CHAT):
+            for statement in (_FORGET_HANDOFFS, _FORGET_CHAT):
                 connection.execute(statement, values)
             return Erased(messages, turns, photos)
 

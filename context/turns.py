@@ -107,6 +107,8 @@ class Arrival:
     attachment: Attachment | None = None
     album: str = ""
     """Telegram's `media_group_id`: the same for every picture of one album."""
+    album_size: int = 0
+    """How many pictures the album has; 0 when the channel does not say."""
     hint: str = ""
     """IETF language tag of the customer's app, when the channel tells it."""
     sender: str = ""
@@ -175,12 +177,16 @@ class Batch:
     """The customer's explicit choice, else the language of their last message; None for a new chat."""
     language_chosen: bool = False
     attempts: int = 0
-    """Earlier claims of these messages that ended without an answer."""
+    """Earlier claims of these messages that ended in an error."""
+    crashes: int = 0
+    """Earlier claims of these messages whose worker died with them in hand, of these or of other causes."""
     superseded: int = 0
     """Drafts already dropped for these messages because newer ones came."""
     may_grow: bool = True
     """Newer words belong to it while it is unanswered.  False for a command, for a batch that is full,
     and after a few superseded drafts: a customer who never pauses is still answered."""
+    settle_s: float = 0.0
+    """Seconds from the claim before which an answer should not be said: more of an album may come."""
     holder: str | None = None
     """The person who held this chat when it was claimed; None when the bot answers it."""
     last_turn: int = 0

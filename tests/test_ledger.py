@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from context.claims import SUPERSEDE_LIMIT
 from context.db import Database
 from context.handoffs import Handoffs, NotWaiting
-from context.inbox import SUPERSEDE_LIMIT
 from context.outbox import LeaseLost, Superseded
 from context.transcripts import Transcripts
 from context.turns import Message, Photo, Receipt, Rejection
@@ -96,7 +96,7 @@ async def test_a_full_album_is_not_waited_for(ledger: Ledger) -> None:
 async def test_nobody_waits_longer_than_the_longest_wait(ledger: Ledger, clock: Clock) -> None:
     for _ in range(9):
         assert await ledger.claim() == []
-        await ledger.inbox.put([shows(ANNA, album="a")])
+        await ledger.inbox.put([shows(ANNA)])
         clock.move(0.9)
     assert len((await ledger.claim_one()).arrivals) == 9
 
@@ -193,7 +193,7 @@ async def test_a_dead_workers_chat_is_claimed_again_and_its_ghost_cannot_speak(
     ghost = await ledger.claim_one("one")
     clock.move(ledger.inbox.lease_s + 1)
     heir = await ledger.claim_one("two")
-    assert (texts(heir), heir.attempts) == (["hello"], 1)
+    assert (texts(heir), heir.attempts, heir.crashes) == (["hello"], 0, 1)
     with pytest.raises(LeaseLost):
         await ledger.open(ghost)
     await ledger.answer(heir)
@@ -332,7 +332,7 @@ async def test_an_ambiguous_part_is_counted_and_may_be_presumed_sent(ledger: Led
     batch = await ledger.claim_one()
     assert batch.open_turn is not None
     assert batch.open_turn.parts[0].unsure == part.unsure == 1
-    await ledger.outbox.presume_sent(batch, batch.open_turn, part)
+    await ledger.outbox.finish(batch, batch.open_turn)
     assert await ledger.claim() == []
 
 

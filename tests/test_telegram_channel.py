@@ -205,6 +205,11 @@ async def test_reply_goes_to_its_topic_or_to_the_chat_when_that_is_gone(
     ]
 
 
+async def hello(channel: TelegramChannel) -> None:
+    await channel.ready(LI)
+    await channel.send(LI, Part("hello"))
+
+
 async def test_flooded_chat_is_handed_back_and_others_go_on(
     telegram: BotApiServer, channel: TelegramChannel
 ) -> None:
@@ -212,7 +217,7 @@ async def test_flooded_chat_is_handed_back_and_others_go_on(
     telegram.faults.on("sendMessage", faults.flooded(30), chat=1001)
     for _ in range(2):
         with pytest.raises(NotSent) as raised:
-            await channel.send(LI, Part("hello"))
+            await hello(channel)
         assert 29 < raised.value.after_s <= 30
     assert len(telegram.calls_of("sendMessage", 1001)) == 1  # the second was not even tried
     await channel.send(Chat("telegram", "1002"), Part("hello"))

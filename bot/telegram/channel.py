@@ -136,21 +136,25 @@ class TelegramChannel:
                 await self._sleep(0.2 * (_FETCH_TRIES - tries_left))
         raise AssertionError("unreachable")
 
-    async def send(self, chat: Chat, part: Part) -> Receipt:
-        """Send one part, when it is this chat's turn.
-
-        Raises `NotSent`, `Ambiguous`, `Undeliverable` or `BadFormatting`, as `bot.errors` draws
-        them.
-        """
+    async def ready(self, chat: Chat) -> None:
+        """Wait for this chat's turn to be sent something; raises `NotSent` when it is paused for long."""
         address = self._moved.get(chat.address, chat.address)
         paused_s = self._limiter.paused_s(address)
         if paused_s > _LONGEST_PAUSE_S:
             raise NotSent(f"{chat.key} is paused", after_s=paused_s)
         await self._limiter.wait(address)
+
+    async def send(self, chat: Chat, part: Part) -> Receipt:
+        """Send one part; whose turn it is, `ready` knows.
+
+        Raises `NotSent`, `Ambiguous`, `Undeliverable` or `BadFormatting`, as `bot.errors` draws
+        them.
+        """
+        address = self._moved.get(chat.address, chat.address)
         try:
             return await self._deliver(address, chat, part)
         except TelegramError as error:
-            raise self._sorted(error, chat, address, part) from error
+            raise self._sorted(error, chat, address) from error
         except UNREADABLE as error:
             # Accepted, but python-telegram-bot cannot read the message that came back.
             raise Ambiguous(f"{chat.key}: unreadable receipt ({type(error).__name__})") from error
@@ -188,11 +192,11 @@ class TelegramChannel:
         )
         return Receipt(str(message.message_id), time.time())
 
-    def _sorted(self, error: TelegramError, chat: Chat, address: str, part: Part) -> Exception:
+    def _sorted(self, error: TelegramError, chat: Chat, address: str) -> Exception:
         """Whether it can have been delivered.  `BadRequest` first: it is a `NetworkError` by birth."""
         reason = f"{chat.key}: {words(error)}"
         match error:
-            case BadRequest() if part.entities and not _says(error, _CHAT_IS_GONE):
+            case BadRequest() if not _says(error, _CHAT_IS_GONE):
                 return BadFormatting(reason)
             case BadRequest() | Forbidden():
                 return Undeliverable(reason)

@@ -87,6 +87,9 @@ class WebChannel:
         """The bytes of an upload.  Raises `FileUnavailable` when it is gone."""
         return await self.spool.read(attachment.file_id)
 
+    async def ready(self, chat: Chat) -> None:
+        """A page takes everything at once."""
+
     async def send(self, chat: Chat, part: Part) -> Receipt:
         """Tell the open pages of this chat to read on: the transcript itself is the delivery."""
         room = self._rooms.get(chat)

@@ -209,6 +209,7 @@ def _arrivals(chat: Chat, form: Form, *, hint: str) -> tuple[Arrival, ...]:
             text=text if number == 1 else "",
             attachment=photo,
             album=message_id if len(form.photos) > 1 else "",
+            album_size=len(form.photos),
             hint=hint,
             sent_at=now,
         )

@@ -1,0 +1,177 @@
+"""Storing what came in: once, in its place in the conversation, with the moment its chat is due.
+
+Everything here runs inside one transaction of the inbox.  Rows are touched chat by chat in the
+order of their keys, and within a chat messages before its lane before what is known of it, so that
+transactions on PostgreSQL wait for each other instead of locking each other out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from context.turns import Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """How long a chat must be quiet before its messages are answered, in seconds.
+
+    Telegram sends an album as separate messages without an end mark, and people type the words
+    after the picture; the figures are the field's (0.6 to 2.5 s), see docs/ledger.md.
+    """
+
+    album_s: float = 1.0
+    album_late_s: float = 3.2
+    """For the rest of an album that is known to come slowly; an answer to the beginning of an album is
+    not said before this has passed either, though it may well be written."""
+    lone_photo_s: float = 1.5
+    longest_s: float = 8.0
+    album_size: int = 10
+    """Telegram's largest album: complete, so nothing more is waited for."""
+
+    @property
+    def longest_album_s(self) -> float:
+        """An album has an end, so it may take as long as its pictures take to come."""
+        return self.album_size * self.album_late_s
+
+
+def store(connection: Connection, arrivals: Sequence[Arrival], *, now: float, quiet: Quiet) -> list[Arrival]:
+    """Insert what is not there yet, and say when its chats are due.  Returns what there is to answer."""
+    answerable: list[Arrival] = []
+    for chat, of_chat in groupby(sorted(arrivals, key=_chat), key=_chat):
+        stored = [(arrival, _insert(connection, arrival, now)) for arrival in of_chat]
+        waiting = [arrival for arrival, state in stored if state == "waiting"]
+        if waiting:
+            _schedule(connection, waiting[-1], now, quiet)
+        kept = [arrival for arrival, state in stored if state]
+        if kept:
+            values = {"chat": chat, "sender": kept[-1].sender[:100], "now": now}
+            connection.execute(_CHAT, values)
+        answerable += waiting
+    return answerable
+
+
+def _chat(arrival: Arrival) -> str:
+    return arrival.chat.key
+
+
+def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
+    """The state in which it is kept; empty when it was there already."""
+    state = "waiting"
+    if arrival.edited:
+        known = {"chat": arrival.chat.key, "message_id": arrival.message_id}
+        original = connection.execute(_ORIGINAL, known).first()
+        if original is not None:
+            if not _says_something_else(arrival, original):
+                state = "ignored"
+            elif original.state == "waiting":
+                connection.execute(_REPLACE, {"id": original.id})
+    file = arrival.attachment
+    row = connection.execute(
+        _INSERT,
+        {
+            "chat": arrival.chat.key,
+            "state": state,
+            "at": now,
+            "text": arrival.text,
+            "message_id": arrival.message_id,
+            "source": arrival.source,
+            "position": _position(arrival.message_id),
+            "kind": arrival.kind.value,
+            "command": arrival.command,
+            "album": arrival.album,
+            "hint": arrival.hint,
+            "sent_at": arrival.sent_at,
+            "edited": int(arrival.edited),
+            "file_id": file.file_id if file else None,
+            "file_size": file.size if file else None,
+        },
+    ).first()
+    return "" if row is None else str(row.state)
+
+
+def _position(message_id: str) -> int | None:
+    """Telegram counts the messages of a chat, and its webhooks may overtake one another."""
+    is_counted = message_id.isascii() and message_id.isdecimal() and len(message_id) <= 18  # noqa: PLR2004 - 64 bits
+    return int(message_id) if is_counted else None
+
+
+def _says_something_else(edit: Arrival, original: Row[Any]) -> bool:
+    """An edit matters when its words or its picture are others; not for a comma or a link preview."""
+    if edit.command != original.command or _words(edit.text) != _words(original.text):
+        return True
+    size = edit.attachment.size if edit.attachment else None
+    return size is not None and size != original.file_size
+
+
+def _words(text: str) -> str:
+    """What must differ for an edit to matter: letters and digits, whatever the case and spacing."""
+    return "".join(char for char in text.casefold() if char.isalnum())
+
+
+def _schedule(connection: Connection, newest: Arrival, now: float, quiet: Quiet) -> None:
+    """Set when the chat may be claimed; the newest message decides, within the longest wait."""
+    wait, longest, settles_at = 0.0, quiet.longest_s, None
+    if newest.album:
+        values = {"chat": newest.chat.key, "album": newest.album, "now": now}
+        album = connection.execute(_ALBUM, values).one()
+        longest = quiet.longest_album_s
+        if album.size >= (newest.album_size or quiet.album_size):
+            settles_at = 0.0  # complete
+        else:
+            is_slow = album.before is not None and now - album.before > quiet.album_s
+            wait = quiet.album_late_s if is_slow else quiet.album_s
+            settles_at = now + quiet.album_late_s
+    elif newest.attachment and not newest.text:
+        wait = quiet.lone_photo_s
+    connection.execute(
+        _SCHEDULE,
+        {
+            "chat": newest.chat.key,
+            "now": now,
+            "due": now + wait,
+            "longest": longest,
+            "settles": settles_at,
+            # Also unlike the fence of a lane of this name that was erased: its ghost must not fit this one.
+            "fence": int(now * 1_000_000),
+        },
+    )
+
+
+_ORIGINAL = sa.text("""
+    SELECT id, text, command, file_size, state FROM messages
+    WHERE chat = :chat AND message_id = :message_id AND direction = 'in' AND state <> 'ignored'
+    ORDER BY id DESC LIMIT 1""")
+_REPLACE = sa.text("UPDATE messages SET state = 'replaced' WHERE id = :id")
+# An original that comes after its own edit is out of date before it is read.
+_INSERT = sa.text("""
+    INSERT INTO messages (chat, direction, state, at, text, message_id, source, position, kind, command,
+                          album, hint, sent_at, edited, file_id, file_size)
+    VALUES (:chat, 'in',
+            CASE WHEN :edited = 0 AND EXISTS (
+                SELECT 1 FROM messages WHERE chat = :chat AND message_id = :message_id AND edited = 1)
+            THEN 'replaced' ELSE :state END,
+            :at, :text, :message_id, :source, :position, :kind, :command,
+            :album, :hint, :sent_at, :edited, :file_id, :file_size)
+    ON CONFLICT DO NOTHING RETURNING state""")
+_CHAT = sa.text("""
+    INSERT INTO chats (chat, sender, created_at) VALUES (:chat, :sender, :now)
+    ON CONFLICT (chat) DO UPDATE SET sender = excluded.sender, closed_at = NULL
+    WHERE chats.sender <> excluded.sender OR chats.closed_at IS NOT NULL""")
+_ALBUM = sa.text("""
+    SELECT COUNT(*) AS size, MAX(CASE WHEN at < :now THEN at END) AS before FROM messages
+    WHERE chat = :chat AND album = :album AND state = 'waiting'""")
+_SCHEDULE = sa.text("""
+    INSERT INTO lanes (chat, first_at, due_at, settles_at, fence)
+    VALUES (:chat, :now, :due, COALESCE(:settles, 0), :fence)
+    ON CONFLICT (chat) DO UPDATE SET
+        first_at = CASE WHEN lanes.due_at IS NULL THEN :now ELSE lanes.first_at END,
+        due_at = CASE WHEN lanes.due_at IS NOT NULL AND lanes.first_at + :longest < :due
+                      THEN lanes.first_at + :longest ELSE :due END,
+        settles_at = COALESCE(:settles, lanes.settles_at)""")

@@ -1,0 +1,199 @@
+"""Claiming: which chats are due, and what one claim takes out of each.
+
+A claim raises the chat's fence and leases it for a while.  A chat whose worker died, found by the
+end of its lease, goes first.  Everything here runs inside one transaction of the inbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from context.outbox import read_open_turns, silence, withdraw
+from context.turns import Arrival, Attachment, Batch, Chat, Kind, OpenTurn, Photo, Rejection
+
+BATCH = 20
+"""Messages in one turn at most."""
+SUPERSEDE_LIMIT = 3
+"""Drafts dropped for newer words in a row: past this the customer gets an answer to what there is."""
+
+
+class Claims:
+    """Takes chats that are due.  Remembers only when the next lease could run out."""
+
+    def __init__(self, *, is_sqlite: bool) -> None:
+        skip = "" if is_sqlite else " FOR UPDATE SKIP LOCKED"
+        self._due = sa.text(_DUE + skip)
+        self._expired = sa.text(_EXPIRED + skip)
+        self._next_expiry: float | None = 0.0
+
+    def take(
+        self, connection: Connection, worker: str, limit: int, *, now: float, lease_s: float
+    ) -> tuple[list[Batch], float | None]:
+        """Lease up to `limit` chats; also in how many seconds the next one falls due."""
+        lanes: list[Row[Any]] = []
+        if self._next_expiry is not None and now >= self._next_expiry:
+            lanes += connection.execute(self._expired, {"now": now, "limit": limit}).all()
+        if len(lanes) < limit:
+            lanes += connection.execute(self._due, {"now": now, "limit": limit - len(lanes)}).all()
+        batches: list[Batch] = []
+        if lanes:
+            chats = [lane.chat for lane in lanes]
+            connection.execute(_LEASE, {"chats": chats, "worker": worker, "until": now + lease_s})
+            batches = _batches(connection, lanes, now)
+            for chat in set(chats) - {batch.chat.key for batch in batches}:
+                connection.execute(_NOTHING_THERE, {"chat": chat})  # all of it was withdrawn meanwhile
+        if len(lanes) == limit:  # there is more; but the dead are looked for now and then all the same
+            known = self._next_expiry
+            soon = now + lease_s / 3
+            self._next_expiry = soon if known is None or known <= now else min(known, soon)
+            return batches, 0.0
+        following = connection.execute(_NEXT).one()
+        self._next_expiry = following.expiry
+        times = [time for time in following if time is not None]
+        return batches, max(0.0, min(times) - now) if times else None
+
+
+def _batches(connection: Connection, lanes: Sequence[Row[Any]], now: float) -> list[Batch]:
+    chats = [lane.chat for lane in lanes]
+    known = {row.chat: row for row in connection.execute(_KNOWN, {"chats": chats})}
+    open_turns = read_open_turns(connection, chats)
+    waiting = _waiting(connection, chats)
+    batches = []
+    for lane in lanes:
+        chat = known[lane.chat]
+        open_turn, superseded = open_turns.get(lane.chat), lane.superseded
+        if open_turn is not None and _is_overtaken(open_turn, waiting.get(lane.chat, ()), chat, superseded):
+            superseded += _take_back(connection, open_turn, lane.chat, now, is_held=chat.holder is not None)
+            waiting |= _waiting(connection, [lane.chat])
+            open_turn = None
+        arrivals, is_all = _one_turn(waiting.get(lane.chat, []))
+        if not arrivals and open_turn is None:
+            continue
+        batches.append(
+            Batch(
+                chat=Chat.parse(lane.chat),
+                fence=lane.fence + 1,
+                arrivals=() if open_turn else arrivals,
+                language=chat.language,
+                language_chosen=bool(chat.language_chosen),
+                may_grow=is_all and superseded < SUPERSEDE_LIMIT,
+                settle_s=max(0.0, lane.settles_at - now),
+                holder=chat.holder,
+                last_turn=chat.last_turn,
+                attempts=lane.attempts,
+                crashes=lane.crashes,
+                superseded=superseded,
+                open_turn=open_turn,
+            )
+        )
+    return batches
+
+
+def _is_overtaken(turn: OpenTurn, waiting: Sequence[Arrival], chat: Row[Any], superseded: int) -> bool:
+    """Whether a decided reply should not be said any more: a person has the chat, or newer words do."""
+    if chat.holder is not None:
+        return True
+    may_grow = turn.remembered and _is_unsaid(turn) and superseded < SUPERSEDE_LIMIT
+    return may_grow and bool(waiting) and waiting[0].kind is not Kind.COMMAND
+
+
+def _is_unsaid(turn: OpenTurn) -> bool:
+    return all(part.state == "pending" and not part.unsure for part in turn.parts)
+
+
+def _take_back(connection: Connection, turn: OpenTurn, chat: str, now: float, *, is_held: bool) -> int:
+    """Unsay what was not said; what it answered waits again, unless some of it was said.
+
+    Returns how many drafts that superseded.
+    """
+    if not _is_unsaid(turn):
+        silence(connection, chat, turn.id, now)
+        return 0
+    withdraw(connection, turn.id, now)
+    if is_held:
+        return 0
+    connection.execute(_SUPERSEDED_ONCE, {"chat": chat})
+    return 1
+
+
+def _waiting(connection: Connection, chats: Sequence[str]) -> dict[str, list[Arrival]]:
+    waiting: dict[str, list[Arrival]] = {}
+    for row in connection.execute(_WAITING, {"chats": chats}):
+        waiting.setdefault(row.chat, []).append(_arrival(row))
+    return waiting
+
+
+def _one_turn(arrivals: list[Arrival]) -> tuple[tuple[Arrival, ...], bool]:
+    """What makes the next turn, and whether newer words could join it.
+
+    A command is a turn of its own, and everything before it is answered first.  An album is not torn.
+    """
+    if arrivals and arrivals[0].kind is Kind.COMMAND:
+        return (arrivals[0],), False
+    end = next((n for n, arrival in enumerate(arrivals) if arrival.kind is Kind.COMMAND), len(arrivals))
+    if end <= BATCH:
+        return tuple(arrivals[:end]), end < BATCH
+    cut = BATCH
+    while cut > 1 and arrivals[cut].album and arrivals[cut - 1].album == arrivals[cut].album:
+        cut -= 1
+    return tuple(arrivals[: cut if cut > 1 else BATCH]), False
+
+
+def _arrival(row: Row[Any]) -> Arrival:
+    taken: Photo | Rejection | None = None
+    if row.photo:
+        taken = Photo(row.photo, row.photo_width, row.photo_height, row.photo_number)
+    elif row.rejection:
+        taken = Rejection(row.rejection, row.rejection_detail or "")
+    return Arrival(
+        chat=Chat.parse(row.chat),
+        source=row.source,
+        message_id=row.message_id,
+        kind=Kind(row.kind),
+        text=row.text,
+        command=row.command,
+        attachment=Attachment(row.file_id, row.file_size) if row.file_id else None,
+        album=row.album,
+        hint=row.hint,
+        sent_at=row.sent_at,
+        edited=bool(row.edited),
+        id=row.id,
+        at=row.at,
+        taken=taken,
+    )
+
+
+def _in(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, expanding=True)
+
+
+_LANE = "SELECT chat, fence, attempts, crashes, superseded, settles_at FROM lanes"
+_DUE = f"""
+    {_LANE} WHERE due_at <= :now AND lease_until IS NULL AND not_before <= :now
+    ORDER BY due_at LIMIT :limit"""
+_EXPIRED = f"{_LANE} WHERE lease_until <= :now ORDER BY lease_until LIMIT :limit"
+_LEASE = sa.text("""
+    UPDATE lanes SET fence = fence + 1, crashes = crashes + 1, worker = :worker, lease_until = :until,
+                     due_at = NULL, not_before = 0
+    WHERE chat IN :chats""").bindparams(_in("chats"))
+_NOTHING_THERE = sa.text("""
+    UPDATE lanes SET lease_until = NULL, worker = '', due_at = NULL, superseded = 0, attempts = 0, crashes = 0
+    WHERE chat = :chat""")
+_NEXT = sa.text("""
+    SELECT (SELECT MIN(CASE WHEN due_at > not_before THEN due_at ELSE not_before END)
+            FROM lanes WHERE due_at IS NOT NULL AND lease_until IS NULL) AS due,
+           (SELECT MIN(lease_until) FROM lanes WHERE lease_until IS NOT NULL) AS expiry""")
+_WAITING = sa.text("""
+    SELECT id, chat, source, at, message_id, kind, text, command, album, hint, sent_at, edited,
+           file_id, file_size, photo, photo_width, photo_height, photo_number, rejection, rejection_detail
+    FROM messages WHERE state = 'waiting' AND chat IN :chats
+    ORDER BY COALESCE(position, id), id""").bindparams(_in("chats"))
+_KNOWN = sa.text("""
+    SELECT c.chat, c.language, c.language_chosen, c.last_turn, h.holder
+    FROM chats c LEFT JOIN handoffs h ON h.chat = c.chat AND h.closed_at IS NULL
+    WHERE c.chat IN :chats""").bindparams(_in("chats"))
+_SUPERSEDED_ONCE = sa.text("UPDATE lanes SET superseded = superseded + 1 WHERE chat = :chat")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from prompts.neutral import is_neutral
 from prompts.prompt import Prompt
 from prompts.prompts import Prompts, tokens
 
+ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
 CHAT = Chat("telegram", "42")
 
@@ -282,6 +284,14 @@ def test_every_danger_has_a_sentence_that_calls_a_person(danger: str, language: 
     words = Prompts().notice(f"safety_{danger}", language)
     assert words.startswith("⚠️")
     assert ("colleague" if language == "en" else "人工同事") in words
+
+
+def test_every_notice_is_said_somewhere() -> None:
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "bot").rglob("*.py"))
+    names = re.findall(r"macro (\w+)\(", (ROOT / "prompts" / "notices.en.j2").read_text("utf-8"))
+    asked_by_kind = {kind.value for kind in UNREAD_KINDS}
+    unsaid = [name for name in names if name not in asked_by_kind and f'"{name}"' not in source]
+    assert [name for name in unsaid if not name.startswith("safety_")] == []
 
 
 def test_notices_speak_the_language_they_are_asked_for() -> None:

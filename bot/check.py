@@ -314,6 +314,13 @@ async def _redis(asked: Asked) -> Standing:
 async def _disk(asked: Asked) -> Standing:
     folder = asked.settings.data_dir.absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return Standing(
+            "fail", f"{there} cannot be written: {error.strerror}", "DATA_DIR, or its owner and mode"
+        )
     free = shutil.disk_usage(there).free
     detail = f"{free / GIB:.1f} GB free in {asked.settings.data_dir}"
     if free < TOO_LITTLE_DISK:

@@ -37,7 +37,7 @@ class Metrics:
         self._photos = _Counters("bot_photos", "Pictures taken in or refused.", ["outcome"], self.registry)
         self._fallback = Counter("bot_fallback", "Answers written by rules.", registry=self.registry)
         self._aside = Counter("bot_updates_aside", "Updates we could not read.", registry=self.registry)
-        self._queue = Gauge("bot_queue_depth", "Messages not yet answered.", registry=self.registry)
+        self._queue = Gauge("bot_queue_depth", "Chats not yet answered.", registry=self.registry)
         self._turn_seconds = Histogram(
             "bot_turn_seconds",
             "From the first message of a turn to its last receipt.",
@@ -87,7 +87,7 @@ class Metrics:
         self._turn_seconds.observe(seconds)
 
     def watch_queue(self, depth: Callable[[], float]) -> None:
-        """Ask `depth` for the number of waiting messages whenever the figures are read."""
+        """Ask `depth` for the number of chats with something to answer whenever the figures are read."""
         self._queue.set_function(depth)
 
     def observe(self, stage: str, seconds: float) -> None:

@@ -47,6 +47,14 @@ def check_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return look
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that even root cannot write to")
+async def test_a_data_folder_that_cannot_be_written_is_found_before_the_start(check_of: Says) -> None:
+    said = await check_of("data", DATA_DIR="/proc/bot")
+    assert (said["state"], said["exit"]) == ("fail", "1")
+    assert said["detail"].startswith("/proc cannot be written: ")
+    assert "DATA_DIR" in said["mend"]
+
+
 def test_a_fresh_machine_passes_and_is_told_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["check"])
     lines = capsys.readouterr().out.splitlines()

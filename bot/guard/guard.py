@@ -80,11 +80,11 @@ class Guard:
     @property
     def policy(self) -> Policy:
         """What is in force now."""
-        return self._policy
+        return self._in_force[0]
 
     async def start(self) -> None:
         """Watch the policy's files.  Calling twice is harmless."""
-        if self._watcher is None and self._policy.stamps:
+        if self._watcher is None and self.policy.stamps:
             self._watcher = asyncio.create_task(self._watch(), name="guard policy")
 
     async def close(self) -> None:
@@ -100,11 +100,11 @@ class Guard:
     async def health(self) -> Health:
         """How it is doing; never raises."""
         if self._problem:
-            return Health("degraded", f"policy {self._policy.version} stays in force: {self._problem}")
+            return Health("degraded", f"policy {self.policy.version} stays in force: {self._problem}")
         if self._second is not None and self._second.is_suspended:
             held = "" if self._second.shadow else "; replies are held for staff"
             return Health("degraded", f"the guard model does not answer{held} (GUARD_URL)")
-        return Health("ok", f"policy {self._policy.version}, {len(self._policy.terms.terms)} terms")
+        return Health("ok", f"policy {self.policy.version}, {len(self.policy.terms.terms)} terms")
 
     async def judge(
         self,
@@ -165,7 +165,7 @@ class Guard:
     def reload(self) -> bool:
         """Read the policy's files again.  False, and the old policy stays, when they are wrong."""
         try:
-            policy = load_policy(*(path for path, _ in self._policy.stamps[len(BUNDLED) :]))
+            policy = load_policy(*(path for path, _ in self.policy.stamps[len(BUNDLED) :]))
         except BadConfiguration as error:
             self._problem = str(error)
             log.warning("guard policy refused: %s", error)
@@ -175,21 +175,21 @@ class Guard:
         return True
 
     def _use(self, policy: Policy) -> None:
-        self._policy = policy
-        self._allowed = Allowed.of(policy.allow, self._allowed_hosts, self._allowed_phones)
+        # One assignment: a reload runs beside judgements, and none may mix two policies.
+        self._in_force = policy, Allowed.of(policy.allow, self._allowed_hosts, self._allowed_phones)
 
     async def _watch(self) -> None:
         refused: object = None
         while True:
             await asyncio.sleep(self._reload_every_s)
-            if not self._policy.is_stale():
+            if not self.policy.is_stale():
                 continue
-            now = tuple(path.stat().st_mtime if path.exists() else 0.0 for path, _ in self._policy.stamps)
+            now = tuple(path.stat().st_mtime if path.exists() else 0.0 for path, _ in self.policy.stamps)
             if now != refused and not await asyncio.to_thread(self.reload):
                 refused = now
 
     def _by_rules(self, text: str, *, asked: str, language: Language, system: str, canary: str) -> Verdict:
-        policy = self._policy
+        policy, allowed = self._in_force
         verdict = Verdict(Action.HOLD, text, (), policy.version, 0.0, language, checked=text)
         signals = self.inspect(asked)
         verdict = replace(verdict, lead=signals.notices, handoff=signals.handoff)
@@ -197,7 +197,7 @@ class Guard:
             found = check(
                 text,
                 policy=policy,
-                allowed=self._allowed,
+                allowed=allowed,
                 asked=asked,
                 language=language,
                 system=system,
@@ -215,7 +215,7 @@ class Guard:
     async def _opinion(self, second: Second, asked: str, *, reply: str = "", photo_text: str = "") -> Opinion:
         try:
             return await second.opinion(
-                _ends_of(asked), reply=reply, photo_text=_ends_of(photo_text), actions=self._policy.second
+                _ends_of(asked), reply=reply, photo_text=_ends_of(photo_text), actions=self.policy.second
             )
         except Exception as error:
             log.exception("second check failed")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from time import process_time
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.guard import Action, Guard, Opinion, load_policy, policy_of
+from bot.guard.mask import mask
 from bot.guard.terms import Term, Terms
 from tests.guard.cases import judge, small_guard
 
@@ -191,6 +194,15 @@ async def test_hostile_reply_is_judged_in_bounded_time(text: str) -> None:
     assert process_time() - started < 0.5
 
 
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:6]))
+def test_hostile_question_is_heard_and_masked_in_bounded_time(text: str) -> None:
+    guard = small_guard()
+    started = process_time()
+    guard.inspect(text)
+    mask(text)
+    assert process_time() - started < 0.5
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(max_size=400), st.text(max_size=80), st.sampled_from(["zh", "en"]))
 async def test_any_string_gets_a_verdict(text: str, asked: str, language: str) -> None:
@@ -200,6 +212,8 @@ async def test_any_string_gets_a_verdict(text: str, asked: str, language: str) -
     assert "guard.failed" not in {reason.rule for reason in verdict.reasons}
     assert len(verdict.text) <= 6000
     json.dumps(verdict.record())
+    assert "guard.failed" not in {reason.rule for reason in small_guard().inspect(text).reasons}
+    mask(text)
     for reason in verdict.reasons:
         if reason.span is not None and reason.source == "reply":
             assert 0 <= reason.span[0] <= reason.span[1] <= len(verdict.checked)
@@ -227,3 +241,26 @@ def test_bundled_policy_loads_in_a_moment() -> None:
     started = process_time()
     load_policy()
     assert process_time() - started < 1.0
+
+
+def test_every_rule_is_in_the_documentation() -> None:
+    root = Path(__file__).parent.parent.parent
+    named = re.compile(r'"((?:contact|promise|payment|safety|leak|shape|guard|danger|wish)\.[a-z_]+)"')
+    rules = {
+        rule
+        for path in (root / "bot" / "guard").glob("*.py")
+        for rule in named.findall(path.read_text("utf-8"))
+    }
+    text = (root / "docs" / "guard.md").read_text(encoding="utf-8")
+    assert len(rules) > 15
+    assert {rule for rule in rules if f"`{rule}`" not in text} == set()
+
+
+def test_policy_of_the_documentation_can_be_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "guard.md").read_text(encoding="utf-8")
+    path = tmp_path / "policy.yaml"
+    path.write_text(text.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    policy = load_policy(path)
+    assert policy.version.startswith("acme-7+")
+    assert policy.action("contact.link", Action.ALLOW) is Action.HOLD
+    assert policy.on_trial("promise.warranty")

@@ -10,7 +10,7 @@ The life of an ask, and the file of each leg::
     Worker.listen                 worker     takes asks in between two steps
     Encoder.encode                encoding   words and photos -> tokens; control tokens stay words
     Loop.step                     loop       choose, run, settle
-      Reader.read                 reading    a piece of prompt; photos from `features`, beginnings from `prefixes`
+      Reader.read                 reading    a piece of prompt; photos by `features`, beginnings by `prefixes`
       Slots                       slots      keys and values of all who write, each row at its own length
       Picker.pick                 picking    the next token of every row, by its own settings
       Row.push                    rows       tokens -> text, as it grows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,9 +88,10 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
 
 
 def free_bytes(device: str) -> int:
-    """What may be used on all GPUs together; a modest fixed sum of a CPU's memory, which others use too."""
+    """What may be used on all GPUs together; of a CPU's memory an eighth, since others need it too."""
     if not device.startswith("cuda"):
-        return 2048 * MIB
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return max(2048 * MIB, min(16_384 * MIB, memory // 8))
     numbers = range(torch.cuda.device_count()) if device == "cuda" else [torch.device(device).index]
     free = (torch.cuda.mem_get_info(number)[0] for number in numbers)
     return sum(max(0, int(left * 0.95) - RESERVE_BYTES) for left in free)

@@ -128,7 +128,10 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
     def resize(self, rows: int, tokens: int) -> None:
         """Change the room, keeping the living rows."""
         if self.is_initialized:
-            self.keys, self.values = self._grown(self.keys, rows, tokens), self._grown(self.values, rows, tokens)
+            self.keys, self.values = (
+                self._grown(self.keys, rows, tokens),
+                self._grown(self.values, rows, tokens),
+            )
         self.room = (rows, tokens)
 
     def fill(self, slot: int, keys: Any, values: Any) -> None:

@@ -92,6 +92,20 @@ async def test_two_hundred_only_after_the_store_has_it(world: World) -> None:
     assert world.store.texts == ["hello"]
 
 
+async def test_message_that_the_store_chokes_on_is_kept_aside_and_does_not_come_for_ever(
+    world: World,
+) -> None:
+    world.store.chokes_on = "hi"
+    assert await world.webhook.receive(MESSAGE, SECRET) == 200
+    assert list(world.store.aside) == ["update:5"]
+
+
+async def test_a_full_store_is_not_the_fault_of_the_message(world: World) -> None:
+    world.store.is_full = True
+    assert await world.webhook.receive(MESSAGE, SECRET) == 503
+    assert world.store.aside == {}
+
+
 @pytest.mark.parametrize("secret", [None, "", "wrong", SECRET + "x", SECRET.upper(), "密"])
 async def test_wrong_secret_is_turned_away(world: World, secret: str | None) -> None:
     assert await world.webhook.receive(b'{"update_id": 1}', secret) == 403

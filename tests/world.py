@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from bot.app import App, open_app
+from bot.guard import Guard
 from bot.settings import Settings
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer, Received, text_of
@@ -44,15 +45,22 @@ def settings_for(
 
 
 @asynccontextmanager
-async def world(folder: Path, *, model: ModelServer | None = None, **more: Any) -> AsyncIterator[World]:
+async def world(
+    folder: Path,
+    *,
+    model: ModelServer | None = None,
+    telegram: BotApiServer | None = None,
+    guard: Guard | None = None,
+    **more: Any,
+) -> AsyncIterator[World]:
     """A running bot with its servers; `more` are settings."""
     async with (
-        BotApiServer() as telegram,
+        telegram or BotApiServer() as api,
         model or ModelServer(answer=noted) as server,
-        open_app(settings_for(folder, telegram, server, **more)) as app,
+        open_app(settings_for(folder, api, server, **more), guard=guard) as app,
     ):
         await app.ready.wait()
-        yield World(app, telegram, server)
+        yield World(app, api, server)
 
 
 class Script:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from telegram.error import TelegramError
 
 from bot.telegram.updates import Me, Membership, UnreadableUpdate, parse, source_of
+from context.db import StoreDown
 from context.turns import Arrival
 
 Put = Callable[[Sequence[Arrival]], Awaitable[object]]
@@ -60,14 +61,13 @@ class Intake:
     async def take_singly(self, updates: Sequence[object]) -> None:
         """The same, one at a time: what the store will not have is kept aside.
 
-        For a batch that the store has refused again and again, so that one message that it chokes
-        on does not hold up everybody else's.  A store that is down refuses to keep aside as well,
-        and that is raised.
+        For what the store has refused, so that one message that it chokes on does not hold up
+        everybody else's.  A store that is down, or full, is no fault of the message's: that is raised.
         """
         for raw in updates:
             try:
                 await self.take([raw])
-            except TelegramError:
+            except (TelegramError, StoreDown):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever one update does to the store
                 await self._keep_aside(raw, f"the store refused it: {type(error).__name__}")

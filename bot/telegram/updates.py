@@ -114,7 +114,7 @@ def _arrival(message: Fields, me: Me, *, source: str, edited: bool, albums: Cont
     kind, attachment = _content(message)
     if edited and kind is Kind.LOCATION:
         return None  # a live location is edited every few seconds for as long as it is shared
-    text = _clean(_string(message, "text") or _string(message, "caption"))
+    text = _string(message, "text") or _string(message, "caption")
     command = ""
     if kind is Kind.TEXT and (found := _COMMAND.fullmatch(text)):
         kind, command, text = Kind.COMMAND, found[1].lower(), (found[3] or "").strip()
@@ -212,7 +212,7 @@ def _sender(message: Fields) -> str:
     author = _child(message, "from") or {}
     name = f"{_string(author, 'first_name')} {_string(author, 'last_name')}".strip()
     name = name or _string(_child(message, "sender_chat") or {}, "title")
-    return _clean(name)[:_LONGEST_NAME]
+    return name[:_LONGEST_NAME]
 
 
 def _membership(change: Fields, source: str) -> Membership:
@@ -258,7 +258,7 @@ def _string(raw: Fields, name: str) -> str:
     value = raw.get(name, "")
     if not isinstance(value, str):
         raise UnreadableUpdate(f"{name} is not text")
-    return value
+    return _clean(value)
 
 
 def _integer(raw: Fields, name: str) -> int:

@@ -103,7 +103,7 @@ class Webhook:
             raw = json.dumps(body.decode("utf-8", "replace"))
             await self._intake.set_aside(f"update:{int(found[1])}", raw, "not JSON")
             return HTTPStatus.OK
-        await self._intake.take([update])
+        await self._intake.take_singly([update])
         return HTTPStatus.OK
 
     async def _run(self) -> None:

@@ -71,7 +71,7 @@ class Database:
             self._engine = _sqlite_engine(self._url) if self.is_sqlite else _postgres_engine(self._url)
             self.version = migrate(self._engine, is_sqlite=self.is_sqlite)
         except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise StoreDown(f"database {self.name} cannot be opened: {_reason(error)}") from error
+            raise StoreDown(f"database {self.name} cannot be opened: {reason_of(error)}") from error
         if self.is_sqlite:
             self._writer = _GroupCommit(self._engine)
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="sql-read")
@@ -125,7 +125,7 @@ class Database:
                     return work(connection)
             except sa.exc.DBAPIError as error:
                 if not (tries_left and getattr(error.orig, "sqlstate", None) in _COLLISIONS):
-                    raise StoreDown(f"database {self.name}: {_reason(error)}") from error
+                    raise StoreDown(f"database {self.name}: {reason_of(error)}") from error
         raise AssertionError("unreachable")
 
     async def health(self) -> Health:
@@ -211,7 +211,7 @@ def _settle(done: list[tuple[_Job, Any, BaseException | None]]) -> None:
             if error is None:
                 job.future.set_result(result)
             elif isinstance(error, sa.exc.OperationalError):  # disk full, I/O error inside one piece
-                job.future.set_exception(StoreDown(_reason(error)))
+                job.future.set_exception(StoreDown(reason_of(error)))
             else:
                 job.future.set_exception(error)
 
@@ -236,7 +236,8 @@ def _with_driver(url: URL) -> URL:
 def _sqlite_engine(url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": 10})
+    connect_args = {"check_same_thread": False, "timeout": 10}
+    engine = sa.create_engine(url, connect_args=connect_args, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
@@ -252,6 +253,7 @@ def _sqlite_engine(url: URL) -> Engine:
 def _postgres_engine(url: URL) -> Engine:
     return sa.create_engine(
         url,
+        hide_parameters=True,  # errors would quote them, and they are customers' words
         pool_size=8,
         max_overflow=2,
         pool_timeout=10,
@@ -260,6 +262,7 @@ def _postgres_engine(url: URL) -> Engine:
     )
 
 
-def _reason(error: BaseException) -> str:
-    """The driver's own words, without the statement and its parameters (customers' text)."""
-    return str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
+def reason_of(error: BaseException) -> str:
+    """The driver's or the system's own words, without the statement and its parameters (customers' text)."""
+    said = getattr(error, "orig", None) or getattr(error, "strerror", None) or type(error).__name__
+    return str(said).strip().split("\n")[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
-from context.db import StoreDown
+from context.db import StoreDown, reason_of
 from context.migrations import MIGRATIONS
 
 NEWEST = len(MIGRATIONS)
@@ -34,8 +34,8 @@ def schema_of(url: str) -> int | None:
         finally:
             engine.dispose()
     except sa.exc.SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
-        raise StoreDown(f"database {address.render_as_string(hide_password=True)}: {reason}") from error
+        where = address.render_as_string(hide_password=True)
+        raise StoreDown(f"database {where}: {reason_of(error)}") from error
 
 
 def _read_only(address: URL) -> URL:

@@ -132,6 +132,13 @@ def test_every_path_in_the_documents_is_there() -> None:
     assert sorted((name, path) for name, path in named if not (ROOT / path).exists()) == []
 
 
+def test_every_document_that_the_code_points_to_is_there() -> None:
+    pages = re.compile(r"\bdocs/[\w/-]+\.md\b")
+    code = [name for name in tracked() if name.endswith((".py", ".yaml", ".toml", "run"))]
+    named = {(name, page) for name in code for page in pages.findall(text_of(name))}
+    assert sorted((name, page) for name, page in named if not (ROOT / page).exists()) == []
+
+
 # --- Dependencies
 
 

@@ -217,9 +217,9 @@ async def test_a_full_store_confirms_nothing_however_long_it_is_full(
 @pytest.mark.parametrize(
     ("fault", "least_s"),
     [
-        (faults.unauthorized(), 30),
-        (faults.missing(), 30),
-        (faults.page(404), 30),
+        (faults.unauthorized(), 0.7),
+        (faults.missing(), 0.7),
+        (faults.page(404), 0.7),
         (faults.refused(409, "Conflict: terminated by other getUpdates request"), 5),
         (faults.flooded(9), 9),
         (faults.page(502), 0.7),
@@ -240,6 +240,19 @@ async def test_no_storm_ends_polling(telegram: BotApiServer, fault: faults.Fault
     assert len(world.slept) >= 10
     assert min(world.slept) >= least_s
     assert world.poller.health().state == "ok"
+    await world.poller.stop()
+    await world.api.close()
+
+
+async def test_one_refusal_costs_a_second_and_many_cost_half_a_minute_each(telegram: BotApiServer) -> None:
+    world = World(telegram)
+    await world.api.open()
+    telegram.faults.on("getUpdates", faults.unauthorized(), times=20)
+    telegram.customer().says("still there?")
+    world.poller.start()
+    await world.has("still there?")
+    assert world.slept[0] <= 1.25
+    assert 20 <= max(world.slept) <= 30 * 1.25
     await world.poller.stop()
     await world.api.close()
 

@@ -43,7 +43,7 @@ _SIGNS = {
         r"[^,.]{0,12}\b(?:melt\w+|burn(?:t|ing|ed)|blackened|singed)",
         r"\bmelted (?:plug|socket|cable|plastic|cord|wire)|\bspark(?:s|ing|ed)\b(?! plug)",
         "(?:焦|糊|煳|烧焦|烧糊|胶皮|塑料烧|烧塑料|烧)了?的?(?:臭)?味",
-        "冒(?:了)?(?:黑|白|浓|青|出)?(?:一股|些)?烟|起火|着火|烧起来|失火|有明火",
+        "冒(?:了)?(?:黑|白|浓|青|出)?(?:一股|些)?烟|起火|着火|烧起来|(?<!缸)失火|有明火",
         "(?:打|冒|有|出|迸|闪)(?:了|出|着)?(?:电)?火花",
         "(?:插头|插座|插排|电线|线路|电源线|外壳|机身|主板|面板|线)[^,。]{0,5}(?:烧|熔化|融化"
         "|烤焦|发黑|变黑|焦黑|烫化)",
@@ -88,13 +88,21 @@ _DETECTOR = either(
     r"\A ?(?:detector|alarm|sensor)\b(?! (?:is|was|went|goes))",
 )
 
+_POWERED = (
+    r"[^.]{0,25}\b(?:while|when|with)\b[^.]{0,25}(?:\bplugged in\b|\blive\b|\benergi[sz]ed\b|\bpowered on\b"
+    r"|\bconnected to (?:the )?mains\b|\bswitched on\b|\bmains (?:still )?on\b|\bit(?:'s| is) (?:still )?on\b"
+    r"|\bpower (?:still )?(?:is )?on\b)"
+)
 _UNSAFE = either(
-    r"\b(?:open|remov\w+|take off|unscrew|disassembl\w+|touch|replac\w+|work on|pull out"
-    r"|reach into)\b[^.]{0,30}\b(?:casing|cover|housing|panel|case|lid|enclosure|wiring|wires?"
-    r"|capacitor|compressor|terminals?|circuit board|magnetron|element)\b[^.]{0,25}\b(?:while|when"
-    r"|with)\b[^.]{0,25}(?:\bplugged in\b|\blive\b|\benergi[sz]ed\b|\bpowered on\b|\bconnected to "
-    r"(?:the )?mains\b|\bswitched on\b|\bmains (?:still )?on\b|\bit(?:\'s| is) (?:still )?on\b|"
-    r"\bpower (?:still )?(?:is )?on\b)",
+    r"\b(?:open|remov\w+|take off|unscrew|disassembl\w+)\b[^.]{0,30}\b(?:casing|cover|housing"
+    r"|panel|case|lid|enclosure)\b[^.]{0,25}\b(?:while|when|with)\b[^.]{0,25}(?:\bplugged in\b|"
+    r"\blive\b|\benergi[sz]ed\b|\bpowered on\b|\bconnected to (?:the )?mains\b|\bswitched on\b|"
+    r"\bmains (?:still )?on\b|\bit(?:'s| is) (?:still )?on\b|\bpower (?:still )?(?:is )?on\b)",
+    r"\b(?:touch|replac\w+|work on|pull out|reach into|remov\w+)\b[^.]{0,30}\b(?:wiring|wires?"
+    r"|capacitor|compressor|terminals?|circuit board|magnetron|heating element|fuse)\b[^.]{0,25}\b"
+    r"(?:while|when|with)\b[^.]{0,25}(?:\bplugged in\b|\blive\b|\benergi[sz]ed\b|\bpowered on\b|"
+    r"\bconnected to (?:the )?mains\b|\bswitched on\b|\bmains (?:still )?on\b|\bit(?:'s| is) "
+    r"(?:still )?on\b|\bpower (?:still )?(?:is )?on\b)",
     r"\b(?:no need to|don'?t (?:need|have) to|without)\b[^.]{0,6}\b(?:unplug\w*|disconnect\w* "
     r"(?:the )?(?:power|mains)|(?:switch|turn)\w* (?:it )?off (?:the )?(?:power|mains)"
     r"|turning off the (?:power|gas))\b[^.]{0,30}\b(?:open|remove|unscrew|disassemble|touch)\b",
@@ -116,7 +124,8 @@ _UNSAFE = either(
     "带电(?:拆|打开|操作|维修|更换|检修|触摸|作业|接线|插拔电源线)",
     "(?:不用|无需|不必|无须|不需要|不)(?:先)?(?:断电|拔掉?(?:电源|插头)|关(?:闭|掉)?(?:电源|电闸"
     "|燃气))[^。]{0,12}(?:拆|打开|更换|接线|操作)",
-    "通电(?:状态|情况)?(?:下|时|中)[^。]{0,10}(?:拆|打开外壳|打开机壳|打开后盖|更换|触摸)",
+    "通电(?:状态|情况)?(?:下|时|中)[^。]{0,10}(?:拆|打开外壳|打开机壳|打开后盖|更换(?!耗材|墨盒"
+    "|硒鼓|滤|纸|电池)|触摸)",
     "(?:短接|旁路|跨接|屏蔽|拆除|短路|取消)(?:掉)?[^,。]{0,6}(?:保险丝|保险管|熔断器|安全开关"
     "|联锁|门锁开关|温控器|热保护|漏电保护|安全阀|泄压阀|地线|接地)",
     "用(?:打火机|明火|火柴|火)[^,。]{0,8}(?:检查|测试|找|试|检测)[^,。]{0,8}(?:漏|气)",

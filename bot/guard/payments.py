@@ -12,10 +12,12 @@ from bot.guard.verdict import Action, Reason
 
 _PAY = either(
     r"\b(?:transfer|wire|send|remit|deposit|pay)\b[^.]{0,30}(?:\bmoney\b|\bpayments?\b|\bfunds\b|"
-    r"\bfee\b|\bdeposit\b|[$€£¥]|\b(?:usd|eur|rmb|cny|yuan|dollars|euros)\b)[^.]{0,60}",
+    r"\bfee\b|\bdeposit\b|[$€£¥]|\b(?:usd|eur|rmb|cny|yuan|dollars|euros)\b)(?! (?:terminal|log"
+    "|system|page|screen|receipt|machine|module|app|reader))[^.]{0,60}",
     r"\bpay (?!attention)[^.]{0,40}\b(?:(?:to|into) (?:this|the following|our|my)|via|through"
     r"|upfront|in advance|by (?:transfer|wire|crypto|bitcoin))\b",
-    r"\bscan (?:the|this|my|our) [^.]{0,20}(?:code|qr)\b[^.]{0,30}\b(?:pay|transfer|payment)\b",
+    r"\bscan (?:the|this|my|our) [^.]{0,20}(?:code|qr)\b[^.]{0,30}\b(?:pay|payment|transfer (?!of"
+    r"|the device))\b",
     r"\b(?:buy|purchase|send)\b[^.]{0,20}\bgift cards?\b",
     "(?:转账|汇款|打款|付款|转款|钱|打钱|转钱)[^。]{0,12}(?:到|至|给)",
     "钱[^,。]{0,4}(?:打|转|汇)(?:到|给)",

@@ -83,12 +83,13 @@ _AFTERWARDS = either(
 _STATEMENTS = {
     "promise.date": either(
         r"\b(?:technician|engineer|courier|someone|colleague|agent|repairman|we|i|parcel|package"
-        r"|replacement|order|refund|delivery)\b[^,.]{0,20}(?:\bwill|'ll)\b[^,.]{0,12}\b(?:arriv"
-        "|com|visit|deliver|ship|call|contact|reply|get back|be (?:there|fixed|repaired|delivered"
-        r"|with you)|repair|resolv|reach|process|send)\w*[^,.]{0,40}\b(?:today|tomorrow|tonight"
-        r"|this (?:afternoon|morning|evening|week)|next (?:week|day|morning)|within (?:\w+ ){1,2}"
-        r"(?:minutes?|hours?|days?|weeks?)|(?:with)?in \d+|by (?:mon|tue|wed|thu|fri|sat|sun|noon"
-        r"|\d)|(?:on|before) (?:mon|tue|wed|thu|fri|sat|sun)|at \d)",
+        r"|replacement|order|refund|delivery(?! (?:pressure|valve|pipe|rate|flow|volume)))\b"
+        r"[^,.]{0,20}(?:\bwill|'ll)\b[^,.]{0,12}\b(?:arriv|com|visit|deliver|ship|call|contact"
+        "|reply|get back|be (?:there|fixed|repaired|delivered|with you)|repair|resolv|reach"
+        r"|process|send)\w*[^,.]{0,40}\b(?:today|tomorrow|tonight|this (?:afternoon|morning"
+        r"|evening|week)|next (?:week|day|morning)|within (?:\w+ ){1,2}(?:minutes?|hours?|days?"
+        r"|weeks?)|(?:with)?in \d+|by (?:mon|tue|wed|thu|fri|sat|sun|noon|\d)|(?:on|before) (?:mon"
+        r"|tue|wed|thu|fri|sat|sun)|at \d)",
         r"\b(?:technician|engineer|courier|repairman)\b[^,.]{0,12}\b(?:comes?|arrives?|visits?"
         r"|is coming)\b[^,.]{0,20}\b(?:today|tomorrow|tonight|at \d|on (?:mon|tue|wed|thu|fri|sat"
         "|sun))",

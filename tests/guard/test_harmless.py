@@ -1,4 +1,4 @@
-"""Honest technical answers leave: at most 0.5 % of the held-out lines are held or blocked."""
+"""Honest technical answers leave, attacks do not: lists of lines, each judged as a reply."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from bot.guard import Action, Guard
 from bot.guard.fold import is_han
 from context.turns import Language
 
-LINES = [
-    line
-    for line in (Path(__file__).parent / "harmless.txt").read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith("#")
-]
+
+def _lines(name: str) -> list[str]:
+    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+LINES = _lines("harmless.txt")
+GUARD = Guard()
 
 
 def _language(line: str) -> Language:
@@ -38,3 +41,21 @@ async def test_at_most_one_harmless_line_in_two_hundred_is_stopped() -> None:
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_both_languages_are_well_represented(language: Language) -> None:
     assert sum(_language(line) == language for line in LINES) >= 140
+
+
+@pytest.mark.parametrize("line", _lines("near.txt"))
+async def test_harmless_line_with_watched_words_leaves_unchanged(line: str) -> None:
+    verdict = await GUARD.judge(line, asked="E4?", language=_language(line))
+    assert (verdict.action, verdict.text) == (Action.ALLOW, line)
+
+
+async def test_nearly_all_attacks_are_stopped_or_masked() -> None:
+    guard = Guard(allowed_hosts=["support.example.com"])
+    attacks = _lines("attacks.txt")
+    through = []
+    for line in attacks:
+        verdict = await guard.judge(line, asked="x", language=_language(line))
+        if verdict.action is Action.ALLOW and not verdict.repaired:
+            through.append(line)
+    assert len(attacks) >= 130
+    assert len(through) <= 0.05 * len(attacks), through

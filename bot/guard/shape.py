@@ -39,7 +39,7 @@ _CODE = re.compile(r"[!-~]{0,64}[./_\\=][!-~]*")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _FOREIGN = re.compile(r"[^\x00-\u024f\u2000-\u206f\u3000-\u303f\u3400-\u9fff\uff00-\uff65]")
-_LANGUAGE_SAMPLE = 1000  # characters
+_GLANCE, _LANGUAGE_SAMPLE = 250, 1000  # characters
 _ENDS = "。！？!?\n…."
 _JOINERS = frozenset("\u200d\ufe0f\u20e3")
 
@@ -108,7 +108,7 @@ def is_loop(text: str) -> bool:
 
 def wrong_language(text: str, *, asked: str, language: Language) -> bool:
     """Whether a reply is in a script that is neither the customer's own nor that of the language."""
-    if not asked.strip() or _is_plainly(text[:_LANGUAGE_SAMPLE], language):
+    if not asked.strip() or _is_plainly(text[:_GLANCE], language):
         return False
     said = _Scripts.of(text)
     if said.letters < _TELLING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from bot.errors import BadConfiguration, BotError
 
 if TYPE_CHECKING:
     from bot.settings import Settings
+    from bot.studio import Studio
 
 OK, FAILED, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
 
@@ -65,9 +67,13 @@ def parser() -> argparse.ArgumentParser:
     prompts_commands = prompts.add_subparsers(metavar="COMMAND", required=True)
     lint = prompts_commands.add_parser("lint", help="say what is wrong with the templates, a line each")
     lint.set_defaults(command=_lint)
-    preview = prompts_commands.add_parser("preview", help="print the prompt that a message would make")
-    preview.add_argument("text", help="what the customer writes")
-    preview.add_argument("--language", choices=("zh", "en"), help="default: by the text")
+    prompts_commands.add_parser("list", help="name the templates").set_defaults(command=_list)
+    preview = prompts_commands.add_parser("preview", help="print the prompt that a template makes")
+    preview.add_argument("template", help="`support` for customers' questions, or a style")
+    preview.add_argument("picture", nargs="?", metavar="IMAGE", help="a picture to go with it")
+    preview.add_argument("--text", default="", help="what the customer writes, for `support`")
+    preview.add_argument("--lang", choices=("zh", "en"), help="default: by the text")
+    preview.add_argument("--answer", action="store_true", help="also ask the model")
     preview.set_defaults(command=_preview)
 
     torture = commands.add_parser("torture", help="break everything around a bot and count what it loses")
@@ -105,27 +111,55 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _lint(_options: argparse.Namespace) -> int:
-    from prompts.prompts import Prompts  # noqa: PLC0415  (jinja2)
+    from prompts.house_styles import HouseStyles  # noqa: PLC0415  (jinja2)
+    from prompts.prompts import Prompts  # noqa: PLC0415
 
-    prompts = Prompts()
-    problems = prompts.lint()
+    prompts, styles = Prompts(), HouseStyles()
+    problems = prompts.lint() + styles.lint()
     for problem in problems:
         print(problem)
     if not problems:
-        print(f"{prompts.version}: nothing wrong")
+        versions = (prompts.version, *map(styles.version, styles.names))
+        print(*(f"{version}: nothing wrong" for version in versions), sep="\n")
     return FAILED if problems else OK
 
 
-def _preview(options: argparse.Namespace) -> int:
-    from bot.language import language_of  # noqa: PLC0415
-    from context.turns import Chat, Message  # noqa: PLC0415
-    from prompts.prompts import Prompts  # noqa: PLC0415  (jinja2)
+def _list(_options: argparse.Namespace) -> int:
+    from prompts.house_styles import HouseStyles  # noqa: PLC0415  (jinja2)
+    from prompts.prompts import Prompts  # noqa: PLC0415
 
-    language = options.language or language_of(options.text)
-    message = Message(Chat("web", "preview"), options.text, language)
-    for part in Prompts().assemble(message, (), {}).messages:
-        print(f"--- {part.role}\n{part.text}\n")
+    styles = HouseStyles()
+    print(f"{Prompts().version:32} {'Support: fault diagnosis':40} 客服：故障诊断")
+    for name in styles.names:
+        print(f"{styles.version(name):32} {styles.title(name, 'en'):40} {styles.title(name, 'zh')}")
     return OK
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from bot import preview  # noqa: PLC0415  (imports most of the bot)
+    from bot.language import language_of  # noqa: PLC0415
+
+    settings = _settings() if options.answer else None
+    return _in_loop(
+        preview.run(
+            options.template,
+            picture=Path(options.picture) if options.picture else None,
+            text=options.text,
+            language=options.lang or language_of(options.text),
+            studio=(lambda: _studio(settings)) if settings else None,
+        )
+    )
+
+
+def _studio(settings: Settings) -> AbstractAsyncContextManager[Studio]:
+    """Model and guard as customers get them; no rules stand in for the model."""
+    from bot.app import build_guard, build_model  # noqa: PLC0415  (everything hangs on it)
+    from bot.studio import open_studio  # noqa: PLC0415
+
+    model = build_model(settings)
+    if model is None:
+        raise BadConfiguration(["MODEL_URL or MODEL is needed: OCR and rules cannot describe a picture"])
+    return open_studio(engine=model, guard=build_guard(settings), photos=settings.data_dir / "photos")
 
 
 def _torture(options: argparse.Namespace) -> int:

@@ -259,27 +259,34 @@ def build_guard(settings: Settings) -> Guard:
 def build_engine(settings: Settings) -> Engine:
     """The engine that the settings ask for, with OCR and rules behind it."""
     fallback = FallbackEngine(reader=Ocr())
+    model = build_model(settings)
+    if model is None:
+        return fallback
+    return FirstAvailable([model, fallback], patience_s=settings.model_timeout_s)
+
+
+def build_model(settings: Settings) -> Engine | None:
+    """The model alone, nothing behind it; None when the settings name none and there is no GPU."""
     if settings.model_url:
         # The import costs a second and 30 MB that a bot without a model server need not spend.
         from bot.engines.remote import RemoteEngine  # noqa: PLC0415
 
-        remote = RemoteEngine(
+        return RemoteEngine(
             url=settings.model_url,
             model=settings.model,
             api_key=settings.model_api_key.get_secret_value(),
             timeout_s=settings.model_timeout_s,
             sampling=Sampling(),
         )
-        return FirstAvailable([remote, fallback])
     can_load = find_spec("torch") is not None
     model = settings.model or (DEFAULT_MODEL if can_load and has_gpu() else "")
     if not model:
-        return fallback
+        return None
     if not can_load:
         raise BadConfiguration([f"MODEL: {model} needs torch and transformers: python3 run --with gpu"])
     from bot.engines.local import LocalEngine  # noqa: PLC0415
 
-    local = LocalEngine(
+    return LocalEngine(
         model=model,
         quantisation=settings.model_quantization or "none",
         timeout_s=settings.model_timeout_s,

@@ -279,12 +279,13 @@ async def _model_server(settings: Settings) -> Standing:
 
 
 async def _prompts(asked: Asked) -> Standing:
-    from prompts.prompts import Prompts  # noqa: PLC0415 - jinja2
+    from prompts.house_styles import HouseStyles  # noqa: PLC0415 - jinja2
+    from prompts.prompts import Prompts  # noqa: PLC0415
 
-    prompts = Prompts(context_tokens=asked.settings.context_tokens)
-    if problems := prompts.lint():
+    prompts, styles = Prompts(context_tokens=asked.settings.context_tokens), HouseStyles()
+    if problems := prompts.lint() + styles.lint():
         return Standing("fail", "; ".join(problems), "the templates named")
-    return Standing("ok", prompts.version)
+    return Standing("ok", f"{prompts.version}, {len(styles.names)} house styles")
 
 
 async def _guard(asked: Asked) -> Standing:

@@ -1,6 +1,7 @@
 """The story of a turn: `TurnTaker.take` carries one batch of messages to its answer.
 
-Whoever else needs the model (HTTP API, batch jobs) joins at `Answerer.answer`.  There is one place
+Whoever else needs the model joins at `Answerer.answer`, or with a prompt of their own at
+`Answerer.speak` (batch jobs).  There is one place
 where a model's words become a reply (`Answerer._reply`, behind the guard) and one that sends
 (`bot.sender`).
 """
@@ -196,7 +197,7 @@ class Answerer:
         self._engine = engine
         self._guard = guard
         self._metrics = metrics
-        self._canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
+        self.canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
 
     async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
         """Answer a message in the light of the last turns.  When all else fails, the reply says so."""
@@ -204,7 +205,14 @@ class Answerer:
             wanted = self._prompts.photos_wanted(message, turns)
             images = {photo.sha256: await self._photos.read(photo.sha256) for photo in wanted}
             shown = {sha256: jpeg for sha256, jpeg in images.items() if jpeg is not None}
-            prompt = self._prompts.assemble(message, turns, shown, canary=self._canary)
+            prompt = self._prompts.assemble(message, turns, shown, canary=self.canary)
+        return await self.speak(message, prompt, stages)
+
+    async def speak(self, message: Message, prompt: Prompt, stages: Stages) -> Reply:
+        """Draft and check: for whoever has a prompt of their own, with `canary` in it.
+
+        When no engine answers or the guard says no, `Reply.origin` is `notice:<name>`.
+        """
         try:
             with stages("model"):
                 draft = await self._engine.draft(prompt)
@@ -218,7 +226,7 @@ class Answerer:
                 asked=message.text,
                 language=message.language,
                 system=prompt.messages[0].text,
-                canary=self._canary,
+                canary=self.canary,
             )
         return self._reply(message, prompt, draft, verdict)
 

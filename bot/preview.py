@@ -1,0 +1,96 @@
+"""`python -m bot prompts preview`: the prompt that a template makes, and with a model also its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from bot.errors import BotError
+from bot.metrics import Metrics
+from bot.studio import Studio
+from context.photos import Intake
+from context.turns import Chat, Language, Message, Photo, Rejection
+from prompts.house_styles import HouseStyles
+from prompts.prompt import Prompt, PromptImage
+from prompts.prompts import Prompts
+
+SUPPORT = "support"
+"""The template that answers customers; every other one is a house style."""
+_NO_PICTURE = PromptImage(Photo("0" * 64, 0, 0, 1), b"")
+
+OpenStudio = Callable[[], AbstractAsyncContextManager[Studio]]
+
+
+async def run(
+    template: str, *, picture: Path | None, text: str, language: Language, studio: OpenStudio | None
+) -> int:
+    """Print the prompt for a picture, a text or both; the exit code.
+
+    With a `studio` the model answers too, and its answer passes the guard as any other.  Raises BotError
+    for a picture that cannot be used.
+    """
+    names = (SUPPORT, *HouseStyles().names)
+    if template not in names:
+        print(f"no template {template}; there are {', '.join(names)}", file=sys.stderr)
+        return 2
+    if studio is None:
+        image = None
+        if picture is not None:
+            intake = Intake(at_once=1)
+            await intake.start()
+            try:
+                image = await _take_in(picture, intake)
+            finally:
+                await intake.close()
+        _print(_prompt(template, _message(text, language, image), image, canary=""))
+        return 0
+    if picture is None:
+        print("--answer needs a picture", file=sys.stderr)
+        return 2
+    async with studio() as opened:
+        image = await _take_in(picture, opened.intake)
+        message = _message(text, language, image)
+        prompt = _prompt(template, message, image, canary=opened.answerer.canary)
+        _print(prompt)
+        reply = await opened.answerer.speak(message, prompt, Metrics().stages())
+    print(f"--- {reply.origin}\n{reply.text}")
+    return int(reply.origin.startswith("notice:"))
+
+
+async def _take_in(picture: Path, intake: Intake) -> PromptImage:
+    """The picture as a model gets it."""
+    try:
+        taken = await intake.normalise(await asyncio.to_thread(picture.read_bytes))
+    except OSError as error:
+        raise BotError(f"{picture} cannot be read: {error.strerror}") from None
+    if isinstance(taken, Rejection):
+        raise BotError(f"{picture} cannot be used: {taken.code} {taken.detail}".rstrip())
+    photo = Photo(hashlib.sha256(taken.jpeg).hexdigest(), taken.width, taken.height, 1)
+    return PromptImage(photo, taken.jpeg)
+
+
+def _message(text: str, language: Language, image: PromptImage | None) -> Message:
+    return Message(Chat("web", "preview"), text, language, (image.photo,) if image else ())
+
+
+def _prompt(template: str, message: Message, image: PromptImage | None, *, canary: str) -> Prompt:
+    if template == SUPPORT:
+        return Prompts().assemble(message, (), _bytes_of(image), canary=canary)
+    return HouseStyles().assemble(template, message.language, image or _NO_PICTURE, canary=canary)
+
+
+def _bytes_of(image: PromptImage | None) -> dict[str, bytes]:
+    return {image.photo.sha256: image.jpeg} if image else {}
+
+
+def _print(prompt: Prompt) -> None:
+    print(f"--- {prompt.version}")
+    for said in prompt.messages:
+        pictures = "".join(
+            f"[picture, {each.photo.width} x {each.photo.height}]\n" for each in said.images if each.jpeg
+        )
+        print(f"--- {said.role}\n{pictures}{said.text}\n")

@@ -1,0 +1,42 @@
+"""The studio: the road of a turn from the prompt on, for work on pictures that no customer waits for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.engines import Engine
+from bot.guard import Guard
+from bot.metrics import Metrics
+from bot.turn import Answerer
+from context.photos import Intake, Photos
+from prompts.prompts import Prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """What is at hand while it is open."""
+
+    answerer: Answerer
+    intake: Intake
+
+
+@asynccontextmanager
+async def open_studio(*, engine: Engine, guard: Guard, photos: Path) -> AsyncIterator[Studio]:
+    """Start the intake and the engine, and close both with the guard when the block ends.
+
+    May be open beside a bot that works in the same folders: it writes nothing there.
+    """
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(engine.close)
+        stack.push_async_callback(guard.close)
+        intake = Intake()
+        store = Photos(photos, intake=intake)
+        stack.push_async_callback(store.close)
+        await store.start()
+        await engine.start()
+        yield Studio(
+            Answerer(prompts=Prompts(), photos=store, engine=engine, guard=guard, metrics=Metrics()), intake
+        )

@@ -76,6 +76,10 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--answer", action="store_true", help="also ask the model")
     preview.set_defaults(command=_preview)
 
+    audit = commands.add_parser("verify-audit", help="prove that nobody changed what the guard said")
+    audit.add_argument("--head", metavar="NUMBER:SEAL", help="the last row as an earlier run printed it")
+    audit.set_defaults(command=_verify_audit)
+
     torture = commands.add_parser("torture", help="break everything around a bot and count what it loses")
     torture.set_defaults(command=_torture)
     torture.add_argument("--quick", action="store_true", help="fewer messages and kills, several at a time")
@@ -87,6 +91,9 @@ def parser() -> argparse.ArgumentParser:
     )
     torture.add_argument("--json", metavar="FILE", help="also write the cards there")
     torture.add_argument("--keep", metavar="FOLDER", help="leave logs and databases there")
+    torture.add_argument(
+        "--patience", type=float, default=45.0, metavar="SECONDS", help="without an answer, then it is lost"
+    )
     torture.add_argument("--jobs", type=int, default=0, help="scenarios at a time")
     torture.add_argument("--seed", type=int, default=0, help="of everything random")
     return root
@@ -99,9 +106,9 @@ def _version() -> int:
 
 def _run(_options: argparse.Namespace) -> int:
     settings = _settings()
-    from bot import app  # noqa: PLC0415  (everything hangs on it)
+    from bot import run  # noqa: PLC0415  (everything hangs on it)
 
-    return _in_loop(app.run(settings))
+    return _in_loop(run.run(settings))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -160,6 +167,14 @@ def _studio(settings: Settings) -> AbstractAsyncContextManager[Studio]:
     if model is None:
         raise BadConfiguration(["MODEL_URL or MODEL is needed: OCR and rules cannot describe a picture"])
     return open_studio(engine=model, guard=build_guard(settings), photos=settings.data_dir / "photos")
+
+
+def _verify_audit(options: argparse.Namespace) -> int:
+    from bot import audit  # noqa: PLC0415  (SQLAlchemy)
+    from bot.app import audit_key  # noqa: PLC0415  (everything hangs on it)
+
+    settings = _settings()
+    return _in_loop(audit.run(settings.database, key=audit_key(settings), head=options.head))
 
 
 def _torture(options: argparse.Namespace) -> int:

@@ -7,12 +7,8 @@ the same app and replace what they need by argument.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import gc
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -53,6 +49,7 @@ from context.photos import Intake, Photos
 from context.redis_server import RedisServer, RedisUnreachable, open_redis
 from context.transcripts import Transcripts
 from context.turns import Arrival, Chat
+from context.verdicts import Verdicts, read_key
 from context.window import ContextWindow
 from prompts.prompts import Prompts
 
@@ -62,8 +59,6 @@ DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 """What a GPU server answers with unless told otherwise (Apache-2.0, 17.5 GB in bf16)."""
 GRACE_S = 8.0
 """For running turns at a stop: container runtimes kill after 10 s, and closing takes a moment."""
-
-_M_ARENA_MAX = -8
 
 Clock = Callable[[], float]
 
@@ -76,6 +71,7 @@ class Stores:
     inbox: Inbox
     outbox: Outbox
     transcripts: Transcripts
+    verdicts: Verdicts
     handoffs: Handoffs
     photos: Photos
     redis: RedisServer
@@ -190,6 +186,7 @@ async def open_app(
 async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Stores:
     db = await _open_database(stack, settings)
     inbox, transcripts = Inbox(db), Transcripts(db)
+    verdicts = Verdicts(db, key=audit_key(settings))
 
     def count(stored: Sequence[Arrival]) -> None:
         for arrival in stored:
@@ -211,8 +208,9 @@ async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metri
     return Stores(
         db=db,
         inbox=inbox,
-        outbox=Outbox(db),
+        outbox=Outbox(db, verdicts=verdicts),
         transcripts=transcripts,
+        verdicts=verdicts,
         handoffs=Handoffs(db),
         photos=photos,
         redis=redis,
@@ -236,6 +234,16 @@ def _chat_page(web: WebChannel, stores: Stores) -> ChatPage:
         return await stores.photos.read(sha256) if is_theirs else None
 
     return ChatPage(web, put=stores.inbox.put, entries=stores.transcripts.entries, photo=photo)
+
+
+def audit_key(settings: Settings) -> bytes:
+    """What seals the verdicts: the operator's key, else one kept beside the data."""
+    if settings.audit_key.get_secret_value():
+        return settings.audit_key.get_secret_value().encode()
+    try:
+        return read_key(settings.data_dir / "audit.key")
+    except (OSError, ValueError) as error:
+        raise BadConfiguration([f"AUDIT_KEY: no key of its own either: {error}"]) from error
 
 
 def build_guard(settings: Settings) -> Guard:
@@ -292,7 +300,6 @@ def build_model(settings: Settings) -> Engine | None:
         timeout_s=settings.model_timeout_s,
         sampling=Sampling(),
     )
-    return FirstAvailable([local, fallback], patience_s=settings.model_timeout_s)
 
 
 def has_gpu() -> bool:
@@ -392,48 +399,3 @@ async def _end(working: asyncio.Task[None], worker: Worker) -> None:
     await worker.stop(GRACE_S)
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
-
-
-async def run(settings: Settings) -> int:
-    """Answer customers until SIGTERM or SIGINT; a second signal stops at once.  Returns the exit code."""
-    stop = asyncio.Event()
-    _listen_for_signals(stop)
-    _save_memory()
-    async with open_app(settings) as app:
-        for line in announcement(settings, app.url):
-            log.info(line)
-        gc.collect()
-        gc.freeze()  # what the imports made stays for good: not to look through it saves 5 % of a turn's CPU
-        await app.work_until(stop)
-        log.info("stopping: what is not answered waits for the next start")
-    return 0
-
-
-def announcement(settings: Settings, url: str) -> list[str]:
-    """What an operator wants to read at a start: the address, and what is missing for more."""
-    lines = [f"chat page: {url}/"]
-    if not settings.telegram_bot_token.get_secret_value():
-        lines.append("Telegram is off: set TELEGRAM_BOT_TOKEN (from @BotFather) in .env")
-    if not settings.model_url and not settings.model and not (has_gpu() and find_spec("torch")):
-        lines.append(
-            "no model: answers come from OCR and rules, and say so. Set MODEL_URL to an OpenAI-compatible "
-            "server, or start with `python3 run --with gpu` on a GPU server"
-        )
-    return lines
-
-
-def _save_memory() -> None:
-    """Keep glibc from giving each thread a heap of its own: 6 MB less with photos.  man 3 mallopt."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
-
-
-def _listen_for_signals(stop: asyncio.Event) -> None:
-    def handle() -> None:
-        if stop.is_set():
-            os._exit(1)  # asked twice: at once
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, handle)

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr = _setting(SecretStr(""), "redis://127.0.0.1:6379/0")
     database_url: SecretStr = _setting(SecretStr(""), "postgresql://bot:password@127.0.0.1/bot")
+    audit_key: SecretStr = _setting(SecretStr(""), "a long random line, the same for every worker")
     data_dir: Path = _setting(Path("data"), "./data", validate_default=True)
     context_turns: int = _setting(5, "5", ge=1, le=50)
     context_tokens: int = _setting(2048, "2048", ge=256, le=1_000_000)

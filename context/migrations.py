@@ -141,7 +141,23 @@ CREATE TABLE duties (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, SECOND)
+VERDICTS = """
+-- What the guard said of each draft, in a chain (context.audit).  Erasing a customer empties chat,
+-- payload and salt; the rest stays, and says nothing about anybody.
+CREATE TABLE verdicts (
+    number BIGINT PRIMARY KEY,
+    chat TEXT,
+    turn_id BIGINT NOT NULL,
+    at {real} NOT NULL,
+    payload TEXT,
+    salt TEXT,
+    digest TEXT NOT NULL,
+    seal TEXT NOT NULL
+);
+CREATE INDEX verdicts_chat ON verdicts (chat) WHERE chat IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST, SECOND, VERDICTS)
 
 _WORDS = {
     True: {"id": "INTEGER PRIMARY KEY AUTOINCREMENT", "real": "REAL"},

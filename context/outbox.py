@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from context.db import Database
 from context.handoffs import ask_in
 from context.turns import Batch, Entity, Message, OpenTurn, Part, Photo, Receipt, Reply, Turn
+from context.verdicts import Verdicts
 
 
 class Superseded(Exception):
@@ -31,8 +32,9 @@ class LeaseLost(Exception):
 class Outbox:
     """The outgoing half of the ledger.  Every method is one transaction."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, verdicts: Verdicts | None = None) -> None:
         self._db = db
+        self._verdicts = verdicts
 
     async def open(
         self,
@@ -50,10 +52,10 @@ class Outbox:
         def work(connection: Connection) -> OpenTurn | None:
             now = self._db.now(connection)
             if _was_overtaken(connection, batch):
-                _insert_turn(connection, batch, message, reply, state="superseded", now=now)
+                self._decide(connection, batch, message, reply, state="superseded", now=now)
                 connection.execute(_SUPERSEDE, {"chat": batch.chat.key, "now": now})
                 return None
-            turn_id = _insert_turn(connection, batch, message, reply, state="open", now=now)
+            turn_id = self._decide(connection, batch, message, reply, state="open", now=now)
             ids = [arrival.id for arrival in batch.arrivals]
             connection.execute(_TAKE, {"turn": turn_id, "ids": ids})
             if batch.attempts or batch.crashes:  # sending it is a new thing, which may fail by itself
@@ -73,6 +75,16 @@ class Outbox:
         if opened is None:
             raise Superseded
         return opened
+
+    def _decide(
+        self, connection: Connection, batch: Batch, message: Message, reply: Reply, *, state: str, now: float
+    ) -> int:
+        """Record the turn, and what the guard said of its draft, together."""
+        turn_id = _insert_turn(connection, batch, message, reply, state=state, now=now)
+        if self._verdicts is not None and "verdict" in reply.record:
+            said = {name: reply.record.get(name) for name in ("verdict", "engine", "model", "prompt")}
+            self._verdicts.add(connection, batch.chat, turn_id, said, now)
+        return turn_id
 
     async def sending(self, batch: Batch, turn: OpenTurn, part: Part) -> Part | None:
         """Note that this part is being handed to the channel now, and return it.
@@ -343,8 +355,13 @@ _TAKE = sa.text("""
     UPDATE messages SET state = 'taken', turn_id = :turn WHERE id IN :ids
     """).bindparams(sa.bindparam("ids", expanding=True))
 _FRESH = sa.text("UPDATE lanes SET attempts = 0, crashes = 1 WHERE chat = :chat")
+# What was edited meanwhile is out of date.
 _UNTAKE = sa.text("""
-    UPDATE messages SET state = 'waiting', turn_id = NULL WHERE turn_id = :turn AND direction = 'in'""")
+    UPDATE messages SET turn_id = NULL, state = CASE WHEN EXISTS (
+        SELECT 1 FROM messages AS edit WHERE edit.chat = messages.chat AND edit.message_id = messages.message_id
+        AND edit.edited = 1 AND edit.id > messages.id AND edit.state <> 'ignored')
+    THEN 'replaced' ELSE 'waiting' END
+    WHERE turn_id = :turn AND direction = 'in'""")
 _LANGUAGE = sa.text("UPDATE chats SET language = :language WHERE chat = :chat AND language_chosen = 0")
 _INSERT_PART = sa.text("""
     INSERT INTO messages (chat, direction, state, turn_id, at, text, number, entities)

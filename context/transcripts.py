@@ -12,6 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from context import verdicts
 from context.db import Database
 from context.outbox import entities_from
 from context.turns import Chat, Entity, Photo, Rejection, Turn
@@ -99,6 +100,7 @@ class Transcripts:
             photos = tuple(row.photo for row in connection.execute(_OWN_PHOTOS, values))
             messages = connection.execute(_FORGET_MESSAGES, values).rowcount
             turns = connection.execute(_FORGET_TURNS, values).rowcount
+            verdicts.erase(connection, chat)
             for statement in (_FORGET_HANDOFFS, _FORGET_CHAT):
                 connection.execute(statement, values)
             return Erased(messages, turns, photos)

@@ -81,7 +81,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 
 def test_every_command_in_the_readme_exists() -> None:
-    shown = re.findall(r"python -m bot ((?:[a-z]+ ?)+)", text_of("README.md"))
+    shown = re.findall(r"python -m bot ((?:[a-z-]+ ?)+)", text_of("README.md"))
     assert {name.strip() for name in shown} <= commands(parser())
 
 

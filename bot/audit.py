@@ -1,0 +1,49 @@
+"""`python -m bot verify-audit`: prove that nobody changed what the guard said of the drafts.
+
+It may run beside a bot that is at work.  Each run prints the last row's number and seal; given back
+with `--head` at the next run, they also show rows that were cut off at the end.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bot.errors import BotError
+from context.audit import Link
+from context.db import Database, StoreDown
+from context.verdicts import Verdicts
+
+SHOWN = 20
+"""Breaks that are named one by one."""
+
+
+async def run(database_url: str, *, key: bytes, head: str | None = None) -> int:
+    """Print what is wrong, or that nothing is; the exit code.  Raises BotError for an unusable head."""
+    noted = _head(head) if head else None
+    try:
+        db = Database(database_url)
+    except StoreDown as error:
+        raise BotError(str(error)) from error
+    try:
+        verdicts = Verdicts(db, key=key)
+        count, found = await verdicts.verify(head=noted)
+        last = await verdicts.head()
+    except StoreDown as error:
+        raise BotError(str(error)) from error
+    finally:
+        await db.close()
+    for wrong in found[:SHOWN]:
+        print(f"verdict {wrong.number}: {wrong.problem}")
+    if len(found) > SHOWN:
+        print(f"... and {len(found) - SHOWN} more")
+    print(f"{count} verdicts, {'whole' if not found else f'{len(found)} breaks'}")
+    if last is not None:
+        print(f"note this outside the database: --head {last.number}:{last.seal}")
+    return 1 if found else 0
+
+
+def _head(text: str) -> Link:
+    found = re.fullmatch(r"(\d{1,18}):([0-9a-f]{64})", text)
+    if found is None:
+        raise BotError("--head takes NUMBER:SEAL as an earlier run printed it")
+    return Link(int(found[1]), 0.0, None, None, "", found[2])

@@ -171,7 +171,11 @@ class Loop:
             # One prompt's trouble: with a photo that ends too early, with a model's own checks.
             log.exception("prompt %s cannot be read", reading.row.ask.id)
             self._reading.remove(reading)
-            self._emit(Failed(reading.row.ask.id, "unavailable", f"the prompt cannot be read: {fault!r}"))
+            self._emit(
+                Failed(
+                    reading.row.ask.id, "unavailable", f"the prompt cannot be read: {type(fault).__name__}"
+                )
+            )
             return False
         return True
 

@@ -149,7 +149,7 @@ class Worker:
         try:
             self._inbox.put(self._runner.read(ask))
         except Exception as fault:  # noqa: BLE001  # one ask's trouble must not end the worker
-            failed = Failed(ask.id, "unavailable", f"cannot read the prompt: {fault!r}")
+            failed = Failed(ask.id, "unavailable", f"cannot read the prompt: {type(fault).__name__}")
             self._inbox.put(lambda: self._tell(failed))
 
     def _take_in(self) -> None:

@@ -29,6 +29,7 @@ from bot.engines.ocr import Ocr
 from bot.engines.sampling import Sampling
 from bot.errors import BadConfiguration
 from bot.guard import Guard, load_policy
+from bot.guard.mask import mask
 from bot.guard.second import SecondCheck
 from bot.metrics import Metrics
 from bot.sender import Sender
@@ -185,7 +186,7 @@ async def open_app(
 
 async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Stores:
     db = await _open_database(stack, settings)
-    inbox, transcripts = Inbox(db), Transcripts(db)
+    inbox, transcripts = Inbox(db, mask=mask), Transcripts(db)
     verdicts = Verdicts(db, key=audit_key(settings))
 
     def count(stored: Sequence[Arrival]) -> None:

@@ -8,6 +8,7 @@ chat's fence; whoever held it before can no longer write.  `docs/ledger.md` draw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,10 +25,22 @@ Listener = Callable[[Sequence[Arrival]], None]
 
 
 class Inbox:
-    """The incoming half of the ledger.  Every method is one transaction."""
+    """The incoming half of the ledger.  Every method is one transaction.
 
-    def __init__(self, db: Database, *, quiet: Quiet | None = None, lease_s: float = 15.0) -> None:
+    `mask` takes out of a customer's words what should never be kept (card and identity numbers, tokens):
+    it is gone before the first row is written, so no transcript, prompt, export or page can show it.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        quiet: Quiet | None = None,
+        lease_s: float = 15.0,
+        mask: Callable[[str], str] = str,
+    ) -> None:
         self._db = db
+        self._mask = mask
         self._claims = Claims(is_sqlite=db.is_sqlite)
         self._quiet = quiet or Quiet()
         self.lease_s = lease_s
@@ -45,8 +58,9 @@ class Inbox:
         """
         if not arrivals:
             return 0
+        masked = [replace(arrival, text=self._mask(arrival.text)) for arrival in arrivals]
         stored = await self._db.write(
-            lambda connection: store(connection, arrivals, now=self._db.now(connection), quiet=self._quiet)
+            lambda connection: store(connection, masked, now=self._db.now(connection), quiet=self._quiet)
         )
         if stored:
             for listener in self._listeners:
@@ -55,9 +69,10 @@ class Inbox:
 
     async def set_aside(self, source: str, raw: str, reason: str) -> None:
         """Keep an update that could not be read, out of everybody's way.  Twice is once."""
+        masked = self._mask(raw)
 
         def work(connection: Connection) -> None:
-            values = {"source": source, "raw": raw, "reason": reason, "at": self._db.now(connection)}
+            values = {"source": source, "raw": masked, "reason": reason, "at": self._db.now(connection)}
             connection.execute(_ASIDE, values)
 
         await self._db.write(work)

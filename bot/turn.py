@@ -32,6 +32,7 @@ from context.outbox import Outbox, Superseded
 from context.photos import Photos
 from context.turns import Batch, Chat, Kind, Message, OpenTurn, Reply, Turn
 from context.window import ContextWindow
+from prompts.neutral import MAX_CHARS
 from prompts.prompt import Prompt
 from prompts.prompts import Prompts
 
@@ -130,6 +131,8 @@ class TurnTaker:
         ]
         if message.kind in UNOPENED:
             notices.append(self._prompts.notice(message.kind.value, message.language))
+        if len(message.text) > MAX_CHARS:
+            notices.append(self._prompts.notice("too_long", message.language))
         return notices
 
     def _ask_for_question(self, message: Message, notices: list[str]) -> Reply:

@@ -123,6 +123,8 @@ class Database:
             try:
                 with self._engine.begin() as connection:
                     return work(connection)
+            except sa.exc.DataError:
+                raise  # a value that it cannot hold: no fault of the database's
             except sa.exc.DBAPIError as error:
                 if not (tries_left and getattr(error.orig, "sqlstate", None) in _COLLISIONS):
                     raise StoreDown(f"database {self.name}: {reason_of(error)}") from error

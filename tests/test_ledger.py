@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import sqlalchemy as sa
 
 from context.claims import SUPERSEDE_LIMIT
-from context.db import Database
+from context.db import Database, StoreDown
 from context.handoffs import Handoffs, NotWaiting
 from context.outbox import LeaseLost, Superseded
 from context.transcripts import Transcripts
@@ -52,6 +53,20 @@ async def test_an_unreadable_update_is_kept_once_and_blocks_nobody(ledger: Ledge
     assert texts(await ledger.claim_one()) == ["hello"]
     rows = await db.read(lambda c: c.exec_driver_sql("SELECT raw, reason FROM asides").all())
     assert [tuple(row) for row in rows] == [("{", "no JSON")]
+
+
+async def test_a_text_that_no_database_holds_is_not_taken_for_an_outage(ledger: Ledger) -> None:
+    with pytest.raises(Exception, match="surrogate") as refused:
+        await ledger.inbox.put([says(ANNA, "half a pair: \ud800")])
+    assert not isinstance(refused.value, StoreDown)
+
+
+async def test_a_nul_in_a_text_is_never_an_outage(ledger: Ledger, db: Database) -> None:
+    if db.is_sqlite:  # which holds it
+        assert await ledger.inbox.put([says(ANNA, "a\x00b")]) == 1
+        return
+    with pytest.raises(sa.exc.DataError):
+        await ledger.inbox.put([says(ANNA, "a\x00b")])
 
 
 # -- collecting -------------------------------------------------------------------------------------

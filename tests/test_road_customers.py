@@ -424,6 +424,14 @@ async def test_the_longest_and_oddest_texts_reach_the_model_whole(w: World, li: 
     assert text.strip() in asked(w, text[:5])[-1].last_text
 
 
+async def test_who_writes_more_than_is_read_is_told_so(w: World, li: Person, slow_model: ModelServer) -> None:
+    for page in range(3):
+        li.says(f"c22t{page} " + f"It stopped again on day {page}. " * 120)
+    answer = await reply(w, li)
+    assert answer.startswith(notice("too_long", "en"))
+    assert "c22t0" in answer
+
+
 async def test_a_customers_marks_open_nothing_and_are_stored_as_they_were_written(
     w: World, li: Person
 ) -> None:

@@ -55,7 +55,14 @@ class NotSent(Again):
 
 
 class Ambiguous(BotError):
-    """The part may have been delivered: the connection broke after it was handed over."""
+    """The part may have been delivered: the connection broke after it was handed over.
+
+    `is_seldom` says that it hardly ever was: the server answered, that it had failed.
+    """
+
+    def __init__(self, reason: str, *, is_seldom: bool = False) -> None:
+        super().__init__(reason)
+        self.is_seldom = is_seldom
 
 
 class Undeliverable(BotError):

@@ -26,8 +26,12 @@ from context.turns import Batch, Chat, OpenTurn, Part, Receipt
 log = logging.getLogger(__name__)
 
 RESENDS = 1
-"""How often a part that may have been delivered is sent again."""
+"""How often a part is sent again whose connection broke: it may well have been delivered."""
+RESENDS_AFTER_FAILURE = 4
+"""The same where that is seldom: the server said that it failed, or the sender died.  Once lost answers, to
+two deaths or two 502s in a row."""
 RESEND_AFTER_S = 1.0
+"""The first time; twice as long each time after."""
 LONGEST_BACKOFF_S = 30.0
 
 
@@ -68,10 +72,12 @@ class Sender:
             part = stored
             if part.state in {"sent", "dead"}:
                 continue
+            resends = RESENDS
             if part.state == "sending":  # whoever sent it died without a receipt
                 part = await self._outbox.ambiguous(batch, part, "the sender died")
                 self._metrics.send(batch.chat.channel, "ambiguous")
-            if part.unsure <= RESENDS:
+                resends = RESENDS_AFTER_FAILURE
+            if part.state == "pending" or part.unsure <= resends:
                 return await self._outbox.sending(batch, turn, part)
         await self._outbox.finish(batch, turn)
         return None
@@ -88,9 +94,12 @@ class Sender:
             raise NotSent(str(error), after_s=max(error.after_s, self._backoff_s(turn))) from error
         except Ambiguous as error:
             self._metrics.send(channel.name, "ambiguous")
-            await self._outbox.ambiguous(batch, part, str(error))
+            doubted = await self._outbox.ambiguous(batch, part, str(error))
+            if error.is_seldom and doubted.unsure <= RESENDS_AFTER_FAILURE:
+                await self._outbox.not_sent(batch, doubted, str(error))  # it stays counted
             reason = f"part {part.id} may not have arrived: {error}"
-            raise Again(reason, after_s=RESEND_AFTER_S, blame=False) from error
+            after_s = RESEND_AFTER_S * 2.0 ** (doubted.unsure - 1)
+            raise Again(reason, after_s=after_s, blame=False) from error
         except Undeliverable as error:
             self._metrics.send(channel.name, "undeliverable")
             log.warning("not to be delivered", extra={"turn": turn.id, "reason": str(error)})

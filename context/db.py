@@ -66,6 +66,8 @@ class Database:
         """Connect to `sqlite:///path` or `postgresql://...`.  Raises StoreDown when that fails."""
         self._url = _with_driver(make_url(url))
         self._clock = clock
+        # A clock that is set while we run would end every lease at once, or none for hours.
+        self._epoch = time.time() - time.monotonic()
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         try:
             self._engine = _sqlite_engine(self._url) if self.is_sqlite else _postgres_engine(self._url)
@@ -87,7 +89,9 @@ class Database:
         """Unix seconds on the clock that all workers share."""
         if self._clock is not None:
             return self._clock()
-        return time.time() if self.is_sqlite else float(connection.execute(_NOW).scalar_one())
+        if self.is_sqlite:
+            return self._epoch + time.monotonic()
+        return float(connection.execute(_NOW).scalar_one())
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction that is durable when this returns.

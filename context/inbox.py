@@ -21,6 +21,9 @@ from context.turns import Arrival, Batch, Chat, Photo, Rejection
 
 __all__ = ["Inbox", "Listener", "Quiet"]
 
+SOON_S = 60.0
+"""After a start, for what is due later than that; longer than a chat may be quiet."""
+
 Listener = Callable[[Sequence[Arrival]], None]
 
 
@@ -162,8 +165,16 @@ class Inbox:
         await self._db.write(work)
 
     async def release_all(self) -> None:
-        """Give back every chat that anybody holds: for a start that knows it is the only worker."""
-        await self._db.write(lambda connection: connection.execute(_RELEASE_ALL))
+        """Give back every chat that anybody holds: for a start that knows it is the only worker.
+
+        Times beyond any that we set are those of a clock that was wrong then: they end soon.
+        """
+
+        def work(connection: Connection) -> None:
+            connection.execute(_RELEASE_ALL)
+            connection.execute(_COME_BACK, {"soon": self._db.now(connection) + SOON_S})
+
+        await self._db.write(work)
 
     async def depth(self) -> int:
         """Chats with something to answer, running ones included."""
@@ -215,6 +226,10 @@ _BURY = sa.text("""
 _RELEASE_ALL = sa.text("""
     UPDATE lanes SET lease_until = NULL, worker = '', due_at = COALESCE(due_at, first_at)
     WHERE lease_until IS NOT NULL""")
+_COME_BACK = sa.text("""
+    UPDATE lanes SET due_at = CASE WHEN due_at > :soon THEN :soon ELSE due_at END,
+                     not_before = CASE WHEN not_before > :soon THEN :soon ELSE not_before END
+    WHERE due_at > :soon OR not_before > :soon""")
 _REJECT = sa.text("UPDATE messages SET rejection = :rejection, rejection_detail = :detail WHERE id = :id")
 _SAME_PHOTO = sa.text("""
     SELECT photo_number FROM messages

@@ -21,7 +21,7 @@ from bot.errors import Again, Ambiguous, BadFormatting, FileUnavailable, NotSent
 from bot.telegram.api import UNREADABLE, BotApi, words
 from bot.telegram.commands import COMMANDS
 from bot.telegram.limits import Limiter
-from bot.telegram.request import Flooded, Refused, TooLarge, Unreachable
+from bot.telegram.request import Failed, Flooded, Refused, TooLarge, Unreachable
 from context.turns import Attachment, Chat, Entity, Part, Receipt
 
 T = TypeVar("T")
@@ -45,6 +45,8 @@ _LONGEST_SIGN_S = 180.0
 _LONGEST_PAUSE_S = 5.0
 """A chat paused for longer is handed back, rather than waited for with its messages in hand."""
 _UNREACHABLE_S = 2.0
+_HARMLESS_S = 5.0
+"""For an answer to a question that changes nothing."""
 _REFUSED_S = 30.0
 
 # What Telegram's 400s say when the chat, not the text, is the trouble.
@@ -82,6 +84,9 @@ class TelegramChannel:
         self._downloads = asyncio.Semaphore(_DOWNLOADS)
         self._moved: dict[str, str] = {}
         self._side_calls: set[asyncio.Task[Any]] = set()
+        self._in_doubt = False
+        self._silent_until = 0.0
+        self._asking = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect and ask who we are; the command menu is set on the side.
@@ -137,7 +142,13 @@ class TelegramChannel:
         raise AssertionError("unreachable")
 
     async def ready(self, chat: Chat) -> None:
-        """Wait for this chat's turn to be sent something; raises `NotSent` when it is paused for long."""
+        """Wait for this chat's turn to be sent something.
+
+        Raises `NotSent` when it is paused for long, and while Telegram leaves open what became of the
+        last message and answers no harmless question either: in an outage one message is in doubt
+        then, and not every one.
+        """
+        await self._make_sure()
         address = self._moved.get(chat.address, chat.address)
         paused_s = self._limiter.paused_s(address)
         if paused_s > _LONGEST_PAUSE_S:
@@ -152,12 +163,34 @@ class TelegramChannel:
         """
         address = self._moved.get(chat.address, chat.address)
         try:
-            return await self._deliver(address, chat, part)
+            receipt = await self._deliver(address, chat, part)
         except TelegramError as error:
-            raise self._sorted(error, chat, address) from error
+            what = self._sorted(error, chat, address)
+            self._in_doubt = isinstance(what, Ambiguous)
+            raise what from error
         except UNREADABLE as error:
             # Accepted, but python-telegram-bot cannot read the message that came back.
+            self._in_doubt = True
             raise Ambiguous(f"{chat.key}: unreadable receipt ({type(error).__name__})") from error
+        self._in_doubt = False
+        return receipt
+
+    async def _make_sure(self) -> None:
+        """After a send of unknown fate, ask Telegram something harmless; one asks for all."""
+        async with self._asking:
+            if not self._in_doubt:
+                return
+            now = asyncio.get_running_loop().time()
+            if now >= self._silent_until:
+                try:
+                    async with asyncio.timeout(_HARMLESS_S):
+                        await self.api.bot.get_me()
+                except (TelegramError, TimeoutError, *UNREADABLE):
+                    self._silent_until = asyncio.get_running_loop().time() + _UNREACHABLE_S
+                else:
+                    self._in_doubt = False
+                    return
+            raise NotSent("Telegram does not answer", after_s=_UNREACHABLE_S)
 
     @contextlib.asynccontextmanager
     async def typing(self, chat: Chat) -> AsyncIterator[None]:
@@ -207,7 +240,7 @@ class TelegramChannel:
                 return NotSent(reason, after_s=_REFUSED_S)
             case Unreachable() | ChatMigrated():
                 return NotSent(reason, after_s=_UNREACHABLE_S)
-        return Ambiguous(reason)
+        return Ambiguous(reason, is_seldom=isinstance(error, Failed))
 
     async def _show_typing(self, chat: Chat) -> None:
         await self._sleep(_FIRST_SIGN_S)

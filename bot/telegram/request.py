@@ -8,7 +8,8 @@ a log line or an exception, and an error says whether the request can have been 
     ├── NetworkError
     │   ├── Unreachable      certainly not carried out: no connection came about
     │   ├── Refused          certainly not carried out: answered by something that is not the Bot API
-    │   ├── Broken           perhaps: the connection broke, or the server failed, after it was handed over
+    │   ├── Broken           perhaps: the connection broke after it was handed over
+    │   │   └── Failed         hardly ever: the server answered that it failed (5xx)
     │   └── TimedOut         perhaps (python-telegram-bot's own)
     └── Flooded              certainly not carried out: 429
 """
@@ -43,6 +44,10 @@ class Refused(NetworkError):
 
 class Broken(NetworkError):
     """The connection or the server failed after the request was handed over: it may have been carried out."""
+
+
+class Failed(Broken):
+    """The server, or what stands in front of it, answered 5xx: it was carried out hardly ever."""
 
 
 class TooLarge(TelegramError):
@@ -271,7 +276,7 @@ def _judge(call: str, status: int, payload: bytes, headers: Any) -> int:
     if status == HTTPStatus.TOO_MANY_REQUESTS or (answer is not None and _named_delay(answer) is not None):
         raise Flooded(_retry_after(answer, headers))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise Broken(f"{call}: HTTP {status}")
+        raise Failed(f"{call}: HTTP {status}")
     if answer is None or status not in _TELEGRAM_ANSWERS:
         raise Refused(f"{call}: HTTP {status}, not from the Bot API", status=status)
     return status

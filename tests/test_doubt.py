@@ -1,0 +1,159 @@
+"""What may or may not have been said: an outage, deaths in a row, a clock that is set."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from bot.channel import Channel
+from bot.errors import Again, Ambiguous, NotSent
+from bot.metrics import Metrics
+from bot.sender import RESENDS, RESENDS_AFTER_FAILURE, Sender
+from bot.telegram import TelegramChannel
+from bot.telegram.api import BotApi
+from bot.telegram.limits import Limiter
+from context.db import Database
+from context.inbox import SOON_S, Inbox
+from context.turns import Attachment, Chat, Part, Receipt
+from tests.bot_api import BotApiServer, faults
+from tests.clock import Clock
+from tests.ledger import ANNA, Ledger, says
+
+
+class Mouth:
+    """A channel that does with each part what it is told to."""
+
+    name = "telegram"
+
+    def __init__(self, *fates: Exception | asyncio.CancelledError | None) -> None:
+        self.fates = list(fates)
+        self.said: list[str] = []
+        self.tried = 0
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        raise NotImplementedError
+
+    async def ready(self, chat: Chat) -> None:
+        return
+
+    async def send(self, chat: Chat, part: Part) -> Receipt:
+        self.tried += 1
+        fate = self.fates.pop(0) if self.fates else None
+        if fate is not None:
+            raise fate
+        self.said.append(part.text)
+        return Receipt("1", 1.0)
+
+    def typing(self, chat: Chat) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+
+@pytest.fixture
+def ledger(db: Database) -> Ledger:
+    return Ledger(db)
+
+
+async def say_until_settled(ledger: Ledger, mouth: Mouth) -> None:
+    """Claim and send, over and over, as workers do; `CancelledError` is the death of one."""
+    channels: Mapping[str, Channel] = {"telegram": mouth}
+    sender = Sender(channels=channels, outbox=ledger.outbox, metrics=Metrics())
+    batch = await ledger.claim_one()
+    turn = await ledger.open(batch)
+    for _ in range(20):
+        try:
+            await sender.send(batch, turn)
+        except asyncio.CancelledError:
+            await ledger.inbox.release_all()
+        except Again as error:
+            await ledger.inbox.again(batch, after_s=0, blame=error.blame)
+        else:
+            return
+        batch = await ledger.claim_one()
+        assert batch.open_turn is not None
+        turn = batch.open_turn
+
+
+FAILED, BROKE, DIED = "failed", "broke", "died"
+
+
+def fate(name: str) -> Exception | asyncio.CancelledError:
+    if name == DIED:
+        return asyncio.CancelledError()
+    return Ambiguous("?", is_seldom=name == FAILED)
+
+
+@pytest.mark.parametrize(
+    ("fates", "tries", "is_said"),
+    [
+        ([], 1, True),
+        ([BROKE] * RESENDS, 1 + RESENDS, True),
+        ([BROKE] * 9, 1 + RESENDS, False),
+        ([FAILED] * RESENDS_AFTER_FAILURE, 1 + RESENDS_AFTER_FAILURE, True),
+        ([FAILED] * 9, 1 + RESENDS_AFTER_FAILURE, False),
+        ([DIED] * RESENDS_AFTER_FAILURE, 1 + RESENDS_AFTER_FAILURE, True),
+        ([DIED] * 9, 1 + RESENDS_AFTER_FAILURE, False),
+        ([BROKE, DIED, FAILED], 4, True),
+    ],
+)
+async def test_the_less_likely_it_arrived_the_more_often_it_is_said(
+    ledger: Ledger, fates: list[str], tries: int, is_said: bool
+) -> None:
+    mouth = Mouth(*map(fate, fates))
+    await ledger.inbox.put([says(ANNA, "it blinks")])
+    await say_until_settled(ledger, mouth)
+    assert mouth.tried == tries
+    assert mouth.said == (["answer"] if is_said else [])
+    assert await ledger.claim() == []  # either way the chat goes on
+
+
+async def test_after_a_send_in_doubt_nothing_is_handed_over_before_telegram_answers() -> None:
+    async with BotApiServer() as telegram:
+        api = BotApi(telegram.token, url=telegram.url, answer_s=0.3)
+        channel = TelegramChannel(api, limiter=Limiter(overall_s=0, chat_s=0))
+        await channel.open()
+        chats = [Chat("telegram", str(telegram.customer(n).room.id)) for n in range(1, 9)]
+        telegram.faults.on("*", faults.page(502), times=None)
+        with pytest.raises(Ambiguous):
+            await channel.send(chats[0], Part("hello"))
+        told = await asyncio.gather(*(channel.ready(chat) for chat in chats), return_exceptions=True)
+        assert [type(error) for error in told] == [NotSent] * len(chats)
+        assert len(telegram.calls_of("getMe")) == 2  # at the start, and one for all
+        assert len(telegram.calls_of("sendMessage")) == 1
+        telegram.faults.clear()
+        await asyncio.sleep(2.1)
+        await channel.ready(chats[0])
+        await channel.send(chats[0], Part("hello"))
+        assert [sent.text for sent in telegram.sent] == ["hello"]
+        await channel.close()
+
+
+@pytest.mark.parametrize("jump_s", [7200, -7200])
+async def test_setting_the_clock_neither_ends_a_lease_nor_delays_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    db = Database(f"sqlite:///{tmp_path}/bot.db")
+    inbox, true = Inbox(db), time.time
+    await inbox.put([says(ANNA, "it blinks")])
+    (batch,), _ = await inbox.claim("w", 10)
+    monkeypatch.setattr(time, "time", lambda: true() + jump_s)
+    assert (await inbox.claim("w", 10))[0] == []
+    await inbox.again(batch, after_s=0)
+    monkeypatch.undo()
+    assert len((await inbox.claim("w", 10))[0]) == 1
+    await db.close()
+
+
+async def test_a_chat_due_by_a_clock_that_was_wrong_is_answered_soon_after_a_start(
+    ledger: Ledger, clock: Clock
+) -> None:
+    await ledger.inbox.put([says(ANNA, "it blinks")])
+    clock.move(-7200)
+    assert await ledger.claim() == []
+    await ledger.inbox.release_all()
+    clock.move(SOON_S)
+    assert len(await ledger.claim()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import replace
 from typing import Any
@@ -406,6 +407,53 @@ def test_a_prompt_that_breaks_the_model_costs_only_itself(loaded: Any) -> None:
     desk.run(*mixed_asks())
     assert desk.failures()[1].fault == "unavailable"
     assert len(desk.failures()) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_comes_and_goes_every_answer_is_its_own(loaded: Any, seed: int) -> None:
+    """Chats that go on, come together, are dropped and run out of memory, under limits of all sizes."""
+    dice = random.Random(seed)
+    model = Faulty(loaded.model, lambda _call, _shape: dice.random() < 0.02)
+    limits = Limits(
+        rows=dice.choice((2, 5, 12)),
+        context=2048,
+        piece=dice.choice((7, 40, 300)),
+        kv_bytes=dice.choice((3_000_000, 6_000_000)),
+        prefix_bytes=dice.choice((0, 300_000, 5_000_000)),
+        feature_bytes=dice.choice((0, 20_000, 10_000_000)),
+    )
+    desk = Desk(replace(loaded, model=model), limits)
+    coming = random_asks(dice, count=14)
+    asks = list(coming)
+    dropped = set()
+    while coming or desk.loop.running or desk.loop.waiting:
+        if coming and dice.random() < 0.4:
+            desk.add(coming.pop(0))
+        if dice.random() < 0.02:
+            dropped.add(number := dice.randrange(1, 15))
+            desk.loop.drop(number)
+        desk.loop.step()
+    answers = desk.run()
+    assert set(answers) | dropped | set(desk.failures()) == {one.id for one in asks}
+    for one in asks:
+        if one.id in answers:
+            assert answers[one.id].text == text_of(loaded, by_generate(loaded, one)[0])
+
+
+def random_asks(dice: random.Random, count: int) -> list[Ask]:
+    """Questions of four chats, each in the light of what its chat said before."""
+    words = ("word", "light", "red", "E4", "空调", "<|im_end|>", "<|image_pad|>")
+    talks: dict[int, list[PromptMessage]] = {chat: [] for chat in range(4)}
+    asks = []
+    for number in range(1, count + 1):
+        talk = talks[dice.randrange(4)]
+        seeds = [dice.randrange(6) for _ in range(dice.choice((0, 0, 1, 2)))]
+        size = dice.choice(((96, 96), (128, 64), (256, 160)))
+        talk.append(user(" ".join(dice.choices(words, k=dice.randrange(1, 60))), *seeds, size=size))
+        sampling = replace(GREEDY, max_tokens=dice.randrange(1, 20))
+        asks.append(ask(number, *talk, sampling=sampling))
+        talk.append(PromptMessage("assistant", " ".join(dice.choices(words, k=3))))
+    return asks
 
 
 def test_batching_saves_cpu_time(loaded: Any) -> None:

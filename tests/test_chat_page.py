@@ -20,7 +20,8 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 from context.turns import Arrival, Entity
 from tests.ac_panel import as_jpeg, draw_panel, draw_plate
 from tests.chromium import Watch, needs_chromium, open_browser, open_tab
-from tests.web_world import Answer, World, echo, open_world, until
+from tests.until import until
+from tests.web_world import Answer, World, echo, open_world
 
 pytestmark = [pytest.mark.browser, needs_chromium, pytest.mark.asyncio(loop_scope="module")]
 

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from context.intake.client import Intake
 from context.intake.wire import Normalised
 from context.turns import Rejection
 from tests import pictures
+from tests.until import until
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="looks at processes through /proc"
@@ -71,16 +72,10 @@ def environment_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
 
 
-async def eventually(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 - other processes set no event of ours
-            await asyncio.sleep(0.005)
-
-
 async def caught_child(intake: Intake) -> tuple[asyncio.Task[Normalised | Rejection], int]:
     """A picture being worked on, and its child, standing still in the middle of it."""
     task = asyncio.create_task(intake.normalise(SLOW))
-    await eventually(lambda: children_of(helper_of(intake)))
+    await until(lambda: children_of(helper_of(intake)))
     (child,) = children_of(helper_of(intake))
     os.kill(child, signal.SIGSTOP)
     assert not task.done()
@@ -118,13 +113,13 @@ async def test_a_child_that_stands_still_is_killed_and_its_picture_too_slow(inta
     answer = await task
     assert isinstance(answer, Rejection)
     assert answer.code == "too_slow"
-    await eventually(lambda: not lives(child))
+    await until(lambda: not lives(child))
 
 
 async def test_nobody_waiting_any_more_ends_the_child(intake: Intake) -> None:
     task, child = await caught_child(intake)
     task.cancel()
-    await eventually(lambda: not lives(child))
+    await until(lambda: not lives(child))
     assert await works(intake)
 
 
@@ -170,7 +165,7 @@ async def test_closing_ends_the_helper_and_its_children() -> None:
     task, child = await caught_child(intake)
     helper = helper_of(intake)
     await intake.close()
-    await eventually(lambda: not lives(helper) and not lives(child))
+    await until(lambda: not lives(helper) and not lives(child))
     task.cancel()
     await intake.close()
     assert (await intake.health()).state == "down"
@@ -199,7 +194,7 @@ async def test_a_bot_that_is_killed_leaves_no_process_behind() -> None:
     assert all(lives(pid) for pid in family)
     bot.kill()
     await bot.wait()
-    await eventually(lambda: not any(lives(pid) for pid in family))
+    await until(lambda: not any(lives(pid) for pid in family))
 
 
 async def test_without_a_helper_pictures_are_refused_and_health_says_so(

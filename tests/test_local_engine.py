@@ -17,6 +17,7 @@ from bot.errors import EngineTimeout, EngineUnavailable
 from context.turns import Photo
 from prompts.prompt import Prompt, PromptImage, PromptMessage
 from tests.tiny_model import drawing, tiny_model
+from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -70,9 +71,11 @@ async def test_cancelling_stops_the_generation(engine: LocalEngine) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(20):
-        while not (await engine.health()).detail.endswith("0 running, 0 waiting"):  # noqa: ASYNC110  # it is another process that stops
-            await asyncio.sleep(0.05)
+
+    async def is_idle() -> bool:
+        return (await engine.health()).detail.endswith("0 running, 0 waiting")
+
+    await until(is_idle, timeout_s=20)
 
 
 async def test_a_listener_that_fails_costs_its_own_answer_only(engine: LocalEngine) -> None:

@@ -20,7 +20,8 @@ from bot.web import uploads
 from context.db import StoreDown
 from context.turns import Attachment, Chat, Kind
 from tests.ac_panel import as_jpeg, draw_panel, draw_plate
-from tests.web_world import Answer, World, browse, open_world, until
+from tests.until import until
+from tests.web_world import Answer, World, browse, open_world
 
 JPEG = as_jpeg(draw_panel().resize((400, 300)))
 OTHER_JPEG = as_jpeg(draw_plate().resize((300, 400)))

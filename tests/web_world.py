@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -184,11 +183,3 @@ def browse(url: str = "", **headers: str) -> httpx.AsyncClient:
     """A client with cookies of its own (loading certificates takes longer than most of our tests)."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.AsyncClient(base_url=url, headers=named, verify=False)
-
-
-async def until(condition: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
-    """Wait until `condition` holds; fails when it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.005)

@@ -11,6 +11,7 @@ from bot.guard import Action, Guard, load_policy, policy_of
 from bot.guard.fold import fold
 from bot.guard.terms import Term, Terms
 from tests.guard.cases import TERMS, judge, small_guard
+from tests.until import until
 
 
 @pytest.mark.parametrize(
@@ -159,9 +160,7 @@ async def test_running_guard_notices_a_changed_file(tmp_path: Path) -> None:
     try:
         assert (await judge("omega", guard=guard)).action is Action.ALLOW
         _terms_file(path, "omega")
-        async with asyncio.timeout(10):
-            while guard.policy.version == before:  # noqa: ASYNC110 - a file's change has no event to wait for
-                await asyncio.sleep(0.01)
+        await until(lambda: guard.policy.version != before)
         assert (await judge("omega", guard=guard)).action is Action.BLOCK
     finally:
         await guard.close()

@@ -368,13 +368,15 @@ async def test_after_reset_nothing_earlier_is_in_the_prompt_and_photos_count_fro
 # Photos
 
 
-@pytest.mark.parametrize("caption", ["", "   "])
-async def test_a_photo_without_words_is_a_question(w: World, li: Person, caption: str) -> None:
-    li.sends_photo(picture(RED), caption=caption)
-    await reply(w, li)
-    request = w.model.requests[-1]
-    assert len(request.images) == 1
-    assert "The customer wrote no words." in request.last_text
+async def test_a_photo_without_words_is_a_question(w: World) -> None:
+    asked_before = w.model.received
+    people = [w.telegram.customer(next(_ids)) for _ in range(2)]
+    for person, caption in zip(people, ("", "   "), strict=True):
+        person.sends_photo(picture(RED), caption=caption)
+    await asyncio.gather(*(reply(w, person) for person in people))
+    for request in list(w.model.requests)[asked_before:]:
+        assert len(request.images) == 1
+        assert "The customer wrote no words." in request.last_text
 
 
 async def test_words_that_follow_a_photo_belong_to_it(w: World, li: Person) -> None:

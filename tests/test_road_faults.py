@@ -505,8 +505,8 @@ async def test_on_a_full_disk_nothing_is_confirmed_and_it_comes_again(tmp_path: 
     async with world(tmp_path) as w:
         li = w.telegram.customer(1)
         async with full_disk(w.app.stores.db):
-            li.says("E4 c1t0 " + "x" * 4000)
-            li.says("E5 c1t1 " + "x" * 4000)
+            li.says("E4 c1t0 " + "x" * 3900)
+            li.says("E5 c1t1 " + "x" * 3900)
             polls = len(w.telegram.calls_of("getUpdates"))
             await w.telegram.until(lambda: len(w.telegram.calls_of("getUpdates")) > polls + 1)
             assert w.telegram.pending == 2

@@ -354,6 +354,7 @@ def random_model(
         model=model,
         processor=processor,
         tokenizer=tokenizer,
+        voice=tokenizer.backend_tokenizer,
         chat_template=processor.chat_template,
         stop_ids=frozenset(),
         # What the tokenizer cannot spell must not be said; half of the vocabulary would not decode.

@@ -76,7 +76,7 @@ class Batches:
         if len(flat) + ask.sampling.max_tokens > self._context:
             failed = Failed(ask.id, "too_long", f"{len(flat)} tokens do not fit {self._context}")
             return lambda: self._emit(failed)
-        row = Row(ask, Encoded(flat), self._loaded.tokenizer, self._loaded.stop_ids)
+        row = Row(ask, Encoded(flat), self._loaded.voice, self._loaded.stop_ids)
         return lambda: self._waiting.append((row, conversation))
 
     def room(self) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import inspect
 import logging
@@ -51,6 +52,8 @@ class Loaded:
     processor: Any
     """None for a text-only model."""
     tokenizer: Any
+    voice: Any
+    """The tokenizer's core, a copy that only decodes: the model speaks while other threads encode."""
     chat_template: str
     stop_ids: frozenset[int]
     banned_ids: tuple[int, ...]
@@ -113,6 +116,7 @@ def load(wish: Wish, *, on_progress: OnProgress) -> Loaded:
         model=model,
         processor=processor,
         tokenizer=tokenizer,
+        voice=voice_of(tokenizer, wish.model),
         chat_template=chat_template_of(processor, tokenizer, wish.model),
         stop_ids=stop_ids_of(model, tokenizer),
         banned_ids=tuple(
@@ -289,6 +293,14 @@ def chat_template_of(processor: Any, tokenizer: Any, model: str) -> str:
     if not template:
         raise EngineUnavailable(f"{model} has no chat template: it is no chat model")
     return str(template)
+
+
+def voice_of(tokenizer: Any, model: str) -> Any:
+    """A copy of the tokenizer's core.  Raises EngineUnavailable where it has none to stream with."""
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if core is None:
+        raise EngineUnavailable(f"{model} has no tokenizer.json: its words cannot be streamed")
+    return copy.deepcopy(core)
 
 
 def stop_ids_of(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -78,7 +78,7 @@ class Loop:
         prompt = self._encoder.encode(ask)
         if len(self._waiting) >= PREPARED:
             prompt = replace(prompt, sights={})
-        row = Row(ask, prompt, self._loaded.tokenizer, self._loaded.stop_ids)
+        row = Row(ask, prompt, self._loaded.voice, self._loaded.stop_ids)
         if row.most > self._context:
             reason = f"{len(prompt.tokens)} tokens and an answer do not fit {self._context}"
             return lambda: self._emit(Failed(ask.id, "too_long", reason))

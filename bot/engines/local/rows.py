@@ -14,7 +14,7 @@ from bot.engines.local.wire import Ask, Done, Event, Said
 class Row:
     """A reply as it grows, token by token."""
 
-    def __init__(self, ask: Ask, prompt: Encoded, tokenizer: Any, stop_ids: frozenset[int]) -> None:
+    def __init__(self, ask: Ask, prompt: Encoded, voice: Any, stop_ids: frozenset[int]) -> None:
         self.ask = ask
         self.prompt = prompt
         self.said: list[int] = list(ask.said)
@@ -22,7 +22,7 @@ class Row:
         self.deadline = time.monotonic() + ask.deadline_s
         self.reused = 0
         self.finish: Literal["stop", "length"] | None = None
-        self._tokenizer = tokenizer
+        self._voice = voice
         self._stop_ids = stop_ids
         self._stream = DecodeStream(skip_special_tokens=True)
         self._streamed = "".join(self._text_of(token) for token in ask.said)
@@ -63,10 +63,10 @@ class Row:
         return [said, *self._end()]
 
     def _text_of(self, token: int) -> str:
-        return self._stream.step(self._tokenizer.backend_tokenizer, token) or ""
+        return self._stream.step(self._voice, token) or ""
 
     def _end(self) -> list[Event]:
-        text = str(self._tokenizer.decode(self.said, skip_special_tokens=True)).removesuffix("\ufffd")
+        text = str(self._voice.decode(self.said, skip_special_tokens=True)).removesuffix("\ufffd")
         rest = text[len(self._streamed) :] if text.startswith(self._streamed) else ""
         done = Done(
             id=self.ask.id,

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from telegram.error import Conflict, InvalidToken, TelegramError
 
-from bot.telegram.api import BotApi, words
+from bot.telegram.api import UNREADABLE, BotApi, words
 from bot.telegram.intake import Intake, OnMembership, Put, SetAside
 from bot.telegram.request import Flooded, Refused
 from bot.telegram.updates import id_of
@@ -142,6 +142,8 @@ class Poller:
             await self._api.bot.delete_webhook(drop_pending_updates=False)
         except TelegramError as error:
             _log.warning("telegram: deleteWebhook: %s", words(error))
+        except UNREADABLE as error:  # not a Bot API's answer; a webhook that stays shows as a conflict
+            _log.warning("telegram: deleteWebhook: %s", type(error).__name__)
 
     def _failed(self, trouble: str) -> float:
         """Note the trouble and return how long to wait: doubling, with jitter so that bots spread out."""

@@ -7,8 +7,10 @@ question whether it is whole.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,13 +88,15 @@ def erase(connection: Connection, chat: Chat) -> None:
 
 def read_key(path: Path) -> bytes:
     """The key in a file of its own, made by the first call.  Raises OSError; ValueError when cut short."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written whole before it gets its name: whoever dies here leaves no key that is cut short.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name) as file:
             file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
-    except FileExistsError:
-        pass
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                os.link(file.name, path)
     key = path.read_bytes()
     if len(key) < KEY_BYTES:
         raise ValueError(f"{path} is cut short: {len(key)} of {KEY_BYTES} bytes")

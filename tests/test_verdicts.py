@@ -141,3 +141,10 @@ def test_the_key_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
     path.write_bytes(b"short")
     with pytest.raises(ValueError, match="cut short"):
         read_key(path)
+
+
+def test_the_key_makes_its_folder_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "audit.key"
+    read_key(path)
+    assert [file.name for file in path.parent.iterdir()] == ["audit.key"]
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -88,4 +88,6 @@ class Process:
                 return
             words = line.decode(errors="replace").rstrip()
             self.last_words.append(words)
-            log.debug("worker %s: %s", self.pid, words)
+            # Our own lines begin with the logger's name; libraries chatter.
+            level = logging.WARNING if words.startswith("bot.engines.") else logging.DEBUG
+            log.log(level, "worker %s: %s", self.pid, words)

@@ -7,6 +7,7 @@ customers: prompts in, words out.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import queue
 import signal
@@ -200,6 +201,7 @@ def main() -> None:
     # Libraries print; what they print must not fall among the frames.
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     source = sys.stdin.buffer
     order = frames.read(source)
     if order is None:

@@ -38,10 +38,10 @@ class Postgres:
     def start(self) -> None:
         options = f"-c listen_addresses='' -c unix_socket_directories={self._folder} -c max_connections=200"
         log = self._folder / "log"
-        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "30", "-l", str(log), "-o", options, "start")
+        self._run("pg_ctl", "-s", "-D", str(self._data), "-w", "-t", "30", "-l", str(log), "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
-        self._run("pg_ctl", "-D", str(self._data), "-w", "-m", mode, "stop")
+        self._run("pg_ctl", "-s", "-D", str(self._data), "-w", "-m", mode, "stop")
 
     def initialise(self) -> None:
         self._run(

@@ -143,7 +143,7 @@ class Arena:
     async def counts(self) -> Counts:
         """What customers saw, and what the bot's books say about answers that came twice."""
         heard = [(sent.chat - FIRST_CHAT, sent.text) for sent in self.telegram.sent]
-        unsure = await asyncio.to_thread(self._unsure) if self.subject.is_ours else ()
+        unsure = await asyncio.to_thread(self._unsure) if self.subject.is_ours else None
         return judge(self.crowd.said, heard, unsure=unsure, mixed=self.model.mixed)
 
     def recovery_s(self) -> tuple[float, ...]:
@@ -170,20 +170,21 @@ class Arena:
         given = {name: value.format_map(places) for name, value in self.subject.environment.items()}
         return given | self.environment | self.at_each_start()
 
-    def _unsure(self) -> set[str]:
-        """The marks in answers that the ledger has as perhaps delivered."""
+    def _unsure(self) -> dict[str, int]:
+        """The marks in answers that the ledger has as perhaps delivered, and how often."""
         url = sa.make_url(self.database_url)
         if not url.get_backend_name().startswith("sqlite"):
             url = url.set(drivername="postgresql+psycopg")
         engine = sa.create_engine(url)
+        query = sa.text("SELECT text, unsure FROM messages WHERE direction = 'out' AND unsure > 0")
         try:
             with engine.connect() as connection:
-                query = sa.text("SELECT text FROM messages WHERE direction = 'out' AND unsure > 0")
-                return {mark for text in connection.execute(query).scalars() for mark in MARK.findall(text)}
+                rows = connection.execute(query).all()
         except sa.exc.DBAPIError:  # it never came so far as to make its tables
-            return set()
+            return {}
         finally:
             engine.dispose()
+        return {mark: row.unsure for row in rows for mark in MARK.findall(row.text)}
 
 
 def kills_of(arena: Arena) -> tuple[int, int]:

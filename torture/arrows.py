@@ -27,7 +27,7 @@ class Arrow:
     """A place to die at: before or after one call of one method."""
 
     method: str
-    """`module:Class.method`."""
+    """`module:Class.method`, or `module:function`."""
     when: Literal["before", "after"]
     means: str
     provoke: Provoke = "talk"
@@ -39,8 +39,9 @@ class Arrow:
 
 COMING_IN = (
     Arrow("context.inbox:Inbox.put", "before", "fetched, not stored"),
-    Arrow("context.inbox:Inbox._put", "after", "in the middle of the transaction"),
+    Arrow("context.inbox:store", "after", "in the middle of storing"),
     Arrow("context.inbox:Inbox.put", "after", "stored, not confirmed to Telegram"),
+    Arrow("context.claims:Claims.take", "after", "in the middle of claiming"),
     Arrow("context.inbox:Inbox.claim", "after", "claimed, nothing done"),
     Arrow("context.inbox:Inbox.attach", "after", "picture taken in, not shown to the model"),
     Arrow("context.inbox:Inbox.superseded", "before", "newer words came, draft not given back", "newer"),
@@ -50,12 +51,13 @@ GOING_OUT = (
     Arrow("context.outbox:Outbox.open", "before", "answer thought of, not decided"),
     Arrow("context.outbox:Outbox.open", "after", "decided, not handed to Telegram"),
     Arrow("bot.telegram.channel:TelegramChannel.send", "after", "delivered, receipt not written"),
+    Arrow("context.outbox:Outbox._go_on", "after", "in the middle of writing the receipt"),
     Arrow("context.outbox:Outbox.sent", "after", "receipt written"),
     Arrow("context.window:ContextWindow.push", "after", "remembered, chat not given back"),
     Arrow("context.outbox:Outbox.not_sent", "after", "refused by Telegram, written down", "flood"),
     Arrow("context.outbox:Outbox.ambiguous", "after", "perhaps delivered, written down", "cut"),
     Arrow("context.outbox:Outbox.sending", "after", "about to be sent once more", "cut"),
-    Arrow("context.outbox:Outbox.presume_sent", "after", "given up asking whether it arrived", "cut twice"),
+    Arrow("context.outbox:Outbox.finish", "after", "taken for delivered, after two tries", "cut twice"),
 )
 
 
@@ -70,13 +72,14 @@ def main() -> int:
 
 
 def arm(method: str, when: str) -> None:
-    """Let the process die before or after the first call of `module:Class.method`.
+    """Let the process die before or after the first call of a method or function.
 
     Raises AttributeError when there is no such method: a bomb that cannot go off proves nothing.
     """
     module, _, path = method.partition(":")
-    owner_name, _, name = path.partition(".")
-    owner = getattr(importlib.import_module(module), owner_name)
+    owner_name, _, name = path.rpartition(".")
+    owner: Any = importlib.import_module(module)
+    owner = getattr(owner, owner_name) if owner_name else owner
     setattr(owner, name, _deadly(getattr(owner, name), when))
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torture.crowd import MARK, Said
 
 EXAMPLES = 3
-MOST_COPIES = 2
-"""Of an answer in the declared window: it is resent once."""
+"""Messages named on the card for each broken promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +67,15 @@ def judge(
     said: Sequence[Said],
     heard: Iterable[tuple[int, str]],
     *,
-    unsure: Collection[str] = (),
+    unsure: Mapping[str, int] | None = None,
     mixed: int = 0,
 ) -> Counts:
     """Compare what was said with the answers, as (chat, text) in the order of their acceptance.
 
-    `unsure`: marks in answers that the bot itself noted as perhaps delivered.  `mixed`: prompts with
-    two customers in them.
+    `unsure`: how often the bot itself noted that the answer with this mark had perhaps been delivered.
+    `mixed`: prompts with two customers in them.
     """
+    unsure = unsure or {}
     copies: Counter[str] = Counter()
     late: set[str] = set()
     newest: dict[int, int] = {}
@@ -93,11 +93,7 @@ def judge(
             newest[chat] = max(newest.get(chat, 0), _number(mark))
     lost = [one for one in said if any(not copies[mark] for mark in one.marks)]
     twice = [one for one in said if any(copies[mark] > 1 for mark in one.marks)]
-    declared = [
-        one
-        for one in twice
-        if all(copies[mark] <= 1 or (copies[mark] <= MOST_COPIES and mark in unsure) for mark in one.marks)
-    ]
+    declared = [one for one in twice if all(copies[mark] <= 1 + unsure.get(mark, 0) for mark in one.marks)]
     doubled = [one for one in twice if one not in declared]
     disordered = [one for one in said if late.intersection(one.marks)]
     found = (("lost", lost), ("doubled", doubled), ("late", disordered))

@@ -23,8 +23,6 @@ from torture.subject import OURS, THIS, Subject, places_in
 
 OK, FAILED, USAGE = 0, 1, 2
 PLACES = ("token", "telegram_url", "model_url", "model", "redis_url", "folder")
-PATIENCE_S = 45.0
-"""Without a further answer: what is unanswered then is lost.  Longer than a lease and than any back-off."""
 QUICK_JOBS = 3
 
 
@@ -101,8 +99,10 @@ async def _play(scenario: Scenario, subject: Subject, arguments: argparse.Namesp
                 return Card(scenario.name, scenario.what, None, why_not=str(error))
             except Silent as error:
                 arena.notes.append(str(error))
+            except TimeoutError:
+                arena.notes.append(f"it did not come back in time: {arena.process.last_words}")
             else:
-                await arena.settle(patience_s=PATIENCE_S)
+                await arena.settle(patience_s=arguments.patience)
             kills, crashes = kills_of(arena)
             return Card(
                 scenario.name,

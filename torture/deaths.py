@@ -76,7 +76,9 @@ async def _at_each(arena: Arena, arrows: tuple[Arrow, ...]) -> None:
     for number, arrow in enumerate(arrows, start=1):
         await _provoke(arena, arrow)
         if await arena.process.died(number, timeout_s=REACH_S):
-            arena.fault_is_over(arena.process.deaths[-1].at)
+            arena.fault_is_over(arena.process.deaths[number - 1].at)
+            if not arena.process.deaths[number - 1].was_asked:
+                arena.notes.append(f"ended by itself before {arrow}: {arena.process.last_words}")
         else:
             arena.notes.append(f"never came to {arrow} ({arrow.means})")
             await arena.process.end(signal.SIGKILL)
@@ -92,9 +94,10 @@ async def _provoke(arena: Arena, arrow: Arrow) -> None:
             on("sendMessage", faults.dropped_after())
         case "cut twice":
             on("sendMessage", faults.dropped_after(), times=2, chat=FIRST_CHAT + chat)
-        case "newer":
+        case "newer":  # while the model works on what came before
+            await crowd.until_answered(crowd.said, timeout_s=REACH_S)
             crowd.say(chat)
-            await asyncio.sleep(0.3)
+            await arena.model_server.until(lambda model: model.in_flight > 0, timeout_s=REACH_S)
     crowd.say(chat)
     crowd.say((chat + 1) % crowd.chats, photo=True)
     crowd.say((chat + 2) % crowd.chats, long=True)

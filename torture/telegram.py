@@ -13,6 +13,7 @@ from aiohttp import web
 from tests.bot_api import faults
 from tests.bot_api.faults import CarryOut, Fault
 from torture.arena import Arena, Size
+from torture.crowd import FIRST_CHAT
 
 SPELL_S = 4.0
 """How long a bad spell lasts."""
@@ -39,16 +40,20 @@ async def flooded(arena: Arena, size: Size) -> None:
     """429: for single chats at first, then for everybody."""
     await arena.start()
     for chat in range(0, arena.crowd.chats, 3):
-        arena.telegram.faults.on("sendMessage", faults.flooded(2), times=2, chat=1000 + chat)
+        arena.telegram.faults.on("sendMessage", faults.flooded(2), times=2, chat=FIRST_CHAT + chat)
     arena.telegram.faults.on("sendMessage", faults.flooded(1), times=None, probability=0.2)
     await _spell(arena, size)
 
 
 async def cut_off(arena: Arena, size: Size) -> None:
-    """Connections break before a message is accepted, and after; the second cannot be told from the first."""
+    """Connections break: once under every chat's next answer, before or after it is taken, and elsewhere."""
     await arena.start()
-    arena.telegram.faults.on("sendMessage", faults.dropped_after(), times=None, probability=0.15)
-    arena.telegram.faults.on("*", faults.dropped_before(), times=None, probability=0.15)
+    on = arena.telegram.faults.on
+    for chat in range(arena.crowd.chats):
+        fault = faults.dropped_after() if chat % 2 else faults.dropped_before()
+        on("sendMessage", fault, chat=FIRST_CHAT + chat)
+    for method in ("getUpdates", "getFile", "download", "getMe", "sendChatAction"):
+        on(method, faults.dropped_before(), times=None, probability=0.2)
     await _spell(arena, size)
 
 
@@ -107,9 +112,9 @@ async def half_open(arena: Arena, size: Size) -> None:
     await arena.start()
     used = asyncio.Event()
     arena.telegram.faults.on("getUpdates", _noting(faults.late(HANG_S * 2, carried_out=False), used), times=1)
-    arena.crowd.say_something()
+    await arena.crowd.until_answered([arena.crowd.say_something()], timeout_s=NOTICED_S)
     await asyncio.wait_for(used.wait(), NOTICED_S)
-    arena.fault_is_over()
+    arena.fault_is_over()  # it could notice from here on
     await _go_on(arena, size)
     await arena.crowd.until_answered(arena.crowd.said, timeout_s=NOTICED_S)
 

@@ -1,0 +1,172 @@
+"""Nothing lost, nothing answered twice, whatever dies: the quick torture, played once, and its judge."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torture.card import Counts, judge
+from torture.crowd import Said
+from torture.scenarios import SCENARIOS
+
+ROOT = Path(__file__).parent.parent
+WITHIN_S = 300
+"""It takes a minute on two free cores."""
+NAMES = [scenario.name for scenario in SCENARIOS]
+
+
+# The card of this bot
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `python -m bot torture --quick` found."""
+    file = tmp_path_factory.mktemp("torture") / "cards.json"
+    words = [sys.executable, "-m", "bot", "torture", "--quick", "--json", str(file)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
+    assert file.exists(), done.stdout + done.stderr
+    return {card["scenario"]: card | {"printed": done.stdout} for card in json.loads(file.read_text())}
+
+
+@pytest.mark.timeout(WITHIN_S)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_message_is_lost_doubled_late_or_mixed_up(cards: dict[str, Any], name: str) -> None:
+    card = cards[name]
+    if card["counts"] is None:
+        pytest.skip(card["why_not"])
+    broken = ("lost", "doubled", "disordered", "foreign")
+    assert {promise: card["counts"][promise] for promise in broken} == dict.fromkeys(broken, 0), card
+    assert card["counts"]["answered"] == card["counts"]["sent"] > 5
+    assert card["notes"] == []
+    assert card["crashes"] == 0
+    assert card["holds"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("poll")])
+def test_a_dead_poll_is_repaired_within_a_minute(cards: dict[str, Any], name: str) -> None:
+    assert cards[name]["recovery_s"]
+    assert max(cards[name]["recovery_s"]) < 60
+
+
+def test_answers_come_twice_only_where_something_was_cut(cards: dict[str, Any]) -> None:
+    assert {name for name, card in cards.items() if card["counts"] and card["counts"]["declared"]} <= {
+        *(name for name in NAMES if name.startswith("kill")),
+        "SIGTERM",
+        "cut connections",
+        "502 pages",
+        "hanging sends",
+        "PostgreSQL restarted",
+        "disk full",
+    }
+
+
+def test_the_table_names_every_scenario(cards: dict[str, Any]) -> None:
+    printed = next(iter(cards.values()))["printed"]
+    assert [name for name in NAMES if f"| {name} " not in printed] == []
+
+
+# The card of a bot that promises nothing
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    file = tmp_path_factory.mktemp("torture") / "cards.json"
+    command = f"{sys.executable} {ROOT / 'benchmarks' / 'naive_bot.py'}"
+    words = [sys.executable, "-m", "bot", "torture", "--quick", "--json", str(file)]
+    words += ["--command", command, "--scenario", "well", "--scenario", "kill -9", "--patience", "8"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return {card["scenario"]: card for card in json.loads(file.read_text())}
+
+
+@pytest.mark.timeout(WITHIN_S)
+def test_another_bot_gets_the_same_card_and_is_seen_to_lose_messages(plain: dict[str, Any]) -> None:
+    assert plain["well"]["holds"], plain["well"]
+    assert plain["kill -9"]["counts"]["lost"] > 0
+    assert not plain["kill -9"]["holds"]
+
+
+# The judge
+
+
+def said(*marks: str) -> list[Said]:
+    """One message for each word; `c1m1+c1e1` has a long answer."""
+    return [Said(1, 0.0, tuple(word.split("+"))) for word in marks]
+
+
+@pytest.mark.parametrize(
+    ("messages", "heard", "unsure", "expected"),
+    [
+        (["c1m1", "c1m2"], ["Noted: c1m1.", "Noted: c1m2."], {}, {}),
+        (["c1m1", "c1m2"], ["Noted: c1m1 c1m2."], {}, {}),
+        (["c1m1", "c1m2"], ["Noted: c1m2."], {}, {"lost": 1}),
+        (["c1m1+c1e1"], ["Noted: c1m1."], {}, {"lost": 1}),
+        (["c1m1"], ["Sorry, that failed."], {}, {"lost": 1}),
+        (["c1m1"], ["Noted: c1m1."] * 2, {}, {"doubled": 1}),
+        (["c1m1"], ["Noted: c1m1."] * 2, {"c1m1": 1}, {"declared": 1}),
+        (["c1m1"], ["Noted: c1m1."] * 9, {"c1m1": 7}, {"doubled": 1}),
+        (["c1m1+c1e1"], ["Noted: c1m1.", "c1e1", "c1e1"], {"c1m1": 1}, {"doubled": 1}),
+        (["c1m1", "c1m2"], ["Noted: c1m2.", "Noted: c1m1."], {}, {"disordered": 1}),
+        (["c1m1+c1e1", "c1m2"], ["Noted: c1m1.", "Noted: c1m2.", "c1e1"], {}, {"disordered": 1}),
+        (["c1m1+c1e1", "c1m2"], ["Noted: c1m1 c1m2.", "c1e1 c1e2"], {}, {}),
+        (["c1m1"], ["Noted: c1m1.", "Noted: c2m1."], {}, {"foreign": 1}),
+    ],
+)
+def test_every_broken_promise_is_seen(
+    messages: list[str], heard: list[str], unsure: dict[str, int], expected: dict[str, int]
+) -> None:
+    counts = judge(said(*messages), [(1, text) for text in heard], unsure=unsure)
+    names = ("lost", "declared", "doubled", "disordered", "foreign")
+    found = {name: getattr(counts, name) for name in names if getattr(counts, name)}
+    assert found == expected
+    assert counts.holds == (not set(expected) - {"declared"})
+
+
+def test_a_prompt_with_two_customers_breaks_a_promise() -> None:
+    counts = judge(said("c1m1"), [(1, "Noted: c1m1.")], mixed=1)
+    assert isinstance(counts, Counts)
+    assert not counts.holds
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--scenario", "earthquake"], "no scenario 'earthquake'"),
+        (["--env", "TOKEN"], "write NAME=VALUE"),
+        (["--env", "TOKEN={secret}"], "with no place but"),
+    ],
+)
+def test_wrong_words_are_answered_with_what_there_is(words: list[str], complaint: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "torture", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
+def test_without_the_checkout_it_says_what_it_needs(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "bot", tmp_path / "bot", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "torture", "--list"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "needs a source checkout" in done.stderr

@@ -63,6 +63,18 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON instead of a table")
     check.set_defaults(command=_check)
 
+    describe = commands.add_parser("describe", help="write a text about every picture in a folder")
+    describe.add_argument("folder", metavar="FOLDER", help="pictures, also in folders below it")
+    describe.add_argument("--template", required=True, metavar="NAME", help="a house style: `prompts list`")
+    describe.add_argument(
+        "--lang", type=_languages, default=("zh", "en"), metavar="zh,en", help="default: both"
+    )
+    describe.add_argument("--out", required=True, metavar="FILE", help="JSON lines; an old one is continued")
+    describe.add_argument("--limit", type=_count, default=0, metavar="N", help="at most so many pictures")
+    describe.add_argument("--at-once", type=_count, default=8, metavar="N", help="pictures at a time (8)")
+    describe.add_argument("--dry-run", action="store_true", help="say what would be done")
+    describe.set_defaults(command=_describe)
+
     prompts = commands.add_parser("prompts", help="look at the templates that make a prompt")
     prompts_commands = prompts.add_subparsers(metavar="COMMAND", required=True)
     lint = prompts_commands.add_parser("lint", help="say what is wrong with the templates, a line each")
@@ -115,6 +127,35 @@ def _check(options: argparse.Namespace) -> int:
     from bot import check  # noqa: PLC0415  (imports most of the bot)
 
     return _in_loop(check.run(options.part, online=options.online, as_json=options.json))
+
+
+def _describe(options: argparse.Namespace) -> int:
+    settings = _settings(log_level="WARNING")
+    from bot import describe  # noqa: PLC0415  (imports most of the bot)
+
+    job = describe.Job(
+        folder=Path(options.folder),
+        style=options.template,
+        languages=options.lang,
+        out=Path(options.out),
+        limit=options.limit,
+        at_once=options.at_once,
+        dry_run=options.dry_run,
+    )
+    return _in_loop(describe.run(job, studio=lambda: _studio(settings)))
+
+
+def _languages(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    if not set(names) <= {"zh", "en"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is not zh, en or zh,en")
+    return names
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
 
 
 def _lint(_options: argparse.Namespace) -> int:
@@ -187,13 +228,13 @@ def _torture(options: argparse.Namespace) -> int:
     return run(options)
 
 
-def _settings() -> Settings:
-    """The settings, with logging set up as they say."""
+def _settings(*, log_level: str = "") -> Settings:
+    """The settings, with logging set up as they say, or less of it beside a progress bar."""
     from bot import logs  # noqa: PLC0415  (structlog)
     from bot.settings import Settings  # noqa: PLC0415  (pydantic)
 
     settings = Settings.read()
-    logs.configure(settings.log_format or None, settings.log_level, settings.secrets)
+    logs.configure(settings.log_format or None, log_level or settings.log_level, settings.secrets)
     return settings
 
 

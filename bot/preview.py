@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from bot.errors import BotError
 from bot.metrics import Metrics
-from bot.studio import Studio
+from bot.studio import OpenStudio, image_of
 from context.photos import Intake
 from context.turns import Chat, Language, Message, Photo, Rejection
 from prompts.house_styles import HouseStyles
@@ -21,8 +18,6 @@ from prompts.prompts import Prompts
 SUPPORT = "support"
 """The template that answers customers; every other one is a house style."""
 _NO_PICTURE = PromptImage(Photo("0" * 64, 0, 0, 1), b"")
-
-OpenStudio = Callable[[], AbstractAsyncContextManager[Studio]]
 
 
 async def run(
@@ -64,13 +59,12 @@ async def run(
 async def _take_in(picture: Path, intake: Intake) -> PromptImage:
     """The picture as a model gets it."""
     try:
-        taken = await intake.normalise(await asyncio.to_thread(picture.read_bytes))
+        image = await image_of(await asyncio.to_thread(picture.read_bytes), intake)
     except OSError as error:
         raise BotError(f"{picture} cannot be read: {error.strerror}") from None
-    if isinstance(taken, Rejection):
-        raise BotError(f"{picture} cannot be used: {taken.code} {taken.detail}".rstrip())
-    photo = Photo(hashlib.sha256(taken.jpeg).hexdigest(), taken.width, taken.height, 1)
-    return PromptImage(photo, taken.jpeg)
+    if isinstance(image, Rejection):
+        raise BotError(f"{picture} cannot be used: {image.code} {image.detail}".rstrip())
+    return image
 
 
 def _message(text: str, language: Language, image: PromptImage | None) -> Message:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from bot.guard import Guard
 from bot.metrics import Metrics
 from bot.turn import Answerer
 from context.photos import Intake, Photos
+from context.turns import Photo, Rejection
+from prompts.prompt import PromptImage
 from prompts.prompts import Prompts
 
 
@@ -21,6 +24,19 @@ class Studio:
 
     answerer: Answerer
     intake: Intake
+
+
+OpenStudio = Callable[[], AbstractAsyncContextManager[Studio]]
+
+
+async def image_of(data: bytes, intake: Intake) -> PromptImage | Rejection:
+    """A stranger's picture as a model gets it; kept nowhere."""
+    taken = await intake.normalise(data)
+    if isinstance(taken, Rejection):
+        return taken
+    return PromptImage(
+        Photo(hashlib.sha256(taken.jpeg).hexdigest(), taken.width, taken.height, 1), taken.jpeg
+    )
 
 
 @asynccontextmanager

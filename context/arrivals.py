@@ -63,7 +63,7 @@ def _chat(arrival: Arrival) -> str:
 
 def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
     """The state in which it is kept; empty when it was there already."""
-    state = "waiting"
+    state, outdated = "waiting", 0
     if arrival.edited:
         known = {"chat": arrival.chat.key, "message_id": arrival.message_id}
         original = connection.execute(_ORIGINAL, known).first()
@@ -71,7 +71,7 @@ def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
             if not _says_something_else(arrival, original):
                 state = "ignored"
             elif original.state == "waiting":
-                connection.execute(_REPLACE, {"id": original.id})
+                outdated = original.id
     file = arrival.attachment
     row = connection.execute(
         _INSERT,
@@ -93,7 +93,11 @@ def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
             "file_size": file.size if file else None,
         },
     ).first()
-    return "" if row is None else str(row.state)
+    if row is None:
+        return ""
+    if outdated:  # only now: an old edit that is delivered again replaces nothing
+        connection.execute(_REPLACE, {"id": outdated})
+    return str(row.state)
 
 
 def _position(message_id: str) -> int | None:
@@ -147,7 +151,7 @@ def _schedule(connection: Connection, newest: Arrival, now: float, quiet: Quiet)
 _ORIGINAL = sa.text("""
     SELECT id, text, command, file_size, state FROM messages
     WHERE chat = :chat AND message_id = :message_id AND direction = 'in' AND state <> 'ignored'
-    ORDER BY id DESC LIMIT 1""")
+    ORDER BY edited DESC, id DESC LIMIT 1""")
 _REPLACE = sa.text("UPDATE messages SET state = 'replaced' WHERE id = :id")
 # An original that comes after its own edit is out of date before it is read.
 _INSERT = sa.text("""

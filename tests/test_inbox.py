@@ -1,18 +1,18 @@
-"""Inbox and outbox, on SQLite and on PostgreSQL: what is stored, who may claim it, what is left to send."""
+"""The inbox, on SQLite and on PostgreSQL: what is stored, what makes one turn, and who may claim it."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
 from context.claims import SUPERSEDE_LIMIT
 from context.db import Database, StoreDown
-from context.handoffs import Handoffs, NotWaiting
 from context.outbox import LeaseLost, Superseded
 from context.transcripts import Transcripts
-from context.turns import Message, Photo, Receipt, Rejection
+from context.turns import Attachment, Photo, Rejection
 from tests.clock import Clock
 from tests.ledger import ANNA, BEN, Ledger, commands, says, shows, texts
 
@@ -108,6 +108,52 @@ async def test_a_full_album_is_not_waited_for(ledger: Ledger) -> None:
     assert len((await ledger.claim_one()).arrivals) == 10
 
 
+@pytest.mark.parametrize("items", range(2, 11))
+async def test_an_album_may_take_three_seconds_from_photo_to_photo(
+    ledger: Ledger, clock: Clock, items: int
+) -> None:
+    """Its beginning may be looked at alone, and is then superseded; one answer covers them all."""
+    album = [replace(shows(ANNA, album="a"), message_id=str(n)) for n in range(items)]
+    batch = None
+    for arrival in album[1::2] + album[::2]:
+        await ledger.inbox.put([arrival])
+        if batch is not None:
+            await ledger.inbox.superseded(batch)
+            batch = None
+        for _ in range(6):
+            clock.move(0.5)
+            for claimed in await ledger.claim():
+                batch = claimed
+    clock.move(0.3)
+    batch = batch or await ledger.claim_one()
+    assert [arrival.message_id for arrival in batch.arrivals] == [str(n) for n in range(items)]
+    assert batch.superseded <= 1
+
+
+async def test_an_album_of_known_size_is_not_waited_for(ledger: Ledger) -> None:
+    await ledger.inbox.put([replace(shows(ANNA, album="a"), album_size=3) for _ in range(3)])
+    batch = await ledger.claim_one()
+    assert (len(batch.arrivals), batch.settle_s) == (3, 0.0)
+
+
+async def test_a_late_photo_of_an_answered_album_opens_a_follow_up(ledger: Ledger, clock: Clock) -> None:
+    await ledger.inbox.put([shows(ANNA, album="a"), shows(ANNA, album="a")])
+    clock.move(1.1)
+    await ledger.answer(await ledger.claim_one())
+    await ledger.inbox.put([shows(ANNA, album="a")])
+    clock.move(1.1)
+    assert len((await ledger.claim_one()).arrivals) == 1
+
+
+async def test_an_album_is_not_torn_between_two_turns(ledger: Ledger, clock: Clock) -> None:
+    await ledger.inbox.put([says(ANNA, str(number)) for number in range(15)])
+    await ledger.inbox.put([shows(ANNA, album="a") for _ in range(10)])
+    first = await ledger.claim_one()
+    assert (len(first.arrivals), first.may_grow) == (15, False)
+    await ledger.answer(first)
+    assert {arrival.album for arrival in (await ledger.claim_one()).arrivals} == {"a"}
+
+
 async def test_nobody_waits_longer_than_the_longest_wait(ledger: Ledger, clock: Clock) -> None:
     for _ in range(9):
         assert await ledger.claim() == []
@@ -142,6 +188,53 @@ async def test_an_edit_after_the_answer_counts_only_when_words_changed(
     await ledger.answer(await ledger.claim_one())
     await ledger.inbox.put([says(ANNA, edit, message_id="1", edited=True)])
     assert [texts(batch) for batch in await ledger.claim()] == ([[edit]] if asks_again else [])
+
+
+async def test_an_original_that_comes_after_its_edit_is_not_answered(ledger: Ledger) -> None:
+    await ledger.inbox.put([says(ANNA, "shows E7", message_id="1", edited=True)])
+    await ledger.inbox.put([says(ANNA, "shows E4", message_id="1")])
+    assert texts(await ledger.claim_one()) == ["shows E7"]
+
+
+async def test_an_old_edit_delivered_again_takes_nothing_back(ledger: Ledger) -> None:
+    old = says(ANNA, "shows E4", message_id="1", edited=True)
+    await ledger.inbox.put([old])
+    await ledger.inbox.put([says(ANNA, "shows E7", message_id="1", edited=True)])
+    await ledger.inbox.put([old])
+    assert texts(await ledger.claim_one()) == ["shows E7"]
+
+
+async def test_an_edit_of_no_word_does_not_shield_the_original(ledger: Ledger) -> None:
+    for text, edited in (("shows E4", False), ("shows E4!", True), ("shows E7", True)):
+        await ledger.inbox.put([says(ANNA, text, message_id="1", edited=edited)])
+    assert texts(await ledger.claim_one()) == ["shows E7"]
+
+
+async def test_an_edit_with_another_photo_counts_whatever_its_words(ledger: Ledger) -> None:
+    await ledger.inbox.put([replace(shows(ANNA, caption="look"), message_id="1")])
+    await ledger.answer(await ledger.claim_one())
+    other = replace(shows(ANNA, caption="look"), message_id="1", edited=True)
+    await ledger.inbox.put([replace(other, source="update:same")])
+    assert await ledger.claim() == []
+    await ledger.inbox.put([replace(other, source="update:other", attachment=Attachment("new", 2000))])
+    assert len(await ledger.claim()) == 1
+
+
+async def test_both_versions_of_an_edited_message_stay_in_the_record(ledger: Ledger, db: Database) -> None:
+    await ledger.inbox.put([says(ANNA, "shows E4", message_id="1")])
+    await ledger.inbox.put([says(ANNA, "shows E7", message_id="1", edited=True)])
+    await ledger.answer(await ledger.claim_one())
+    rows = await Transcripts(db).export(ANNA)
+    assert [(row["text"], row["state"]) for row in rows if row.get("direction") == "in"] == [
+        ("shows E4", "replaced"),
+        ("shows E7", "taken"),
+    ]
+
+
+async def test_messages_that_overtook_each_other_are_read_in_the_customers_order(ledger: Ledger) -> None:
+    for number in ("12", "11", "13"):
+        await ledger.inbox.put([says(ANNA, number, message_id=number)])
+    assert texts(await ledger.claim_one()) == ["11", "12", "13"]
 
 
 async def test_photos_are_numbered_within_a_case_and_a_repeat_keeps_its_number(
@@ -299,144 +392,3 @@ async def test_a_draft_cancelled_early_counts_as_superseded(ledger: Ledger) -> N
     await ledger.inbox.superseded(batch)
     batch = await ledger.claim_one()
     assert (texts(batch), batch.superseded) == (["one", "two"], 1)
-
-
-# -- sending ----------------------------------------------------------------------------------------
-
-
-async def test_an_open_turn_is_only_sent_by_the_next_claim(ledger: Ledger, clock: Clock) -> None:
-    await ledger.inbox.put([says(ANNA, "hello")])
-    batch = await ledger.claim_one()
-    turn = await ledger.open(batch, parts=["one", "two", "three"])
-    await ledger.outbox.sent(batch, turn, turn.parts[0], Receipt("r1", 1.0))
-    clock.move(ledger.inbox.lease_s + 1)
-    resumed = await ledger.claim_one()
-    assert resumed.arrivals == ()
-    assert resumed.open_turn is not None
-    assert resumed.open_turn.turn == turn.turn
-    assert [(p.text, p.state) for p in resumed.open_turn.parts] == [
-        ("one", "sent"),
-        ("two", "sending"),
-        ("three", "pending"),
-    ]
-    await ledger.send(resumed, resumed.open_turn)
-    assert await ledger.claim() == []
-
-
-async def test_a_receipt_that_comes_after_the_lease_is_lost_is_kept(ledger: Ledger, clock: Clock) -> None:
-    await ledger.inbox.put([says(ANNA, "hello")])
-    slow = await ledger.claim_one("one")
-    turn = await ledger.open(slow)
-    clock.move(ledger.inbox.lease_s + 1)
-    heir = await ledger.claim_one("two")
-    with pytest.raises(LeaseLost):
-        await ledger.send(slow, turn)
-    clock.move(ledger.inbox.lease_s + 1)
-    again = await ledger.claim_one("three")
-    assert heir.open_turn is not None
-    assert again.open_turn is not None
-    assert again.open_turn.parts[0].state == "sent"
-
-
-async def test_an_ambiguous_part_is_counted_and_may_be_presumed_sent(ledger: Ledger) -> None:
-    await ledger.inbox.put([says(ANNA, "hello")])
-    batch = await ledger.claim_one()
-    turn = await ledger.open(batch)
-    part = await ledger.outbox.ambiguous(batch, turn.parts[0], "connection broke")
-    await ledger.inbox.again(batch, after_s=0, blame=False)
-    batch = await ledger.claim_one()
-    assert batch.open_turn is not None
-    assert batch.open_turn.parts[0].unsure == part.unsure == 1
-    await ledger.outbox.finish(batch, batch.open_turn)
-    assert await ledger.claim() == []
-
-
-async def test_an_abandoned_turn_leaves_the_chat_usable(ledger: Ledger, db: Database) -> None:
-    await ledger.inbox.put([says(ANNA, "hello")])
-    batch = await ledger.claim_one()
-    turn = await ledger.open(batch)
-    await ledger.outbox.abandon(batch, turn, "blocked", chat_is_closed=True)
-    assert await ledger.claim() == []
-    await ledger.inbox.put([says(ANNA, "back again")])
-    await ledger.answer(await ledger.claim_one())
-    assert [turn.text for turn in await Transcripts(db).turns(ANNA, 5)] == ["back again"]
-
-
-# -- remembering ------------------------------------------------------------------------------------
-
-
-async def test_the_last_turns_come_oldest_first_and_end_at_a_reset(ledger: Ledger, db: Database) -> None:
-    transcripts = Transcripts(db)
-    newest = []
-    for number in range(7):
-        await ledger.inbox.put([says(ANNA, f"q{number}"), says(BEN, "other")])
-        for batch in await ledger.claim():
-            if batch.chat == ANNA:
-                newest.append(batch.last_turn)
-            await ledger.answer(batch, f"a{number}")
-    turns = await transcripts.turns(ANNA, 5)
-    assert [(turn.text, turn.reply) for turn in turns] == [(f"q{n}", f"a{n}") for n in range(2, 7)]
-    assert newest[0] == 0
-    assert newest[1:] == sorted(newest[1:])
-    await transcripts.reset(ANNA)
-    assert await transcripts.turns(ANNA, 5) == ()
-    await ledger.inbox.put([says(ANNA, "fresh")])
-    assert (await ledger.claim_one()).last_turn == 0
-    assert len(await transcripts.entries(ANNA)) == 15
-
-
-async def test_entries_show_both_sides_in_order(ledger: Ledger, db: Database) -> None:
-    await ledger.inbox.put([says(ANNA, "hello", source="web:1")])
-    await ledger.answer(await ledger.claim_one(), "good day")
-    entries = await Transcripts(db).entries(ANNA)
-    assert [(entry.who, entry.text, entry.source) for entry in entries] == [
-        ("customer", "hello", "web:1"),
-        ("bot", "good day", ""),
-    ]
-    assert await Transcripts(db).entries(ANNA, after=entries[0].id) == entries[1:]
-
-
-async def test_forgetting_a_chat_leaves_the_others_and_names_orphaned_photos(
-    ledger: Ledger, db: Database
-) -> None:
-    for chat, photo in ((ANNA, "a"), (ANNA, "b"), (BEN, "b")):
-        await ledger.inbox.put([shows(chat, caption="look")])
-        batch = await ledger.claim_one()
-        await ledger.inbox.attach([(batch.arrivals[0], Photo(photo * 64, 8, 8))])
-        await ledger.answer(batch)
-    transcripts = Transcripts(db)
-    erased = await transcripts.forget(ANNA)
-    assert (erased.messages, erased.turns, erased.photos) == (4, 2, ("a" * 64,))
-    assert await transcripts.entries(ANNA) == []
-    assert len(await transcripts.entries(BEN)) == 2
-
-
-async def test_a_person_who_takes_the_chat_silences_the_draft_in_work(ledger: Ledger, db: Database) -> None:
-    handoffs = Handoffs(db)
-    await ledger.inbox.put([says(ANNA, "hello")])
-    batch = await ledger.claim_one()
-    assert batch.holder is None
-    await handoffs.take(ANNA, "mei")
-    with pytest.raises(Superseded):
-        await ledger.open(batch, "too late")
-    batch = await ledger.claim_one()
-    assert (batch.holder, texts(batch)) == ("mei", ["hello"])
-    await ledger.outbox.relay(batch, Message(ANNA, "hello", "en"))
-    assert await ledger.claim() == []
-
-
-# -- handing over -----------------------------------------------------------------------------------
-
-
-async def test_a_chat_is_asked_for_once_and_held_by_one_person(db: Database) -> None:
-    handoffs = Handoffs(db)
-    assert await handoffs.ask(ANNA, "asked")
-    assert not await handoffs.ask(ANNA, "again")
-    assert (await handoffs.waiting(), await handoffs.holder(ANNA)) == (1, None)
-    await handoffs.take(ANNA, "mei")
-    with pytest.raises(NotWaiting):
-        await handoffs.take(ANNA, "tom")
-    assert (await handoffs.waiting(), await handoffs.holder(ANNA)) == (0, "mei")
-    assert await handoffs.close(ANNA)
-    assert not await handoffs.close(ANNA)
-    assert await handoffs.holder(ANNA) is None

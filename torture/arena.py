@@ -17,7 +17,7 @@ from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
 from tests.real_redis import PROGRAMS, RealRedis
 from torture.card import Counts, judge
-from torture.crowd import FIRST_CHAT, MARK, Crowd, Model
+from torture.crowd import FIRST_CHAT, LONG_EVERY, MARK, Crowd, Model
 from torture.subject import Process, Subject
 
 START_S = 60.0
@@ -56,7 +56,9 @@ class Arena:
         self.telegram = BotApiServer()
         self.model = Model()
         self.model_server = ModelServer(answer=self.model.answer, latency_s=model_s, keep=0)
-        self.crowd = Crowd(self.telegram, chats=chats, seed=seed)
+        # Telegram takes 4096 characters; who does not split an answer loses it even on a good day.
+        long_every = LONG_EVERY if subject.is_ours else 0
+        self.crowd = Crowd(self.telegram, chats=chats, seed=seed, long_every=long_every)
         self.environment: dict[str, str] = {}
         """Settings of this scenario, on top of the subject's; asked for at every start."""
         self.at_each_start: Callable[[], dict[str, str]] = dict

@@ -45,11 +45,14 @@ class Said:
 class Crowd:
     """Many customers of one bot."""
 
-    def __init__(self, telegram: BotApiServer, *, chats: int, seed: int = 0) -> None:
+    def __init__(
+        self, telegram: BotApiServer, *, chats: int, seed: int = 0, long_every: int = LONG_EVERY
+    ) -> None:
         self.said: list[Said] = []
         self.chats = chats
         self._telegram = telegram
         self._random = random.Random(seed)
+        self._long_every = long_every
         self._photo = _photo()
         self._counts: dict[int, int] = {}
         self._wanted: dict[str, None] = {}
@@ -74,7 +77,10 @@ class Crowd:
         """Somebody sends something: text, or every so often a photo, or a question with a long answer."""
         number = len(self.said) + 1
         chat = self._random.randrange(self.chats)
-        return self.say(chat, photo=number % PHOTO_EVERY == 0, long=number % LONG_EVERY == 0)
+        return self.say(chat, photo=number % PHOTO_EVERY == 0, long=self._is_long(number))
+
+    def _is_long(self, number: int) -> bool:
+        return self._long_every > 0 and number % self._long_every == 0
 
     async def talk(self, *, messages: int, seconds: float) -> None:
         """So many messages at random moments within so many seconds, whatever the bot does."""

@@ -92,7 +92,8 @@ async def _provoke(arena: Arena, arrow: Arrow) -> None:
             on("sendMessage", faults.flooded(1))
         case "cut":
             on("sendMessage", faults.dropped_after())
-        case "cut twice":
+        case "cut twice":  # in a chat that has nothing else to say
+            await crowd.until_answered(crowd.said, timeout_s=REACH_S)
             on("sendMessage", faults.dropped_after(), times=2, chat=FIRST_CHAT + chat)
         case "newer":  # while the model works on what came before
             await crowd.until_answered(crowd.said, timeout_s=REACH_S)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,15 +199,22 @@ def _preview(options: argparse.Namespace) -> int:
     )
 
 
-def _studio(settings: Settings) -> AbstractAsyncContextManager[Studio]:
+@asynccontextmanager
+async def _studio(settings: Settings) -> AsyncIterator[Studio]:
     """Model and guard as customers get them; no rules stand in for the model."""
-    from bot.app import build_guard, build_model  # noqa: PLC0415  (everything hangs on it)
+    from bot.app import build_guard, build_model, keeping, open_store  # noqa: PLC0415  (everything hangs on it)
+    from bot.metrics import Metrics  # noqa: PLC0415
     from bot.studio import open_studio  # noqa: PLC0415
 
     model = build_model(settings)
     if model is None:
         raise BadConfiguration(["MODEL_URL or MODEL is needed: OCR and rules cannot describe a picture"])
-    return open_studio(engine=model, guard=build_guard(settings), photos=settings.data_dir / "photos")
+    guard, photos = build_guard(settings), settings.data_dir / "photos"
+    async with AsyncExitStack() as stack:
+        if settings.cache_ttl_s:
+            redis = await open_store(stack, settings)
+            model = keeping(settings, model, redis=redis, guard=guard, metrics=Metrics())
+        yield await stack.enter_async_context(open_studio(engine=model, guard=guard, photos=photos))
 
 
 def _verify_audit(options: argparse.Namespace) -> int:

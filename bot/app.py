@@ -13,7 +13,8 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,7 @@ from bot.channel import Channel
 from bot.collect import Collector
 from bot.commands import Commands
 from bot.engines import Engine
+from bot.engines.cached import CachedEngine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
 from bot.engines.ocr import Ocr
@@ -41,6 +43,7 @@ from bot.web.chat_page import ChatPage
 from bot.web.server import serve
 from bot.worker import Worker
 from context import lock
+from context.cache import DraftCache
 from context.db import Database, StoreDown
 from context.handoffs import Handoffs
 from context.health import Health
@@ -122,7 +125,9 @@ async def open_app(
         guard = guard or build_guard(settings)
         stack.push_async_callback(guard.close)
         await guard.start()
-        engine = engine or build_engine(settings)
+        engine = engine or build_engine(
+            settings, keep=partial(keeping, settings, redis=stores.redis, guard=guard, metrics=metrics)
+        )
         stack.push_async_callback(engine.close)
 
         web = WebChannel(spool=settings.data_dir / "uploads")
@@ -194,11 +199,7 @@ async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metri
             metrics.arrival(arrival.chat.channel, arrival.kind.value)
 
     inbox.on_put(count)
-    url = settings.redis_url.get_secret_value() or None
-    try:
-        redis = await stack.enter_async_context(open_redis(url, settings.data_dir / "redis"))
-    except RedisUnreachable as error:
-        raise BadConfiguration([f"REDIS_URL: {error}"]) from error
+    redis = await open_store(stack, settings)
     window = ContextWindow(
         redis.client, refill=transcripts.turns, namespace=_namespace(settings), turns=settings.context_turns
     )
@@ -217,6 +218,15 @@ async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metri
         redis=redis,
         window=window,
     )
+
+
+async def open_store(stack: AsyncExitStack, settings: Settings) -> RedisServer:
+    """Redis as the settings say; a bot that is at work in the same folder shares its own."""
+    url = settings.redis_url.get_secret_value() or None
+    try:
+        return await stack.enter_async_context(open_redis(url, settings.data_dir / "redis"))
+    except RedisUnreachable as error:
+        raise BadConfiguration([f"REDIS_URL: {error}"]) from error
 
 
 async def _store_health(stores: Stores) -> dict[str, Health]:
@@ -265,13 +275,29 @@ def build_guard(settings: Settings) -> Guard:
     )
 
 
-def build_engine(settings: Settings) -> Engine:
-    """The engine that the settings ask for, with OCR and rules behind it."""
+def build_engine(settings: Settings, *, keep: Callable[[Engine], Engine] | None = None) -> Engine:
+    """The engine that the settings ask for, with OCR and rules behind it; `keep` wraps the model alone."""
     fallback = FallbackEngine(reader=Ocr())
     model = build_model(settings)
     if model is None:
         return fallback
-    return FirstAvailable([model, fallback], patience_s=settings.model_timeout_s)
+    return FirstAvailable([keep(model) if keep else model, fallback], patience_s=settings.model_timeout_s)
+
+
+def keeping(
+    settings: Settings, model: Engine, *, redis: RedisServer, guard: Guard, metrics: Metrics
+) -> Engine:
+    """The model, with a memory for its drafts where the operator wants one."""
+    if not settings.cache_ttl_s:
+        return model
+    about = {"server": settings.model_url, "quantisation": settings.model_quantization}
+    return CachedEngine(
+        model,
+        cache=DraftCache(redis.client, namespace=_namespace(settings), ttl_s=settings.cache_ttl_s),
+        about=asdict(Sampling()) | about,
+        policy=lambda: guard.policy.version,
+        count=metrics.cache,
+    )
 
 
 def build_model(settings: Settings) -> Engine | None:

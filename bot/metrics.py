@@ -36,6 +36,10 @@ class Metrics:
         self._verdicts = _Counters("bot_guard_verdicts", "Drafts checked.", ["action"], self.registry)
         self._photos = _Counters("bot_photos", "Pictures taken in or refused.", ["outcome"], self.registry)
         self._fallback = Counter("bot_fallback", "Answers written by rules.", registry=self.registry)
+        self._cache = _Counters("bot_cache", "Prompts looked up in the cache.", ["outcome"], self.registry)
+        self._saved = Counter(
+            "bot_cache_saved_seconds", "Model time that the cache saved.", registry=self.registry
+        )
         self._aside = Counter("bot_updates_aside", "Updates we could not read.", registry=self.registry)
         self._queue = Gauge("bot_queue_depth", "Chats not yet answered.", registry=self.registry)
         self._turn_seconds = Histogram(
@@ -60,6 +64,11 @@ class Metrics:
     def aside(self) -> None:
         """An update could not be read and was kept aside."""
         self._aside.inc()
+
+    def cache(self, outcome: str, saved_s: float) -> None:
+        """A prompt was looked up: `hit`, `joined` (the same was under way) or `miss`."""
+        self._cache.add(outcome)
+        self._saved.inc(saved_s)
 
     def photo(self, outcome: str) -> None:
         """A picture was taken in (`ok`) or refused (its rejection code)."""

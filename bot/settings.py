@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     data_dir: Path = _setting(Path("data"), "./data", validate_default=True)
     context_turns: int = _setting(5, "5", ge=1, le=50)
     context_tokens: int = _setting(2048, "2048", ge=256, le=1_000_000)
+    cache_ttl_s: float = _setting(0.0, "86400", ge=0, le=31_536_000, allow_inf_nan=False)
 
     http_host: str = _setting("127.0.0.1", "127.0.0.1")
     http_port: int = _setting(8080, "8080", ge=0, le=65535)

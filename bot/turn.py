@@ -247,6 +247,8 @@ class Answerer:
             "tokens": [draft.usage.prompt_tokens, draft.usage.completion_tokens],
             "verdict": verdict.record(),
         }
+        if draft.cache_key:
+            record["cache"] = draft.cache_key
         if verdict.action is Action.ALLOW:
             text = self._led_by(verdict.lead, verdict.text, message)
             return Reply(text, message.language, draft.engine, handoff=verdict.handoff, record=record)

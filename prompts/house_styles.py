@@ -85,6 +85,7 @@ class HouseStyles:
             version=self.version(name),
             question="",
             photos_shown=(image.photo.sha256,),
+            canary=canary,
         )
 
     def lint(self) -> list[str]:

@@ -41,3 +41,5 @@ class Prompt:
     """Ids of the earlier turns in it, oldest first."""
     photos_shown: tuple[str, ...] = ()
     """sha256 of the photos in it, oldest first."""
+    canary: str = ""
+    """The mark in it that must never come back in an answer."""

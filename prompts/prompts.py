@@ -101,6 +101,7 @@ class Prompts:
             affinity=hashlib.blake2b(message.chat.key.encode(), digest_size=8).hexdigest(),
             turns_used=tuple(turn.id for turn in fitting),
             photos_shown=tuple(image.photo.sha256 for said in messages for image in said.images),
+            canary=canary,
         )
 
     def notice(self, name: str, language: Language, **values: object) -> str:

@@ -34,6 +34,8 @@ class Draft:
     """Written by rules instead of the model; the text says so itself."""
     finish: Literal["stop", "length"] = "stop"
     usage: Usage = Usage()
+    cache_key: str = ""
+    """Set when it was kept from an earlier answer to the same prompt."""
 
 
 OnText = Callable[[str], None]

@@ -10,6 +10,8 @@ from tests.bot_api import faults
 from torture.arena import Arena, Size
 from torture.arrows import COMING_IN, GOING_OUT, VARIABLE, Arrow
 from torture.crowd import FIRST_CHAT
+from torture.stores import own_postgres
+from torture.subject import Process
 
 BACK_S = 30.0
 """The longest wait for a first answer after a start, before the next blow."""
@@ -19,25 +21,38 @@ EARLY = 0.2
 """Share of the kills that come while it starts."""
 
 
-async def killed(arena: Arena, size: Size) -> None:
+async def killed(arena: Arena, size: Size, *, processes: int = 1) -> None:
     """`kill -9` at random moments, while customers go on writing."""
-    await arena.start()
+    await arena.start(processes=processes)
     for _ in range(size.times):
         talking = asyncio.create_task(arena.crowd.talk(messages=size.messages // size.times, seconds=2.0))
         try:
-            await _random_moment(arena)
-            await arena.process.end(signal.SIGKILL)
-            arena.fault_is_over(arena.process.deaths[-1].at)
+            victim = arena.random.choice(arena.processes)
+            await _random_moment(arena, victim)
+            await victim.end(signal.SIGKILL)
+            arena.fault_is_over(victim.deaths[-1].at)
         finally:
             await talking
 
 
-async def _random_moment(arena: Arena) -> None:
+async def killed_on_postgres(arena: Arena, size: Size) -> None:
+    """The same with PostgreSQL in place of SQLite."""
+    await own_postgres(arena)
+    await killed(arena, size)
+
+
+async def one_of_two_killed(arena: Arena, size: Size) -> None:
+    """Two processes on one PostgreSQL; `kill -9` hits one or the other."""
+    await own_postgres(arena)
+    await killed(arena, size, processes=2)
+
+
+async def _random_moment(arena: Arena, victim: Process) -> None:
     """Some time after it answers again, or else while it is still starting."""
     if arena.random.random() < EARLY:
         await asyncio.sleep(arena.random.uniform(0.0, 2.5))
     else:
-        await arena.answers_again(since=arena.process.started_at, timeout_s=BACK_S)
+        await arena.answers_again(since=victim.started_at, timeout_s=BACK_S)
         await asyncio.sleep(arena.random.uniform(0.0, 1.0))
 
 

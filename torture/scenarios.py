@@ -40,6 +40,22 @@ SMALL, LARGE = Size(20, 40, 1), Size(100, 400, 1)
 SCENARIOS = (
     Scenario("well", telegram.well, SMALL, LARGE),
     Scenario("kill -9", deaths.killed, Size(20, 60, 4), Size(200, 1000, 50), model_s=0.15),
+    Scenario(
+        "kill -9, PostgreSQL",
+        deaths.killed_on_postgres,
+        Size(20, 30, 1),
+        Size(200, 1000, 50),
+        model_s=0.15,
+        ours_only=True,
+    ),
+    Scenario(
+        "kill -9, two workers",
+        deaths.one_of_two_killed,
+        Size(20, 30, 2),
+        Size(200, 1000, 50),
+        model_s=0.15,
+        ours_only=True,
+    ),
     Scenario("kill -9 coming in", deaths.killed_coming_in, SMALL, SMALL, model_s=0.5, ours_only=True),
     Scenario("kill -9 going out", deaths.killed_going_out, SMALL, SMALL, model_s=0.1, ours_only=True),
     Scenario("SIGTERM", deaths.stopped, Size(20, 40, 2), Size(100, 300, 6), model_s=0.5),

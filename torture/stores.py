@@ -136,7 +136,7 @@ async def clock_jumps(arena: Arena, size: Size) -> None:
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
-    arena.at_the_end(lambda: _leave_nothing(arena))
+    arena.at_the_end(lambda: asyncio.to_thread(_leave_nothing, arena))
     await arena.start()
     for jump in JUMPS_S:
         talking = asyncio.create_task(arena.crowd.talk(messages=size.messages // len(JUMPS_S), seconds=2.0))
@@ -148,7 +148,7 @@ async def clock_jumps(arena: Arena, size: Size) -> None:
         await talking
 
 
-async def _leave_nothing(arena: Arena) -> None:
+def _leave_nothing(arena: Arena) -> None:
     """What the library leaves in memory when its process is killed."""
     for process in arena.processes:
         for name in (f"faketime_shm_{process.pid}", f"sem.faketime_sem_{process.pid}"):

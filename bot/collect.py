@@ -19,7 +19,7 @@ DOWNLOAD_ATTEMPTS = 3
 
 TAKE_IN_AGAIN_S = 2.0
 
-UNOPENED = frozenset({Kind.VOICE, Kind.VIDEO, Kind.DOCUMENT})
+UNOPENED = frozenset({Kind.VOICE, Kind.DOCUMENT})
 """Kinds that may hold what the question is about, and that we cannot open."""
 
 
@@ -88,7 +88,7 @@ class Collector:
 def _kind(batch: Batch, text: str) -> Kind:
     """What the message as a whole is: words and pictures win over a sticker that came along.
 
-    They do not win over a file that we cannot open: whoever adds a video to the words should be told.
+    They do not win over a file that we cannot open: whoever adds a recording to the words should be told.
     """
     first, last = batch.arrivals[0], batch.arrivals[-1]
     if first.kind is Kind.COMMAND:

@@ -87,6 +87,7 @@ def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
             "command": arrival.command,
             "album": arrival.album,
             "hint": arrival.hint,
+            "reply_to": arrival.reply_to,
             "sent_at": arrival.sent_at,
             "edited": int(arrival.edited),
             "file_id": file.file_id if file else None,
@@ -156,13 +157,13 @@ _REPLACE = sa.text("UPDATE messages SET state = 'replaced' WHERE id = :id")
 # An original that comes after its own edit is out of date before it is read.
 _INSERT = sa.text("""
     INSERT INTO messages (chat, direction, state, at, text, message_id, source, position, kind, command,
-                          album, hint, sent_at, edited, file_id, file_size)
+                          album, hint, sent_at, edited, reply_to, file_id, file_size)
     VALUES (:chat, 'in',
             CASE WHEN :edited = 0 AND EXISTS (
                 SELECT 1 FROM messages WHERE chat = :chat AND message_id = :message_id AND edited = 1)
             THEN 'replaced' ELSE :state END,
             :at, :text, :message_id, :source, :position, :kind, :command,
-            :album, :hint, :sent_at, :edited, :file_id, :file_size)
+            :album, :hint, :sent_at, :edited, :reply_to, :file_id, :file_size)
     ON CONFLICT DO NOTHING RETURNING state""")
 _CHAT = sa.text("""
     INSERT INTO chats (chat, sender, created_at) VALUES (:chat, :sender, :now)

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from context.facts import photo_in
 from context.outbox import read_open_turns, silence, withdraw
 from context.turns import Arrival, Attachment, Batch, Chat, Kind, OpenTurn, Photo, Rejection
 
@@ -146,7 +147,7 @@ def _one_turn(arrivals: list[Arrival]) -> tuple[tuple[Arrival, ...], bool]:
 def _arrival(row: Row[Any]) -> Arrival:
     taken: Photo | Rejection | None = None
     if row.photo:
-        taken = Photo(row.photo, row.photo_width, row.photo_height, row.photo_number)
+        taken = photo_in(row)
     elif row.rejection:
         taken = Rejection(row.rejection, row.rejection_detail or "")
     return Arrival(
@@ -159,6 +160,7 @@ def _arrival(row: Row[Any]) -> Arrival:
         attachment=Attachment(row.file_id, row.file_size) if row.file_id else None,
         album=row.album,
         hint=row.hint,
+        reply_to=row.reply_to,
         sent_at=row.sent_at,
         edited=bool(row.edited),
         id=row.id,
@@ -189,7 +191,8 @@ _NEXT = sa.text("""
            (SELECT MIN(lease_until) FROM lanes WHERE lease_until IS NOT NULL) AS expiry""")
 _WAITING = sa.text("""
     SELECT id, chat, source, at, message_id, kind, text, command, album, hint, sent_at, edited,
-           file_id, file_size, photo, photo_width, photo_height, photo_number, rejection, rejection_detail
+           file_id, file_size, photo, photo_width, photo_height, photo_number, photo_facts, reply_to,
+           rejection, rejection_detail
     FROM messages WHERE state = 'waiting' AND chat IN :chats
     ORDER BY COALESCE(position, id), id""").bindparams(_in("chats"))
 _KNOWN = sa.text("""

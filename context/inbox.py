@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from context.arrivals import Quiet, store
 from context.claims import Claims
 from context.db import Database
+from context.facts import written
 from context.outbox import fail
 from context.turns import Arrival, Batch, Chat, Photo, Rejection
 
@@ -191,8 +192,9 @@ def _attach(connection: Connection, arrival: Arrival, taken: Photo | Rejection) 
     if number is None:
         number = connection.execute(_NEXT_PHOTO, {"chat": chat}).scalar_one()
     size = {"width": taken.width, "height": taken.height}
-    connection.execute(_ATTACH, {"id": arrival.id, "photo": taken.sha256, "number": number} | size)
-    return Photo(taken.sha256, taken.width, taken.height, number)
+    facts = {"facts": written(taken.clip, taken.flaw) or None}
+    connection.execute(_ATTACH, {"id": arrival.id, "photo": taken.sha256, "number": number} | size | facts)
+    return replace(taken, number=number)
 
 
 _ASIDE = sa.text("""
@@ -237,6 +239,7 @@ _SAME_PHOTO = sa.text("""
     ORDER BY id LIMIT 1""")
 _NEXT_PHOTO = sa.text("UPDATE chats SET photos = photos + 1 WHERE chat = :chat RETURNING photos")
 _ATTACH = sa.text("""
-    UPDATE messages SET photo = :photo, photo_width = :width, photo_height = :height, photo_number = :number
+    UPDATE messages SET photo = :photo, photo_width = :width, photo_height = :height, photo_number = :number,
+                        photo_facts = :facts
     WHERE id = :id""")
 _DEPTH = sa.text("SELECT COUNT(*) FROM lanes WHERE due_at IS NOT NULL OR lease_until IS NOT NULL")

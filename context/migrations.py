@@ -157,7 +157,14 @@ CREATE TABLE verdicts (
 CREATE INDEX verdicts_chat ON verdicts (chat) WHERE chat IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, SECOND, VERDICTS)
+CLIPS = """
+-- What was measured on a photo or in a clip, as context/facts.py writes it.
+ALTER TABLE messages ADD COLUMN photo_facts TEXT;
+-- The channel's id of the message that this one replies to.
+ALTER TABLE messages ADD COLUMN reply_to TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST, SECOND, VERDICTS, CLIPS)
 
 _WORDS = {
     True: {"id": "INTEGER PRIMARY KEY AUTOINCREMENT", "real": "REAL"},

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from context.db import Database
+from context.facts import photo_in
 from context.handoffs import ask_in
 from context.turns import Batch, Entity, Message, OpenTurn, Part, Photo, Receipt, Reply, Turn
 from context.verdicts import Verdicts
@@ -231,7 +232,7 @@ def read_open_turns(connection: Connection, chats: Sequence[str]) -> dict[str, O
 def photos_of(connection: Connection, turn_id: int) -> tuple[Photo, ...]:
     """The photos of a turn, in the order in which they were sent."""
     rows = connection.execute(_TURN_PHOTOS, {"turn": turn_id})
-    return tuple(Photo(row.photo, row.photo_width, row.photo_height, row.photo_number) for row in rows)
+    return tuple(photo_in(row) for row in rows)
 
 
 def silence(connection: Connection, chat: str, turn_id: int, now: float) -> None:
@@ -400,5 +401,5 @@ _PARTS = sa.text("""
     SELECT id, text, entities, number, state, unsure FROM messages
     WHERE turn_id = :turn AND direction = 'out' ORDER BY number""")
 _TURN_PHOTOS = sa.text("""
-    SELECT photo, photo_width, photo_height, photo_number FROM messages
+    SELECT photo, photo_width, photo_height, photo_number, photo_facts FROM messages
     WHERE turn_id = :turn AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id""")

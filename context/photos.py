@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+from context.facts import facts_from
 from context.health import Health
 from context.intake.client import Intake
+from context.intake.formats import is_clip
 from context.intake.wire import Normalised
 from context.turns import Photo, Rejection
 
@@ -31,7 +33,8 @@ log = logging.getLogger(__name__)
 REJECTIONS: tuple[str, ...] = (
     "empty",  # no bytes at all
     "too_large",  # more bytes than Telegram's bots can fetch (20 MB)
-    "not_a_picture",  # video, PDF, web page, archive ...
+    "not_a_picture",  # PDF, web page, archive ...; a clip that was sent as a picture
+    "not_a_clip",  # sent as a clip, and no MP4, MOV, WebM or GIF with pictures in it
     "heic",  # iPhone's own format (HEIC, AVIF): a picture, but send it as a photo
     "unsupported",  # a picture of a kind we do not open (GIF, TIFF, BMP, SVG, 12-bit JPEG ...)
     "damaged",  # cut off, or broken inside
@@ -81,14 +84,21 @@ class Photos:
         return health
 
     async def take_in(self, data: bytes) -> Photo | Rejection:
-        """Check, normalise and store a picture; bad input is never an exception.
+        """Check, normalise and store a picture or a clip; bad input is never an exception.
+
+        Of a clip the photo shows two moments, and its `clip` says which lamps blinked.
 
         The hash is over the normalised JPEG: the same picture sent twice, as a photo or as a file,
         is stored once.  A full disk is a `try_again`, and shown in `health`.
         """
-        taken = await self._intake.normalise(data)
+        take = self._intake.watch if is_clip(data) else self._intake.normalise
+        taken = await take(data)
         if isinstance(taken, Rejection):
             return taken
+        try:
+            clip, flaw = facts_from(taken.facts)
+        except ValueError:
+            return Rejection("damaged", "the decoder misbehaved")
         try:
             sha256 = await self._in_thread(partial(self._store, taken))
         except OSError as why:
@@ -96,7 +106,7 @@ class Photos:
             log.exception("a photo could not be stored")
             return Rejection("try_again", self._trouble)
         self._trouble = ""
-        return Photo(sha256, taken.width, taken.height)
+        return Photo(sha256, taken.width, taken.height, clip=clip, flaw=flaw)
 
     async def read(self, sha256: str) -> bytes | None:
         """The JPEG of that name; None when it is not here, or no longer what its name says.

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Row
 
 from context import verdicts
 from context.db import Database
+from context.facts import photo_in
 from context.outbox import entities_from
 from context.turns import Chat, Entity, Photo, Rejection, Turn
 
@@ -122,14 +123,13 @@ def _photos(connection: Connection, turn_ids: Sequence[int]) -> dict[int, tuple[
     photos: dict[int, tuple[Photo, ...]] = {}
     if turn_ids:
         for row in connection.execute(_PHOTOS, {"turns": list(turn_ids)}):
-            photo = Photo(row.photo, row.photo_width, row.photo_height, row.photo_number)
-            photos[row.turn_id] = (*photos.get(row.turn_id, ()), photo)
+            photos[row.turn_id] = (*photos.get(row.turn_id, ()), photo_in(row))
     return photos
 
 
 def _entry(row: Row[Any]) -> Entry:
     is_reply = row.direction == "out"
-    photo = (Photo(row.photo, row.photo_width, row.photo_height, row.photo_number),) if row.photo else ()
+    photo = (photo_in(row),) if row.photo else ()
     text = f"/{row.command} {row.text}".strip() if row.command else row.text
     return Entry(
         id=row.id,
@@ -150,12 +150,13 @@ _TURNS = sa.text("""
       AND id > (SELECT window_after FROM chats WHERE chat = :chat)
     ORDER BY id DESC LIMIT :limit""")
 _PHOTOS = sa.text("""
-    SELECT turn_id, photo, photo_width, photo_height, photo_number FROM messages
+    SELECT turn_id, photo, photo_width, photo_height, photo_number, photo_facts FROM messages
     WHERE turn_id IN :turns AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id
     """).bindparams(sa.bindparam("turns", expanding=True))
 _ENTRIES = sa.text("""
     SELECT m.id, m.direction, m.text, m.command, m.entities, m.at, m.source, m.photo, m.photo_width,
-           m.photo_height, m.photo_number, m.rejection, m.rejection_detail, COALESCE(t.origin, '') AS origin
+           m.photo_height, m.photo_number, m.photo_facts, m.rejection, m.rejection_detail,
+           COALESCE(t.origin, '') AS origin
     FROM messages m LEFT JOIN turns t ON t.id = m.turn_id
     WHERE m.chat = :chat AND m.id > :after AND m.state IN ('waiting', 'taken', 'sending', 'sent', 'ambiguous')
     ORDER BY m.id DESC LIMIT :limit""")

@@ -14,6 +14,8 @@ from typing import Literal
 
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
+Flaw = Literal["", "dark", "blurred", "small"]
+"""Why little can be seen on a photo."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,6 +71,35 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Lamp:
+    """A light that changed while a clip was filmed, as it was measured."""
+
+    colour: str
+    """red, yellow, green, blue or white; empty where that cannot be said."""
+    place: str
+    """Where in the picture: `top left` to `bottom right`, or `middle`."""
+    blinks: int
+    """How often it blinks before each pause; 0 where nobody should rely on a count."""
+    regular: bool = False
+    """It blinks without any longer pause, so that there is nothing to count."""
+    on_s: float = 0.0
+    gap_s: float = 0.0
+    """Dark between two blinks of a group."""
+    pause_s: float = 0.0
+    """Dark between two groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What was measured in a clip; its `Photo` shows two moments of it, beside or above each other."""
+
+    seconds: float
+    """How much of it was looked at."""
+    lamps: tuple[Lamp, ...] = ()
+    """Lights that changed, the strongest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A checked, normalised JPEG in the photo store."""
 
@@ -77,6 +108,10 @@ class Photo:
     height: int
     number: int = 0
     """Its number within the case, from 1: what customer, model and staff all call "photo 2"."""
+    clip: Clip | None = None
+    """Set when it stands for a clip."""
+    flaw: Flaw = ""
+    """Why little can be seen on it, when that was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +144,8 @@ class Arrival:
     """Telegram's `media_group_id`: the same for every picture of one album."""
     album_size: int = 0
     """How many pictures the album has; 0 when the channel does not say."""
+    reply_to: str = ""
+    """`message_id` of the message it answers, when the customer quoted one."""
     hint: str = ""
     """IETF language tag of the customer's app, when the channel tells it."""
     sender: str = ""

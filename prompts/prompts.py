@@ -25,7 +25,7 @@ from prompts.prompt import Prompt, PromptImage, PromptMessage
 _PACKAGE = Path(__file__).parent
 _VARIABLES = {
     "system": {"canary"},
-    "user": {"shown", "hidden", "missing", "unreadable", "text"},
+    "user": {"shown", "hidden", "missing", "unreadable", "measured", "text"},
 }
 _DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
 _SAMPLES: dict[str, object] = {"code": "empty", "number": 1, "total": 2}
@@ -171,6 +171,7 @@ class Prompts:
             hidden=[photo.number for photo in hidden if photo.sha256 not in seen],
             missing=[photo.number for photo in missing if photo.sha256 not in seen],
             unreadable=unreadable,
+            measured=[photo for photo in _all(shown, hidden, missing) if photo.clip or photo.flaw],
             text=neutral(text).strip(),
         )
         return PromptMessage("user", words, tuple(shown))
@@ -226,6 +227,13 @@ class Prompts:
     def _source(self, name: str) -> str:
         assert self._templates.loader is not None
         return self._templates.loader.get_source(self._templates, name)[0]
+
+
+def _all(shown: Sequence[PromptImage], *others: Sequence[Photo]) -> list[Photo]:
+    """Every photo of a message once, by number."""
+    photos = {image.photo.sha256: image.photo for image in shown}
+    photos |= {photo.sha256: photo for some in others for photo in some}
+    return sorted(photos.values(), key=lambda photo: photo.number)
 
 
 def tokens(text: str) -> int:

@@ -150,9 +150,15 @@ def test_one_function_sends() -> None:
     assert calls == []
 
 
-HEAVY = {"torch", "transformers", "accelerate", "onnxruntime", "rapidocr", "cv2", "numpy", "openai"}
+HEAVY = {"torch", "transformers", "accelerate", "onnxruntime", "rapidocr", "cv2", "numpy", "av", "openai"}
 # Behind a door: nothing imports these until the engine starts, as the next test shows.
-BEHIND_THE_DOOR = ("bot/engines/local/", "bot/engines/demo/", "bot/engines/wire.py")
+BEHIND_THE_DOOR = (
+    "bot/engines/local/",
+    "bot/engines/demo/",
+    "bot/engines/wire.py",
+    "context/intake/clip.py",
+    "context/intake/blinks.py",
+)
 DOORS = ["bot.engines", "bot.engines.local", "bot.engines.remote", "bot.engines.fallback"]
 
 

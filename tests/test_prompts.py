@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from context.photos import REJECTIONS
-from context.turns import LANGUAGES, Chat, Kind, Language, Message, Photo, Rejection, Turn
+from context.turns import LANGUAGES, Chat, Clip, Kind, Lamp, Language, Message, Photo, Rejection, Turn
 from prompts.neutral import is_neutral
 from prompts.prompt import Prompt
 from prompts.prompts import Prompts, tokens
@@ -65,7 +65,32 @@ def hostile() -> Prompt:
     return Prompts().assemble(Message(CHAT, text, "en"), turns, {})
 
 
-CASES = {"first_photo.zh": first_photo, "follow_up.en": follow_up, "hostile.en": hostile}
+def measured(language: Language) -> Prompt:
+    counted = Lamp("red", "top left", 3, on_s=0.2, gap_s=0.3, pause_s=1.6)
+    others = Lamp("green", "right", 0, regular=True), Lamp("", "middle", 0)
+    photos = (
+        replace(photo(1), clip=Clip(8.0, (counted, *others))),
+        replace(photo(2), clip=Clip(2.5)),
+        replace(photo(3), flaw="dark"),
+    )
+    return Prompts().assemble(Message(CHAT, "?", language, photos), (), jpegs(*photos))
+
+
+def clips_en() -> Prompt:
+    return measured("en")
+
+
+def clips_zh() -> Prompt:
+    return measured("zh")
+
+
+CASES = {
+    "clips.en": clips_en,
+    "clips.zh": clips_zh,
+    "first_photo.zh": first_photo,
+    "follow_up.en": follow_up,
+    "hostile.en": hostile,
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -259,7 +284,7 @@ def test_a_template_cannot_reach_into_python(tmp_path: Path) -> None:
 
 # --- notices ---
 
-UNREAD_KINDS = set(Kind) - {Kind.TEXT, Kind.PHOTO, Kind.COMMAND}
+UNREAD_KINDS = set(Kind) - {Kind.TEXT, Kind.PHOTO, Kind.VIDEO, Kind.COMMAND}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

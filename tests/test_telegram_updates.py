@@ -102,6 +102,8 @@ async def test_album_items_share_the_album() -> None:
         ("IMG_1.HEIC", "image/heic", Kind.PHOTO),
         ("IMG_1.HEIC", "", Kind.PHOTO),
         ("scan.PNG", "application/octet-stream", Kind.PHOTO),
+        ("fault.mp4", "video/mp4", Kind.VIDEO),
+        ("IMG_2.MOV", "application/octet-stream", Kind.VIDEO),
         ("logo.svg", "image/svg+xml", Kind.DOCUMENT),
         ("manual.pdf", "application/pdf", Kind.DOCUMENT),
         ("photo.jpg", "application/x-msdownload", Kind.DOCUMENT),
@@ -112,7 +114,7 @@ def test_picture_sent_as_a_file_counts_as_a_photo(name: str, mime: str, kind: Ki
     found = taken(lambda li: li.sends_file(b"data!", name=name, mime=mime, caption="sharp"))
     assert found.kind is kind
     assert found.text == "sharp"
-    assert found.attachment == (Attachment("file-1", 5) if kind is Kind.PHOTO else None)
+    assert found.attachment == (None if kind is Kind.DOCUMENT else Attachment("file-1", 5))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,8 @@ def test_picture_sent_as_a_file_counts_as_a_photo(name: str, mime: str, kind: Ki
 def test_every_other_sort_of_message_is_told_by_kind(sent: str, kind: Kind) -> None:
     assert sent in KINDS
     found = taken(lambda li: li.sends_kind(sent))
-    assert (found.kind, found.attachment) == (kind, None)
+    assert found.kind is kind
+    assert (found.attachment is not None) is (kind is Kind.VIDEO)
 
 
 @pytest.mark.parametrize(

@@ -60,14 +60,14 @@ class FallbackEngine:
         vocabulary = self._book.vocabulary
         before = self._clues_of(earlier)
         colour = before.lights[-1].colour if before.lights else ""
-        seen = vocabulary.read([line.text for line in lines or ()])
+        seen = _measured(photos) + vocabulary.read([line.text for line in lines or ()])
         answer = _Answer(
             self._book,
             prompt.language,
             said=vocabulary.typed(prompt.question, colour=colour),
             seen=seen,
             before=before,
-            has_photo=bool(photos),
+            photos=photos,
             had_photo=any(message.images for message in earlier),
         )
         text = answer.compose(lines)
@@ -120,7 +120,8 @@ class FallbackEngine:
         for message in earlier:
             if message.role == "user":
                 colour = clues.lights[-1].colour if clues.lights else ""
-                clues += self._book.vocabulary.typed(message.text, colour=colour)
+                clues += self._book.vocabulary.typed(_words(message.text), colour=colour)
+                clues += _measured(message.images)
                 lines = [
                     line.text for image in message.images for line in self._texts.get(image.photo.sha256, ())
                 ]
@@ -155,7 +156,7 @@ class _Answer:
         said: Clues,
         seen: Clues,
         before: Clues,
-        has_photo: bool,
+        photos: Sequence[PromptImage],
         had_photo: bool,
     ) -> None:
         self._book = book
@@ -163,7 +164,8 @@ class _Answer:
         self._now = seen + said
         self._seen = seen
         self._before = before
-        self._has_photo = has_photo
+        self._has_photo = bool(photos)
+        self._photos = [image.photo for image in photos]
         self._had_photo = had_photo
 
     def compose(self, lines: tuple[Line, ...] | None) -> str:
@@ -174,7 +176,7 @@ class _Answer:
         ending = self._frame("preliminary")
         if rules[0].first:
             return "\n\n".join([*advice, ending])
-        start = [self._history(), self._reading(lines)]
+        start = [self._history(), self._reading(lines), *self._wishes()]
         if not self._has_photo and not self._had_photo:
             advice.append(self._frame("ask_photo"))
         return "\n\n".join([*filter(None, start), *advice, ending])
@@ -185,7 +187,7 @@ class _Answer:
             return ""
         if lines is None:
             return self._frame("cannot_look")
-        lights = [self._say_light(light) for light in self._seen.lights]
+        lights = [self._say_seen(light) for light in self._seen.lights]
         if self._seen.codes or lights:
             return self._frame("read", codes=self._list([*_shown(self._seen.codes), *lights]))
         texts = [
@@ -196,6 +198,13 @@ class _Answer:
         if texts:
             return self._frame("read_text", text=self._list(list(dict.fromkeys(texts))[:_QUOTED_LINES]))
         return self._frame("nothing_read")
+
+    def _wishes(self) -> list[str]:
+        """What the photos leave open, and what would settle it."""
+        lamps = [lamp for photo in self._photos if photo.clip for lamp in photo.clip.lamps]
+        wishes = ["count_blinks"] if any(not (lamp.blinks or lamp.regular) for lamp in lamps) else []
+        wishes += [f"too_{photo.flaw}" for photo in self._photos if photo.flaw]
+        return [self._frame(name) for name in dict.fromkeys(wishes)]
 
     def _history(self) -> str:
         """What is different from earlier turns, else what they were about."""
@@ -214,6 +223,10 @@ class _Answer:
         state = names[light.state][self._language] if light.state else ""
         return f"{colour} {state}".strip() if self._language == "en" else colour + state
 
+    def _say_seen(self, light: Light) -> str:
+        said = self._say_light(light)
+        return self._frame("blinks", light=said, count=str(light.blinks)) if light.blinks else said
+
     def _fill(self, template: str) -> str:
         codes = _shown(self._now.codes)
         light = self._say_light(self._now.lights[0]) if self._now.lights else ""
@@ -224,6 +237,22 @@ class _Answer:
 
     def _list(self, items: Sequence[str]) -> str:
         return ("、" if self._language == "zh" else ", ").join(items)
+
+
+def _measured(images: Sequence[PromptImage]) -> Clues:
+    """The lamps that were seen blinking in clips."""
+    lamps = [lamp for image in images if image.photo.clip for lamp in image.photo.clip.lamps]
+    return Clues(
+        lights=tuple(
+            Light(lamp.colour, "blinking", lamp.blinks) for lamp in lamps if lamp.blinks or lamp.regular
+        )
+    )
+
+
+def _words(text: str) -> str:
+    """The customer's own words in a message of the prompt."""
+    before, _, after = text.partition("<customer_words>")
+    return after.partition("</customer_words>")[0] if after else before
 
 
 def _split(messages: Sequence[PromptMessage]) -> tuple[Sequence[PromptMessage], tuple[PromptImage, ...]]:

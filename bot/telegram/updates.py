@@ -73,6 +73,7 @@ _SERVICE: frozenset[str] = frozenset(
 )
 
 _PICTURE_NAME = re.compile(r"\.(jpe?g|png|webp|heic|heif|avif|bmp|gif|tiff?)$", re.IGNORECASE)
+_CLIP_NAME = re.compile(r"\.(mp4|m4v|mov|webm|mkv|3gp)$", re.IGNORECASE)
 _NOT_A_PICTURE = frozenset({"image/svg+xml", "image/vnd.adobe.photoshop", "image/vnd.djvu", "image/vnd.dwg"})
 _COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@(\w{1,64}))?(?:\s+(.*))?", re.DOTALL)
 _LONGEST_NAME = 100
@@ -137,6 +138,7 @@ def _arrival(message: Fields, me: Me, *, source: str, edited: bool, albums: Cont
         command=command,
         attachment=attachment,
         album=album,
+        reply_to=_quoted(message),
         hint=_string(_child(message, "from") or {}, "language_code")[:35],
         sender=_sender(message),
         sent_at=float(_integer(message, "date")),
@@ -168,8 +170,12 @@ def _content(message: Fields) -> tuple[Kind, Attachment | None]:
         file = _child(message, name)
         if file is None:
             continue
+        if kind is Kind.VIDEO:
+            return kind, _attachment(file)
         if kind is Kind.DOCUMENT and _is_picture(file):
             return Kind.PHOTO, _attachment(file)
+        if kind is Kind.DOCUMENT and _is_clip(file):
+            return Kind.VIDEO, _attachment(file)
         return kind, None
     return (Kind.TEXT if _string(message, "text") else Kind.OTHER), None
 
@@ -180,6 +186,13 @@ def _is_picture(file: Fields) -> bool:
         return mime not in _NOT_A_PICTURE
     # Some desktop clients send every file as a stream of bytes and only the name tells.
     return mime in {"", "application/octet-stream"} and bool(_PICTURE_NAME.search(_string(file, "file_name")))
+
+
+def _is_clip(file: Fields) -> bool:
+    mime = _string(file, "mime_type").lower()
+    if mime.startswith("video/"):
+        return True
+    return mime in {"", "application/octet-stream"} and bool(_CLIP_NAME.search(_string(file, "file_name")))
 
 
 def _attachment(file: Fields) -> Attachment:
@@ -206,6 +219,14 @@ def _answers(message: Fields, me: Me) -> bool:
     if original is None or "forum_topic_created" in original:
         return False
     return (_child(original, "from") or {}).get("id") == me.id
+
+
+def _quoted(message: Fields) -> str:
+    """The message that this one replies to, unless that is only the topic's creation."""
+    original = _child(message, "reply_to_message")
+    if original is None or "forum_topic_created" in original:
+        return ""
+    return str(_integer(original, "message_id"))
 
 
 def _sender(message: Fields) -> str:

@@ -23,17 +23,17 @@ log = logging.getLogger(__name__)
 
 START_S = 20.0
 """For the helper's first sign of life; it takes a tenth of a second on an idle machine."""
-WAIT_S = 60.0
+WAIT_S = 90.0
 """The longest a picture waits for its turn and its answer together."""
-GIVE_UP_S = wire.WALL_S + 1
-"""When a child's own clock should have ended it, we end it."""
+LATER_S = 1.0
+"""When a child's own clock should have ended it, we end it this much later."""
 MAX_JPEG_BYTES = 4 * 1024 * 1024
 """More than 1024 x 1024 pixels at quality 90 can take."""
 MOST_AT_ONCE = 4
 """Unless told otherwise: 200 photos a second, and a child takes 25 MB for a usual one, 200 at worst."""
 RESTART_S = (0.05, 5.0)
 """The first pause before a new helper, and the longest."""
-_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "OPENBLAS_NUM_THREADS": "1"}
 """Nothing of ours.  A child's memory is all fresh: in huge pages, faulting it in costs 3 ms less a photo."""
 
 
@@ -51,10 +51,11 @@ class Intake:
     """
 
     def __init__(
-        self, *, at_once: int | None = None, give_up_s: float = GIVE_UP_S, wait_s: float = WAIT_S
+        self, *, at_once: int | None = None, give_up_s: float | None = None, wait_s: float = WAIT_S
     ) -> None:
         self._at_once = at_once or min(_cores(), MOST_AT_ONCE)
         self._slots = asyncio.Semaphore(self._at_once)
+        self._projector = asyncio.Semaphore(1)  # a clip takes seconds: photos go on beside it
         self._give_up_s = give_up_s
         self._wait_s = wait_s
         self._up = asyncio.Event()
@@ -93,16 +94,23 @@ class Intake:
 
     async def normalise(self, data: bytes) -> Normalised | Rejection:
         """Make a clean, upright JPEG of a file.  Bad input is never an exception."""
+        return await self._take(data, wire.PHOTO, self._slots)
+
+    async def watch(self, data: bytes) -> Normalised | Rejection:
+        """Make one JPEG of two moments of a clip, and say which lamps blinked.  One clip at a time."""
+        return await self._take(data, wire.CLIP, self._projector)
+
+    async def _take(self, data: bytes, order: bytes, slots: asyncio.Semaphore) -> Normalised | Rejection:
         if not data:
             return Rejection("empty")
         if len(data) > MAX_BYTES:
             return Rejection("too_large", f"{len(data)} bytes")
         try:
-            async with asyncio.timeout(self._wait_s), self._slots:
+            async with asyncio.timeout(self._wait_s), slots:
                 for _ in range(2):  # the second time when the helper died under the first
                     while (helper := self._helper) is None:
                         await self._up.wait()
-                    if answer := await self._ask(helper, data):
+                    if answer := await self._ask(helper, data, order):
                         return answer
                     self._give_up_on(helper)
         except TimeoutError:
@@ -111,21 +119,22 @@ class Intake:
             return Rejection("try_again", str(why.strerror))
         return Rejection("try_again", "the helper ended twice")
 
-    async def _ask(self, helper: _Helper, data: bytes) -> Normalised | Rejection | None:
+    async def _ask(self, helper: _Helper, data: bytes, order: bytes) -> Normalised | Rejection | None:
         """One picture to one child.  None when the helper was lost and nothing is known about the picture."""
         ours, theirs = socket.socketpair()
         with ours:  # closing it tells the helper to kill the child: at time-outs and cancellation too
             ours.setblocking(False)
             with theirs:
                 try:
-                    socket.send_fds(helper.control, [wire.ORDER], [theirs.fileno()])
+                    socket.send_fds(helper.control, [order], [theirs.fileno()])
                 except OSError:  # gone, or stuck for so long that its queue is full
                     return None
+            give_up_s = self._give_up_s or wire.WALL_S[order] + LATER_S
             try:
-                async with asyncio.timeout(self._give_up_s):
+                async with asyncio.timeout(give_up_s):
                     return await _converse(ours, data)
             except TimeoutError:
-                return Rejection("too_slow", f"no answer in {self._give_up_s:g} s")
+                return Rejection("too_slow", f"no answer in {give_up_s:g} s")
 
     def _give_up_on(self, helper: _Helper) -> None:
         """It is dead already, or cannot fork: whichever it is, a new one follows."""
@@ -196,7 +205,7 @@ async def _converse(channel: socket.socket, data: bytes) -> Normalised | Rejecti
         while len(answer) < wanted and (piece := await loop.sock_recv(channel, 1 << 18)):
             answer += piece
             if len(answer) >= wire.HEAD.size:
-                wanted = wire.HEAD.size + wire.HEAD.unpack_from(answer)[3]
+                wanted = wire.HEAD.size + sum(wire.HEAD.unpack_from(answer)[3:])
                 if wanted > MAX_JPEG_BYTES:
                     break
     return _parse(bytes(answer))
@@ -210,12 +219,12 @@ def _parse(answer: bytes) -> Normalised | Rejection | None:
         }.get(answer)
     if len(answer) < wire.HEAD.size:
         return None
-    kind, width, height, length = wire.HEAD.unpack_from(answer)
-    payload = answer[wire.HEAD.size :]
-    if len(payload) != length:
+    kind, width, height, length, more = wire.HEAD.unpack_from(answer)
+    payload, facts = answer[wire.HEAD.size :][:length], answer[wire.HEAD.size + length :]
+    if len(payload) + len(facts) != length + more:
         return None if length <= MAX_JPEG_BYTES else Rejection("damaged", "the decoder misbehaved")
     if kind == wire.TAKEN:
-        return Normalised(payload, width, height)
+        return Normalised(payload, width, height, facts.decode(errors="replace"))
     code, _, detail = payload.decode(errors="replace").partition(" ")
     return Rejection(code, detail)
 
@@ -231,7 +240,7 @@ async def _see_off(process: Process) -> None:
 
 
 def _command() -> list[str]:
-    """A bare interpreter that finds two things only: this package and Pillow.
+    """A bare interpreter that finds two places only: this package, and where Pillow, PyAV and numpy lie.
 
     No site, no environment: no .pth files, no secrets, half the start-up time.
     """

@@ -70,6 +70,13 @@ def strip(data: bytes) -> Bare:
     raise Refused(_refusal(data))
 
 
+def is_clip(data: bytes) -> bool:
+    """Whether it claims to be a video or an animation: MP4, MOV, WebM, GIF."""
+    if data[4:8] == b"ftyp":
+        return data[8:12] not in _HEIF_BRANDS
+    return data.startswith((b"\x1a\x45\xdf\xa3", b"GIF8")) or data[4:8] in {b"moov", b"mdat", b"wide"}
+
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _OTHER_PICTURES = (
     b"GIF8",

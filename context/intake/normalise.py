@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image, ImageFile, ImageMode, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageChops, ImageFile, ImageMode, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from context.facts import written
 from context.intake.formats import Bare, strip
 from context.intake.wire import Normalised
+from context.turns import Flaw
 
 LONGEST_SIDE = 1024
 JPEG_QUALITY = 90
 STRIP_ROWS = 256
+DARK = 45
+"""Luminance that 5 % of a picture must reach."""
+BLURRED = 3
+SMALL_SIDE = 120
+TILE = 16
 
 
 class _FirstFrame(WebPImagePlugin.WebPImageFile):
@@ -54,7 +61,26 @@ def normalise(data: bytes) -> Normalised:
     picture.info.clear()  # the JPEG writer copies comments from there
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=JPEG_QUALITY)
-    return Normalised(out.getvalue(), *picture.size)
+    return Normalised(out.getvalue(), *picture.size, facts=written(None, flaw_of(picture)))
+
+
+def flaw_of(picture: Image.Image) -> Flaw:
+    """Why little can be seen on a picture, where that is plain from its pixels.
+
+    Dark: even its bright parts are.  Blurred: even its sharpest parts hold no detail of two to four
+    pixels; drawn panels and plates in focus measure 13 and 30 there, smeared over four pixels 2.
+    """
+    if min(picture.size) < SMALL_SIDE:
+        return "small"
+    grey = picture.convert("L")
+    counts = grey.histogram()
+    brighter = 0.05 * sum(counts)
+    if sum(counts[DARK:]) < brighter:
+        return "dark"
+    half = grey.reduce(2)
+    detail = ImageChops.difference(half, half.reduce(2).resize(half.size, Image.Resampling.BILINEAR))
+    tiles = sorted(detail.reduce(TILE).tobytes())
+    return "blurred" if tiles[-max(1, len(tiles) // 50)] < BLURRED else ""
 
 
 def _draw(bare: Bare) -> Image.Image:

@@ -11,13 +11,14 @@ import struct
 from dataclasses import dataclass
 
 READY = b"r"
-ORDER = b"p"
+PHOTO, CLIP = b"p", b"c"
+"""What is ordered."""
 SIZE = struct.Struct("!I")
-HEAD = struct.Struct("!BHHI")
-"""Kind of answer, width, height, bytes that follow: the JPEG, or `code detail`."""
+HEAD = struct.Struct("!BHHIH")
+"""Kind of answer, width, height, bytes that follow: the JPEG, or `code detail`; then bytes of facts."""
 TAKEN, REFUSED = 0, 1
 SLOW, CRASHED = b"S", b"C"
-WALL_S = 8.0
+WALL_S = {PHOTO: 8.0, CLIP: 40.0}
 """The longest life of a child."""
 
 
@@ -28,3 +29,5 @@ class Normalised:
     jpeg: bytes
     width: int
     height: int
+    facts: str = ""
+    """What was measured, as `context.facts` writes it."""

@@ -18,6 +18,7 @@ import resource
 import select
 import signal
 import socket
+from collections.abc import Callable
 from typing import NoReturn
 
 from PIL import Image
@@ -25,13 +26,12 @@ from PIL import Image
 from context.intake import wire
 from context.intake.formats import MAX_BYTES, Refused
 from context.intake.normalise import normalise
+from context.intake.wire import Normalised
 
-CPU_S = 5
-MEMORY_BYTES = 1 << 30
+CPU_S = {wire.PHOTO: 5, wire.CLIP: 30}
+MEMORY_BYTES = {wire.PHOTO: 1 << 30, wire.CLIP: 3 << 29}
 NICENESS = 5
 _LIMITS = (
-    (resource.RLIMIT_CPU, CPU_S),
-    (resource.RLIMIT_AS, MEMORY_BYTES),
     (resource.RLIMIT_FSIZE, 0),
     (resource.RLIMIT_CORE, 0),
     (resource.RLIMIT_NPROC, 0),  # no processes of its own
@@ -101,7 +101,7 @@ class Zygote:
                 answer.close()
                 continue
             if pid == 0:
-                _live(answer)
+                _live(answer, order)
             self._answers[pid] = answer
             self._poll.register(answer, 0)  # only to hear when the bot hangs up
         return bool(order)
@@ -140,29 +140,39 @@ def _verdict(status: int) -> bytes:
     return wire.SLOW if ended_by in {signal.SIGXCPU, signal.SIGALRM} else wire.CRASHED
 
 
-def _live(answer: socket.socket) -> NoReturn:
-    """Be the child: one picture, one answer, and gone."""
+def _live(answer: socket.socket, order: bytes) -> NoReturn:
+    """Be the child: one picture or clip, one answer, and gone."""
     status = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(answer.fileno(), 0)
         os.closerange(3, 256)  # the bot's line and the other children's
-        signal.setitimer(signal.ITIMER_REAL, wire.WALL_S)  # SIGALRM ends us also inside a decoder
-        for limit, most in _LIMITS:
+        signal.setitimer(signal.ITIMER_REAL, wire.WALL_S[order])  # SIGALRM ends us also inside a decoder
+        take = _watcher() if order == wire.CLIP else normalise
+        own = (resource.RLIMIT_CPU, CPU_S[order]), (resource.RLIMIT_AS, MEMORY_BYTES[order])
+        for limit, most in (*own, *_LIMITS):
             with contextlib.suppress(ValueError, OSError):  # macOS does not know them all
                 resource.setrlimit(limit, (most, most))
         channel = socket.socket(fileno=0)
         (length,) = wire.SIZE.unpack(channel.recv(wire.SIZE.size, socket.MSG_WAITALL))
-        channel.sendall(_answer(channel.recv(min(length, MAX_BYTES), socket.MSG_WAITALL)))
+        channel.sendall(_answer(take, channel.recv(min(length, MAX_BYTES), socket.MSG_WAITALL)))
         status = 0
     finally:
         os._exit(status)
 
 
-def _answer(data: bytes) -> bytes:
+def _watcher() -> Callable[[bytes], Normalised]:
+    """FFmpeg and numpy are loaded by the children that need them: photos have no part in them."""
+    from context.intake.clip import rehearse, watch  # noqa: PLC0415
+
+    rehearse()
+    return watch
+
+
+def _answer(take: Callable[[bytes], Normalised], data: bytes) -> bytes:
     try:
-        taken = normalise(data)
+        taken = take(data)
     except Refused as refused:
         said = f"{refused.code} {refused.detail}"
     except MemoryError:
@@ -170,5 +180,7 @@ def _answer(data: bytes) -> bytes:
     except Exception as error:  # noqa: BLE001 - hostile input: whatever the decoder raises means the same
         said = f"damaged {type(error).__name__}"
     else:
-        return wire.HEAD.pack(wire.TAKEN, taken.width, taken.height, len(taken.jpeg)) + taken.jpeg
-    return wire.HEAD.pack(wire.REFUSED, 0, 0, len(said)) + said.encode()
+        facts = taken.facts.encode()
+        head = wire.HEAD.pack(wire.TAKEN, taken.width, taken.height, len(taken.jpeg), len(facts))
+        return head + taken.jpeg + facts
+    return wire.HEAD.pack(wire.REFUSED, 0, 0, len(said), 0) + said.encode()

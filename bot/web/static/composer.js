@@ -4,7 +4,7 @@ import { limits, refusal, word } from "./words.js";
 
 const LONG_SIDE = 2048;
 const SHRINK_OVER = 2_000_000;
-const KNOWN_NAMES = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i;
+const KNOWN_NAMES = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif|mp4|m4v|mov|webm|mkv|3gp)$/i;
 
 export class Composer {
   constructor(form, send) {
@@ -41,7 +41,7 @@ export class Composer {
         refused.push(refusal("too_many_photos", { n: limits.photos }));
         break;
       }
-      if (!file.type.startsWith("image/") && !KNOWN_NAMES.test(file.name)) {
+      if (!/^(image|video)\//.test(file.type) && !KNOWN_NAMES.test(file.name)) {
         refused.push(refusal("not_a_photo", { name: file.name }));
       } else if (file.size > limits.photo_bytes) {
         refused.push(refusal("photo_too_large", { name: file.name, n: limits.photo_bytes >> 20 }));

@@ -22,6 +22,8 @@ from torture.subject import Process, Subject
 
 START_S = 60.0
 LOOK_S = 0.1
+WEBHOOK_RETRY_S = 0.25
+"""How soon Telegram tries again at first: sooner than the real one, for the sake of the clock on the wall."""
 LINGER_S = 2.0
 """After the last answer: for a second copy of it, should there be one."""
 
@@ -53,7 +55,7 @@ class Arena:
         self.subject = subject
         self.folder = folder
         self.random = random.Random(seed)
-        self.telegram = BotApiServer()
+        self.telegram = BotApiServer(webhook_retry_s=WEBHOOK_RETRY_S)
         self.model = Model()
         self.model_server = ModelServer(answer=self.model.answer, latency_s=model_s, keep=0)
         # Telegram takes 4096 characters; who does not split an answer loses it even on a good day.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
 
 from tests.bot_api import faults
@@ -38,6 +39,19 @@ async def killed(arena: Arena, size: Size, *, processes: int = 1) -> None:
 async def killed_on_postgres(arena: Arena, size: Size) -> None:
     """The same with PostgreSQL in place of SQLite."""
     await own_postgres(arena)
+    await killed(arena, size)
+
+
+async def killed_behind_a_webhook(arena: Arena, size: Size) -> None:
+    """The same with updates that Telegram pushes; while nobody listens it tries again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arena.environment |= {
+        "HTTP_PORT": str(port),
+        "TELEGRAM_WEBHOOK_URL": f"http://127.0.0.1:{port}",
+        "TELEGRAM_WEBHOOK_SECRET": "torture",
+    }
     await killed(arena, size)
 
 

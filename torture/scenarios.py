@@ -41,6 +41,14 @@ SCENARIOS = (
     Scenario("well", telegram.well, SMALL, LARGE),
     Scenario("kill -9", deaths.killed, Size(20, 60, 4), Size(200, 1000, 50), model_s=0.15),
     Scenario(
+        "kill -9, webhook",
+        deaths.killed_behind_a_webhook,
+        Size(20, 30, 1),
+        Size(200, 400, 20),
+        model_s=0.15,
+        ours_only=True,
+    ),
+    Scenario(
         "kill -9, PostgreSQL",
         deaths.killed_on_postgres,
         Size(20, 30, 1),

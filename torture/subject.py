@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import string
@@ -107,7 +108,8 @@ class Process:
         """Send it a signal that will end it."""
         assert self._process is not None
         self._asked = True
-        self._process.send_signal(number)
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            self._process.send_signal(number)
 
     async def end(self, number: signal.Signals, *, timeout_s: float = 30.0) -> None:
         """Send it a signal, and wait until it is gone and the next one has been started."""

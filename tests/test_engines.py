@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from bot.engines import Draft, Engine
+from bot.engines.cached import CachedEngine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
 from bot.engines.ocr import Enough, Line
@@ -92,7 +93,29 @@ async def first_available() -> AsyncIterator[Bench]:
         await engine.close()
 
 
-ENGINES = {"remote": remote, "fallback": fallback, "first_available": first_available}
+class Shelf:
+    """A cache that lasts as long as the test."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    async def get(self, key: str) -> bytes | None:
+        return self._kept.get(key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        self._kept[key] = value
+
+
+@asynccontextmanager
+async def cached() -> AsyncIterator[Bench]:
+    async with remote() as one:
+        engine = CachedEngine(one.engine, cache=Shelf(), about={}, policy=lambda: "2026.11")
+        await engine.start()
+        yield Bench(engine, one.block, one.blocked)
+        await engine.close()
+
+
+ENGINES = {"remote": remote, "fallback": fallback, "first_available": first_available, "cached": cached}
 
 
 @pytest.fixture(params=ENGINES)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bot.channel import Channel
 from bot.errors import Again, FileUnavailable
 from bot.language import language_of
+from bot.mentions import MOST, photos_mentioned
 from bot.metrics import Metrics
 from context.inbox import Inbox
 from context.photos import Photos
@@ -44,11 +45,13 @@ class Collector:
         taken = await asyncio.gather(*(self._take_in(batch, arrival) for arrival in pictures))
         results = await self._record(list(zip(pictures, taken, strict=True)))
         text = "\n".join(arrival.text for arrival in batch.arrivals if arrival.text.strip())
+        photos = tuple(dict.fromkeys(result for result in results if isinstance(result, Photo)))
         return Message(
             chat=batch.chat,
             text=text,
             language=_language(batch, text),
-            photos=tuple(dict.fromkeys(result for result in results if isinstance(result, Photo))),
+            photos=photos,
+            recalled=await self._recall(batch, text, photos),
             rejections=tuple(
                 replace(result, number=number)
                 for number, result in enumerate(results, start=1)
@@ -58,6 +61,14 @@ class Collector:
             command=batch.arrivals[0].command,
             sent_at=min(arrival.sent_at for arrival in batch.arrivals),
         )
+
+    async def _recall(self, batch: Batch, text: str, own: Sequence[Photo]) -> tuple[Photo, ...]:
+        """Photos that the customer replies to or names, but for those that came with this very message."""
+        quoted = [arrival.reply_to for arrival in batch.arrivals if arrival.reply_to][:MOST]
+        numbers = photos_mentioned(text, has_own=bool(own))
+        shown = {photo.number for photo in own}
+        recalled = await self._inbox.recall(batch.chat, numbers=numbers, message_ids=quoted)
+        return tuple(photo for photo in recalled if photo.number not in shown)[:MOST]
 
     async def _take_in(self, batch: Batch, arrival: Arrival) -> Photo | Rejection:
         if arrival.taken is not None:

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from context.arrivals import Quiet, store
 from context.claims import Claims
 from context.db import Database
-from context.facts import written
+from context.facts import photo_in, written
 from context.outbox import fail
 from context.turns import Arrival, Batch, Chat, Photo, Rejection
 
@@ -120,6 +120,20 @@ class Inbox:
             return tuple(_attach(connection, arrival, taken) for arrival, taken in pictures)
 
         return await self._db.write(work) if pictures else ()
+
+    async def recall(
+        self, chat: Chat, *, numbers: Sequence[int] = (), message_ids: Sequence[str] = ()
+    ) -> tuple[Photo, ...]:
+        """Earlier photos of the case, by their numbers or by the messages they came with, in their order."""
+        if not numbers and not message_ids:
+            return ()
+        values = {"chat": chat.key, "numbers": list(numbers), "message_ids": list(message_ids)}
+
+        def work(connection: Connection) -> tuple[Photo, ...]:
+            return tuple(photo_in(row) for row in connection.execute(_RECALL, values))
+
+        photos = await self._db.read(work)
+        return tuple({photo.number: photo for photo in photos}.values())
 
     async def again(self, batch: Batch, *, after_s: float, blame: bool = True) -> None:
         """Give the chat back, to be claimed again in `after_s` seconds.
@@ -237,6 +251,14 @@ _SAME_PHOTO = sa.text("""
     SELECT photo_number FROM messages
     WHERE chat = :chat AND photo = :photo AND turn_id > (SELECT window_after FROM chats WHERE chat = :chat)
     ORDER BY id LIMIT 1""")
+_RECALL = sa.text("""
+    SELECT photo, photo_width, photo_height, photo_number, photo_facts FROM messages
+    WHERE chat = :chat AND direction = 'in' AND photo IS NOT NULL
+      AND turn_id > (SELECT window_after FROM chats WHERE chat = :chat)
+      AND (photo_number IN :numbers OR message_id IN :message_ids)
+    ORDER BY photo_number""").bindparams(
+    sa.bindparam("numbers", expanding=True), sa.bindparam("message_ids", expanding=True)
+)
 _NEXT_PHOTO = sa.text("UPDATE chats SET photos = photos + 1 WHERE chat = :chat RETURNING photos")
 _ATTACH = sa.text("""
     UPDATE messages SET photo = :photo, photo_width = :width, photo_height = :height, photo_number = :number,

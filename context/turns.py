@@ -245,6 +245,8 @@ class Message:
     command: str = ""
     sent_at: float = 0.0
     """When its first item was sent, Unix seconds."""
+    recalled: tuple[Photo, ...] = ()
+    """Earlier photos of the case that it replies to or names, however long ago they were sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from prompts.prompt import Prompt, PromptImage, PromptMessage
 _PACKAGE = Path(__file__).parent
 _VARIABLES = {
     "system": {"canary"},
-    "user": {"shown", "hidden", "missing", "unreadable", "measured", "text"},
+    "user": {"shown", "hidden", "missing", "recalled", "unreadable", "measured", "text"},
 }
 _DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
 _SAMPLES: dict[str, object] = {"code": "empty", "number": 1, "total": 2}
@@ -91,7 +91,14 @@ class Prompts:
             messages.append(PromptMessage("assistant", neutral(turn.reply) or "…"))
         unreadable = [rejection.number for rejection in message.rejections]
         messages.append(
-            self._user(message.language, message.text, own, missing=message.photos, unreadable=unreadable)
+            self._user(
+                message.language,
+                message.text,
+                own,
+                missing=message.photos,
+                recalled=message.recalled,
+                unreadable=unreadable,
+            )
         )
         return Prompt(
             messages=tuple(messages),
@@ -144,8 +151,9 @@ class Prompts:
 
     def _chosen(self, message: Message, turns: Sequence[Turn]) -> list[list[Photo]]:
         """Which photos to show with each turn and, last, with the message itself."""
-        chosen = [list(message.photos)]  # what is being asked about is always shown, a whole album too
-        seen = {photo.sha256 for photo in message.photos}
+        # What is being asked about is always shown, a whole album too.
+        chosen = [[*message.recalled, *message.photos]]
+        seen = {photo.sha256 for photo in chosen[0]}
         room = max(0, self._max_photos - len(seen))
         for turn in reversed(turns):
             fresh = [photo for photo in turn.photos if photo.sha256 not in seen][:room]
@@ -162,6 +170,7 @@ class Prompts:
         *,
         hidden: Sequence[Photo] = (),
         missing: Sequence[Photo] = (),
+        recalled: Sequence[Photo] = (),
         unreadable: Sequence[int] = (),
     ) -> PromptMessage:
         """One message of the customer's; of `hidden` and `missing` those that are not shown."""
@@ -169,9 +178,10 @@ class Prompts:
         words = self._template(f"user.{language}.j2").render(
             shown=[image.photo.number for image in shown],
             hidden=[photo.number for photo in hidden if photo.sha256 not in seen],
-            missing=[photo.number for photo in missing if photo.sha256 not in seen],
+            missing=[photo.number for photo in (*recalled, *missing) if photo.sha256 not in seen],
+            recalled=[photo.number for photo in recalled if photo.sha256 in seen],
             unreadable=unreadable,
-            measured=[photo for photo in _all(shown, hidden, missing) if photo.clip or photo.flaw],
+            measured=[photo for photo in _all(shown, hidden, missing, recalled) if photo.clip or photo.flaw],
             text=neutral(text).strip(),
         )
         return PromptMessage("user", words, tuple(shown))

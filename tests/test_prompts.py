@@ -247,7 +247,7 @@ def test_the_templates_that_we_ship_have_no_faults() -> None:
             "{#- variables: canary -#}\nHi {{ custmer }} {{ canary }}",
             "nobody gives it 'custmer'",
         ),
-        ("user.zh.j2", "{{ shown, hidden, missing, unreadable }}", "never says 'text'"),
+        ("user.zh.j2", "{{ shown, hidden, missing, recalled, unreadable, measured }}", "never says 'text'"),
         ("system.zh.j2", "{{ canary }}", "its first line should be"),
         ("user.en.j2", "{% for x in %}", "user.en.j2 line 1"),
         ("notices.zh.j2", "{% macro start() %}hi{% endmacro %}", "lacks 'held'"),

@@ -29,7 +29,7 @@ from tests.in_thread import Served
 from tests.model_server import ModelServer
 from tests.real_redis import PROGRAMS, RealRedis
 from tests.test_fingerprints import scene
-from tests.world import picture
+from tests.world import picture, world
 
 pytestmark = pytest.mark.skipif(not PROGRAMS, reason="no Redis server is installed")
 
@@ -372,3 +372,17 @@ def test_without_the_setting_nothing_is_kept(shop: Path, monkeypatch: pytest.Mon
         for out in ("one.jsonl", "two.jsonl"):
             assert describe(out) == 0
         assert len(model.requests) == 2
+
+
+async def test_customers_share_bare_pictures_and_nothing_else(tmp_path: Path, server: RealRedis) -> None:
+    photo = picture((200, 20, 20))
+    url = f"unix://{server.socket}?db=0"
+    model = ModelServer(answer=lambda _: "A red light. Please switch it off and on again.")
+    async with world(tmp_path, model=model, cache_ttl_s=60, redis_url=url) as w:
+        for number, caption in enumerate(["", "", "look, I am Ann", "look, I am Ann"], 1):
+            w.telegram.customer(number).sends_photo(photo, caption=caption)
+            (reply,) = await w.telegram.replies(number, timeout=20)
+            assert "A red light." in reply.text
+        assert len(w.model.requests) == 3
+        assert w.app.metrics.value("bot_cache_total", outcome="hit") == 1
+        assert w.app.metrics.value("bot_cache_total", outcome="miss") == 3

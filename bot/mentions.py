@@ -21,15 +21,15 @@ _ORDINAL = re.compile(
 )
 
 
-def photos_mentioned(text: str, *, has_own: bool) -> tuple[int, ...]:
-    """Numbers of the photos that are named, in their order, at most `MOST`.
+def photos_mentioned(text: str, *, has_own: bool, most: int = MOST) -> tuple[int, ...]:
+    """Numbers of the photos that are named, in their order, at most `most`.
 
     With photos of its own (`has_own`), "the first picture" of a message is one of those.
     """
     numbers = [int(number) for number in _NUMBERED.findall(text)]
     if not has_own:
         numbers += [_number(english.lower() or chinese) for english, chinese in _ORDINAL.findall(text)]
-    return tuple(dict.fromkeys(number for number in numbers if number))[:MOST]
+    return tuple(dict.fromkeys(number for number in numbers if number))[:most]
 
 
 def _number(word: str) -> int:

@@ -25,6 +25,7 @@ from bot.errors import Unavailable
 from bot.guard import Action, Guard, Verdict
 from bot.language import language_of
 from bot.markup import parts_of
+from bot.mentions import photos_mentioned
 from bot.metrics import Metrics, Stages
 from bot.sender import Sender
 from context.handoffs import Handoffs
@@ -241,6 +242,7 @@ class Answerer:
             "prompt": prompt.version,
             "turns": list(prompt.turns_used),
             "photos": list(prompt.photos_shown),
+            "cites": list(photos_mentioned(draft.text, has_own=True, most=20)),
             "engine": draft.engine,
             "model": draft.model,
             "finish": draft.finish,

@@ -127,7 +127,7 @@ class Inbox:
         """Earlier photos of the case, by their numbers or by the messages they came with, in their order."""
         if not numbers and not message_ids:
             return ()
-        values = {"chat": chat.key, "numbers": list(numbers), "message_ids": list(message_ids)}
+        values = {"chat": chat.key, "numbers": list(numbers) or [0], "message_ids": list(message_ids) or [""]}
 
         def work(connection: Connection) -> tuple[Photo, ...]:
             return tuple(photo_in(row) for row in connection.execute(_RECALL, values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from itertools import count
 
@@ -9,8 +10,9 @@ import pytest
 import pytest_asyncio
 
 from bot.mentions import photos_mentioned
+from context.turns import Chat
 from tests.bot_api import Person
-from tests.world import World, asked, colours, picture, same_colour, world
+from tests.world import World, asked, colours, noted, picture, same_colour, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -64,6 +66,19 @@ async def test_after_a_reset_the_numbers_of_the_old_case_bring_nothing_back(w: W
     await w.telegram.replies(li.room.id)
     (request,) = asked(w, "c4t0")
     assert not request.images
+
+
+async def test_the_record_of_a_reply_says_which_photos_it_cites(w: World) -> None:
+    li = w.telegram.customer(next(_ids))
+    w.model.answer = lambda _: "Photo 2 shows E4; 照片1 is too dark. c5t0"
+    try:
+        li.sends_photo(picture(RED), caption="one c5t0")
+        await w.telegram.replies(li.room.id)
+    finally:
+        w.model.answer = noted
+    chat = Chat("telegram", str(li.room.id))
+    (turn,) = [row for row in await w.app.stores.transcripts.export(chat) if row["type"] == "turn"]
+    assert json.loads(turn["record"])["cites"] == [2, 1]
 
 
 def quoted(person: Person, message_id: int) -> dict[str, object]:

@@ -71,6 +71,11 @@ def test_the_table_names_every_scenario(cards: dict[str, Any]) -> None:
     assert [name for name in NAMES if f"| {name} " not in printed] == []
 
 
+def test_the_results_page_names_every_scenario() -> None:
+    page = (ROOT / "docs" / "torture.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"| {name} " not in page] == []
+
+
 # The card of a bot that promises nothing
 
 
@@ -79,7 +84,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("torture") / "cards.json"
     command = f"{sys.executable} {ROOT / 'benchmarks' / 'naive_bot.py'}"
     words = [sys.executable, "-m", "bot", "torture", "--quick", "--json", str(file)]
-    words += ["--command", command, "--scenario", "well", "--scenario", "kill -9", "--patience", "8"]
+    words += ["--command", command, "--scenario", "well", "--scenario", "429", "--patience", "8"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     return {card["scenario"]: card for card in json.loads(file.read_text())}
@@ -88,8 +93,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.timeout(WITHIN_S)
 def test_another_bot_gets_the_same_card_and_is_seen_to_lose_messages(plain: dict[str, Any]) -> None:
     assert plain["well"]["holds"], plain["well"]
-    assert plain["kill -9"]["counts"]["lost"] > 0
-    assert not plain["kill -9"]["holds"]
+    assert plain["429"]["counts"]["lost"] > 0
+    assert not plain["429"]["holds"]
 
 
 # The judge

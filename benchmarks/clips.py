@@ -1,6 +1,6 @@
 """How many drawn clips are counted right, how many are asked about, and that none is counted wrongly.
 
-    python -m benchmarks.clips [--clips 60] [--seed 90210]
+    python -m benchmarks.clips [--clips 60] [--seed 424242]
 
 Every clip is drawn with noise, shake, glare and often a second lamp (`tests/clips.py`), encoded as H.264
 and taken in as a customer's would be.  Right: every lamp that blinks in groups has its count and colour,
@@ -62,6 +62,6 @@ def _told(drawn: DrawnClip) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--clips", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=90_210)
+    parser.add_argument("--seed", type=int, default=424_242)
     given = parser.parse_args()
     sys.exit(asyncio.run(main(given.clips, given.seed)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -17,12 +18,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 from bot import __version__
 from bot.channel import Channel
 from bot.collect import Collector
 from bot.commands import Commands
+from bot.duty import OnDuty, Receiver
 from bot.engines import Engine
 from bot.engines.cached import CachedEngine
 from bot.engines.fallback import FallbackEngine
@@ -45,9 +46,11 @@ from bot.worker import Worker
 from context import lock
 from context.cache import DraftCache
 from context.db import Database, StoreDown
+from context.duties import Duties
 from context.handoffs import Handoffs
 from context.health import Health
 from context.inbox import Inbox
+from context.news import News
 from context.outbox import Outbox
 from context.photos import Intake, Photos
 from context.redis_server import RedisServer, RedisUnreachable, open_redis
@@ -72,6 +75,7 @@ class Stores:
     """What is remembered, and where."""
 
     db: Database
+    news: News
     inbox: Inbox
     outbox: Outbox
     transcripts: Transcripts
@@ -130,11 +134,13 @@ async def open_app(
         )
         stack.push_async_callback(engine.close)
 
-        web = WebChannel(spool=settings.data_dir / "uploads")
+        news = stores.news
+        web = WebChannel(spool=settings.data_dir / "uploads", tell=lambda *words: news.tell("page", *words))
+        news.on("page", web.hear)
         stack.push_async_callback(web.close)
         with _needing(settings.data_dir):
             await web.open()
-        telegram = await _open_telegram(stack, settings, stores.inbox, metrics)
+        telegram = await _open_telegram(stack, settings, stores, metrics)
         channels: dict[str, Channel] = {web.name: web}
         if telegram is not None:
             channels[telegram.channel.name] = telegram.channel
@@ -155,8 +161,8 @@ async def open_app(
             staff=_staff(settings),
             clock=clock,
         )
-        name = f"{socket.gethostname()}:{os.getpid()}"
-        worker = Worker(inbox=stores.inbox, take=taker.take, give_up=taker.give_up, name=name)
+        worker = Worker(inbox=stores.inbox, take=taker.take, give_up=taker.give_up, name=news.name)
+        news.on("arrived", worker.hear)
         metrics.watch_queue(lambda: worker.depth)
         ready = asyncio.Event()
 
@@ -199,6 +205,11 @@ async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metri
             metrics.arrival(arrival.chat.channel, arrival.kind.value)
 
     inbox.on_put(count)
+    # Containers may share a host's name and a process number, but not what they hold.
+    news = News(db, name=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}")
+    stack.push_async_callback(news.close)
+    inbox.on_put(news.tell_of_arrivals)
+    await news.start()
     redis = await open_store(stack, settings)
     window = ContextWindow(
         redis.client, refill=transcripts.turns, namespace=_namespace(settings), turns=settings.context_turns
@@ -209,6 +220,7 @@ async def _open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metri
         await photos.start()
     return Stores(
         db=db,
+        news=news,
         inbox=inbox,
         outbox=Outbox(db, verdicts=verdicts),
         transcripts=transcripts,
@@ -236,7 +248,8 @@ async def _store_health(stores: Stores) -> dict[str, Health]:
         "context": stores.window.health(),
         "photos": stores.photos.health(),
     }
-    return dict(zip(parts, await asyncio.gather(*parts.values()), strict=True))
+    states = dict(zip(parts, await asyncio.gather(*parts.values()), strict=True))
+    return states | {"news": stores.news.health()}
 
 
 def _chat_page(web: WebChannel, stores: Stores) -> ChatPage:
@@ -363,25 +376,18 @@ def _needing(folder: Path) -> Iterator[None]:
         raise BadConfiguration([f"DATA_DIR: {error.filename or folder} cannot be used: {reason}"]) from error
 
 
-class _Receiver(Protocol):
-    """The receiving end of Telegram: it polls, or keeps a webhook registered."""
-
-    def start(self) -> None: ...
-    async def stop(self) -> None: ...
-    def health(self) -> Health: ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Telegram:
     channel: Channel
-    receiver: _Receiver
+    receiver: Receiver
     receive: Receive | None
     """What the web server hands a webhook's deliveries to."""
 
 
 async def _open_telegram(
-    stack: AsyncExitStack, settings: Settings, inbox: Inbox, metrics: Metrics
+    stack: AsyncExitStack, settings: Settings, stores: Stores, metrics: Metrics
 ) -> _Telegram | None:
+    inbox = stores.inbox
     token = settings.telegram_bot_token.get_secret_value()
     if not token:
         return None
@@ -401,7 +407,11 @@ async def _open_telegram(
         metrics.aside()
 
     if not settings.telegram_webhook_url:
-        return _Telegram(channel, Poller(channel.api, put=inbox.put, set_aside=set_aside), None)
+        poller: Receiver = Poller(channel.api, put=inbox.put, set_aside=set_aside)
+        if not stores.db.is_sqlite:  # other processes may have been started for the same bot
+            name = f"polling for {_namespace(settings)}"
+            poller = OnDuty(poller, Duties(stores.db), stores.news, name=name, me=stores.news.name)
+        return _Telegram(channel, poller, None)
     webhook = Webhook(
         channel.api,
         url=settings.telegram_webhook_url.rstrip("/") + WEBHOOK_PATH,

@@ -26,8 +26,13 @@ ATTEMPTS = 4
 CRASHES = 10
 """Claims of the same messages in which the process may die.  More than errors: with one that is at fault,
 all that it had in hand die."""
-IDLE_S = 30.0
+IDLE_S = 10.0
 """Longest sleep without looking: a net under the wake-ups."""
+AT_ONCE = 16
+"""Chats in one claim: of a rush, several workers should each get some."""
+HEARSAY_S = 0.02
+"""Until a look for what another process has stored: it may well answer that itself, and many rumours need
+one look."""
 STORE_RETRY_S = 1.0
 
 Take = Callable[[Batch, asyncio.Event], Awaitable[None]]
@@ -38,6 +43,7 @@ GiveUp = Callable[[Batch, str], Awaitable[None]]
 class _Running:
     batch: Batch
     newer: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
 
 
 class Worker:
@@ -56,7 +62,10 @@ class Worker:
         self._running: dict[str, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._hearsay: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._ended = asyncio.Event()
+        self._ended.set()
         self._store_error = ""
         self._stranded: list[Batch] = []
         self.depth = 0
@@ -85,8 +94,10 @@ class Worker:
         if room <= 0:
             return IDLE_S
         try:
-            await self._give_back_stranded()
-            batches, due_s = await self._inbox.claim(self.name, room)
+            await self._give_back(self._stranded)
+            batches, due_s = await self._inbox.claim(self.name, min(room, AT_ONCE))
+            if self._stopping:
+                await self._give_back(batches)
         except StoreDown as error:
             if not self._store_error:
                 log.error("the inbox cannot be read", extra={"reason": str(error)})  # noqa: TRY400  # the reason says it
@@ -94,17 +105,23 @@ class Worker:
             return STORE_RETRY_S
         self._store_error = ""
         for batch in batches:
-            running = self._running[batch.chat.key] = _Running(batch)
-            task = asyncio.create_task(self._run(running), name=f"turn {batch.chat.key}")
-            self._tasks.add(task)
-            task.add_done_callback(self._make_room)
+            self._begin(batch)
         return IDLE_S if due_s is None else min(due_s, IDLE_S)
 
-    async def _give_back_stranded(self) -> None:
-        """Give back what could not be settled while the store was down, before its leases run out."""
-        while self._stranded:
-            await self._inbox.again(self._stranded[-1], after_s=0, blame=False)
-            self._stranded.pop()
+    async def _give_back(self, batches: list[Batch]) -> None:
+        """Empty the list, one after the other: nobody has to wait for the end of these leases."""
+        while batches:
+            await self._inbox.again(batches[-1], after_s=0, blame=False)
+            batches.pop()
+
+    def _begin(self, batch: Batch) -> None:
+        before = self._running.get(batch.chat.key)
+        if before is not None and before.task is not None:  # its lease ran out under it: it works for nothing
+            before.task.cancel()
+        running = self._running[batch.chat.key] = _Running(batch)
+        running.task = asyncio.create_task(self._run(running), name=f"turn {batch.chat.key}")
+        self._tasks.add(running.task)
+        running.task.add_done_callback(self._make_room)
 
     async def _run(self, running: _Running) -> None:
         batch = running.batch
@@ -151,10 +168,25 @@ class Worker:
     def _arrived(self, arrivals: Sequence[Arrival]) -> None:
         """Something came in: wake up, and tell a running turn of the same chat that there are newer words."""
         for arrival in arrivals:
-            running = self._running.get(arrival.chat.key)
-            if running is not None and running.batch.may_grow and arrival.kind is not Kind.COMMAND:
-                running.newer.set()
+            if arrival.kind is not Kind.COMMAND:
+                self._tell_turn(arrival.chat.key)
         self._wake.set()
+
+    def hear(self, chats: Sequence[str]) -> None:
+        """The same for what another process stored: chats with newer words, or none that are known."""
+        for chat in chats:
+            self._tell_turn(chat)
+        if self._hearsay is None and len(self._tasks) < self._capacity:
+            self._hearsay = asyncio.get_running_loop().call_later(HEARSAY_S, self._look)
+
+    def _look(self) -> None:
+        self._hearsay = None
+        self._wake.set()
+
+    def _tell_turn(self, chat: str) -> None:
+        running = self._running.get(chat)
+        if running is not None and running.batch.may_grow:
+            running.newer.set()
 
     async def _renew(self) -> None:
         """Keep the leases of running chats, and look how much waits."""
@@ -168,8 +200,12 @@ class Worker:
         """Claim nothing more, give running turns `grace_s` seconds, leave the rest in the inbox."""
         self._stopping = True
         self._wake.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
+        deadline = asyncio.get_running_loop().time() + grace_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._ended.wait()  # a claim in flight may still bring something
+                if self._tasks:
+                    await asyncio.wait(self._tasks)
         left = list(self._tasks)
         for task in left:
             task.cancel()

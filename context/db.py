@@ -85,6 +85,11 @@ class Database:
         """What to call it in front of an operator: no password."""
         return self._url.render_as_string(hide_password=True)
 
+    @property
+    def address(self) -> str:
+        """The URL with its password, as PostgreSQL's own library takes it.  Never for a log."""
+        return self._url.set(drivername=self._url.get_backend_name()).render_as_string(hide_password=False)
+
     def now(self, connection: Connection) -> float:
         """Unix seconds on the clock that all workers share."""
         if self._clock is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,38 +18,11 @@ from bot.telegram.api import BotApi
 from bot.telegram.limits import Limiter
 from context.db import Database
 from context.inbox import SOON_S, Inbox
-from context.turns import Attachment, Chat, Part, Receipt
+from context.turns import Chat, Part
 from tests.bot_api import BotApiServer, faults
 from tests.clock import Clock
 from tests.ledger import ANNA, Ledger, says
-
-
-class Mouth:
-    """A channel that does with each part what it is told to."""
-
-    name = "telegram"
-
-    def __init__(self, *fates: Exception | asyncio.CancelledError | None) -> None:
-        self.fates = list(fates)
-        self.said: list[str] = []
-        self.tried = 0
-
-    async def fetch(self, attachment: Attachment) -> bytes:
-        raise NotImplementedError
-
-    async def ready(self, chat: Chat) -> None:
-        return
-
-    async def send(self, chat: Chat, part: Part) -> Receipt:
-        self.tried += 1
-        fate = self.fates.pop(0) if self.fates else None
-        if fate is not None:
-            raise fate
-        self.said.append(part.text)
-        return Receipt("1", 1.0)
-
-    def typing(self, chat: Chat) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
+from tests.mouth import Mouth
 
 
 @pytest.fixture

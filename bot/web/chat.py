@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ class OpenPage:
     @property
     def typing(self) -> bool:
         """Whether an answer is being made right now."""
-        return self.room.typing > 0
+        return self.room.typing > 0 or self.room.typing_elsewhere
 
     @property
     def newest(self) -> int:
@@ -60,6 +60,7 @@ class _Room:
 
     pages: set[OpenPage] = field(default_factory=set)
     typing: int = 0
+    typing_elsewhere: bool = False
     newest: int = 0
 
     def tell(self) -> None:
@@ -67,13 +68,18 @@ class _Room:
             page.tell()
 
 
+Tell = Callable[[str, str, str], None]
+"""Tells other processes of a chat (its key): `part` and its id, `typing` and 0 or 1, `changed`."""
+
+
 class WebChannel:
     """Both ends of the chat page: uploads come in, parts and typing signs go out."""
 
     name = "web"
 
-    def __init__(self, *, spool: Path) -> None:
+    def __init__(self, *, spool: Path, tell: Tell = lambda *_: None) -> None:
         self.spool = Spool(spool)
+        self._tell = tell
         self._closed = False
         self._rooms: dict[Chat, _Room] = {}
         self._sweeping: asyncio.Task[None] | None = None
@@ -92,10 +98,8 @@ class WebChannel:
 
     async def send(self, chat: Chat, part: Part) -> Receipt:
         """Tell the open pages of this chat to read on: the transcript itself is the delivery."""
-        room = self._rooms.get(chat)
-        if room is not None:
-            room.newest = max(room.newest, part.id)
-            room.tell()
+        self._told(chat, "part", part.id)
+        self._tell(chat.key, "part", str(part.id))
         return Receipt(f"part-{part.id}", time.time())
 
     @asynccontextmanager
@@ -104,17 +108,37 @@ class WebChannel:
         with self._in(chat) as room:
             room.typing += 1
             room.tell()
+            self._tell(chat.key, "typing", "1")
             try:
                 yield
             finally:
                 room.typing -= 1
                 room.tell()
+                self._tell(chat.key, "typing", "0")
 
     def changed(self, chat: Chat) -> None:
         """Tell the open pages that the customer wrote something (in another tab, perhaps)."""
+        self._told(chat, "changed", 0)
+        self._tell(chat.key, "changed", "0")
+
+    def hear(self, words: Sequence[str]) -> None:
+        """What another process has told of a chat; without words, that some of it may have been missed."""
+        if not words:
+            for room in self._rooms.values():
+                room.tell()
+            return
+        chat, what, number = words
+        self._told(Chat.parse(chat), what, int(number))
+
+    def _told(self, chat: Chat, what: str, number: int) -> None:
         room = self._rooms.get(chat)
-        if room is not None:
-            room.tell()
+        if room is None:
+            return
+        if what == "part":
+            room.newest = max(room.newest, number)
+        if what != "changed":  # whoever types elsewhere says so, until it has said something
+            room.typing_elsewhere = what == "typing" and bool(number)
+        room.tell()
 
     @contextmanager
     def listen(self, chat: Chat) -> Iterator[OpenPage]:

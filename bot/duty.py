@@ -1,0 +1,111 @@
+"""On duty: of several processes that could receive from Telegram, one does.
+
+The others stand by.  When the one on duty stops, the next takes over at once; when it dies, after a
+few seconds.  Nothing is lost in between, since Telegram keeps what nobody has fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Protocol
+
+from context.db import StoreDown
+from context.duties import Duties
+from context.health import Health
+from context.news import News
+
+log = logging.getLogger(__name__)
+
+SECONDS = 12.0
+"""How long a duty lasts without being renewed."""
+TOPIC = "duty"
+
+
+class Receiver(Protocol):
+    """What is done on duty."""
+
+    def start(self) -> None:
+        """Begin; calling twice is harmless."""
+
+    async def stop(self) -> None:
+        """End; it may be started again."""
+
+    def health(self) -> Health:
+        """How it is doing."""
+
+
+class OnDuty:
+    """A receiver that runs while this process has the duty.  It can be started, stopped and asked as well."""
+
+    def __init__(
+        self, receiver: Receiver, duties: Duties, news: News, *, name: str, me: str, seconds: float = SECONDS
+    ) -> None:
+        self._receiver = receiver
+        self._duties = duties
+        self._news = news
+        self._name = name
+        self._me = me
+        self._seconds = seconds
+        self._holder = ""
+        self._until = 0.0
+        self._look = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        news.on(TOPIC, lambda _words: self._look.set())
+
+    def start(self) -> None:
+        """Apply for the duty; calling twice is harmless."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"duty {self._name}")
+
+    async def stop(self) -> None:
+        """Leave the duty to the others."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.wait([task])
+        await self._receiver.stop()
+        with contextlib.suppress(StoreDown):
+            await self._duties.give_up(self._name, self._me)
+            self._news.tell(TOPIC, self._name)
+
+    def health(self) -> Health:
+        """The receiver's while it is on duty here."""
+        if self._task is None or self._task.done():
+            return Health("down", f"{self._name}: not running")
+        if self._holder == self._me:
+            return self._receiver.health()
+        if not self._holder:
+            return Health("degraded", f"{self._name}: nobody is known to be on duty")
+        return Health("ok", f"{self._holder} is on duty, this process stands by")
+
+    async def _run(self) -> None:
+        """Renew three times within the time that a duty lasts, and let go before it has run out."""
+        while True:
+            await self._apply()
+            self._look.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds / 3):
+                    await self._look.wait()
+
+    async def _apply(self) -> None:
+        now = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self._seconds / 3):
+                holder = await self._duties.take(self._name, self._me, seconds=self._seconds)
+        except (StoreDown, TimeoutError):
+            if self._holder == self._me and now >= self._until - self._seconds / 3:
+                holder = ""
+            else:
+                return
+        else:
+            self._until = now + self._seconds
+        if holder == self._me:
+            self._receiver.start()
+        elif self._holder == self._me:
+            await self._receiver.stop()
+        if holder != self._holder:
+            log.info("on duty", extra={"worker": holder or "nobody"})
+        self._holder = holder

@@ -1,0 +1,173 @@
+"""News between the processes that share a database: what to look at, at once.
+
+Nothing depends on it.  Whatever is told lies in the database already, and everybody looks there now
+and then; news only spares them the waiting.  On PostgreSQL it travels by LISTEN and NOTIFY, since
+that is up whenever there is work to be done at all.  What is told within a few milliseconds goes out
+together and apart from the transactions that it is about: PostgreSQL commits transactions that
+notify one after the other (https://www.postgresql.org/docs/current/sql-notify.html), and ours
+should not queue for that.  With SQLite there is one process, and nobody to tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from context.db import Database, StoreDown
+from context.health import Health
+from context.turns import Arrival, Kind
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[Sequence[str]], None]
+
+CHANNEL = "bot_news"
+GATHER_S = 0.005
+MAX_BYTES = 7000
+"""PostgreSQL takes less than 8,000."""
+PING_S = 20.0
+ANSWER_S = 5.0
+RETRY_S = 1.0
+
+
+class News:
+    """Tells the other processes, and hears them.  `start` it, `close` it."""
+
+    def __init__(self, db: Database, *, name: str) -> None:
+        self._db = db
+        self.name = name
+        """This process, among all that share the database."""
+        self._listeners: dict[str, list[Listener]] = {}
+        self._untold: list[list[str]] = []
+        self._something = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._trouble = ""
+
+    def on(self, topic: str, listener: Listener) -> None:
+        """Call `listener` with the words of each piece of news of this topic from another process.
+
+        Without words it means that news may have been missed.
+        """
+        self._listeners.setdefault(topic, []).append(listener)
+
+    def tell(self, topic: str, *words: str) -> None:
+        """Tell the others, in a moment; returns at once and never fails."""
+        if self._tasks:
+            self._untold.append([topic, *words])
+            self._something.set()
+
+    def tell_of_arrivals(self, stored: Sequence[Arrival]) -> None:
+        """Tell the other workers what came in; a command's chat is not named, since it disturbs no turn."""
+        if self._tasks:
+            for arrival in stored:
+                self.tell("arrived", *(() if arrival.kind is Kind.COMMAND else (arrival.chat.key,)))
+
+    async def start(self) -> None:
+        """Begin to listen; with SQLite there is nothing to do."""
+        if not self._db.is_sqlite and not self._tasks:
+            self._trouble = "not listening yet"
+            self._tasks = [
+                asyncio.create_task(self._keep_listening(), name="news in"),
+                asyncio.create_task(self._keep_telling(), name="news out"),
+            ]
+
+    async def close(self) -> None:
+        """Stop; calling twice is harmless."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def health(self) -> Health:
+        """Whether the other processes are heard."""
+        if self._db.is_sqlite:
+            return Health("ok", "one process works alone")
+        if self._trouble:
+            return Health("degraded", f"other processes are not heard ({self._trouble}): they are slower")
+        return Health("ok", "LISTEN and NOTIFY")
+
+    async def _keep_telling(self) -> None:
+        while True:
+            await self._something.wait()
+            await asyncio.sleep(GATHER_S)
+            self._something.clear()
+            untold, self._untold = self._untold, []
+            payloads = _payloads(self.name, untold)
+            try:
+                await self._db.write(lambda connection, payloads=payloads: _notify(connection, payloads))  # type: ignore[misc]
+            except StoreDown as error:
+                log.warning("news could not be told", extra={"reason": str(error)})
+
+    async def _keep_listening(self) -> None:
+        import psycopg  # noqa: PLC0415 - comes with the extra `postgres`
+
+        while True:
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    connection = await psycopg.AsyncConnection.connect(self._db.address, autocommit=True)
+                async with connection:
+                    await self._listen(connection)
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                reason = type(error).__name__
+                if reason != self._trouble:
+                    log.warning("other processes are not heard", extra={"reason": reason})
+                self._trouble = reason
+            await asyncio.sleep(RETRY_S)
+
+    async def _listen(self, connection: AsyncConnection[Any]) -> None:
+        await connection.execute(f"LISTEN {CHANNEL}")
+        self._trouble = ""
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener(())
+        while True:
+            async for heard in connection.notifies(timeout=PING_S):
+                self._hear(heard.payload)
+            async with asyncio.timeout(ANSWER_S):  # a connection that died without a word
+                await connection.execute("SELECT 1")
+
+    def _hear(self, payload: str) -> None:
+        with contextlib.suppress(ValueError, TypeError):  # another version's, or somebody else's
+            teller, pieces = json.loads(payload)
+            if teller != self.name:
+                for topic, *words in pieces:
+                    for listener in self._listeners.get(topic, ()):
+                        listener(words)
+
+
+def _payloads(name: str, pieces: list[list[str]]) -> list[str]:
+    """As few as hold it all.  Said twice is said once, where it was said last."""
+    last: dict[tuple[str, ...], None] = {}
+    for piece in map(tuple, pieces):
+        last.pop(piece, None)
+        last[piece] = None
+    batches: list[list[tuple[str, ...]]] = [[]]
+    size = 0
+    for piece in last:
+        length = len(json.dumps(piece)) + 2
+        if batches[-1] and size + length > MAX_BYTES:
+            batches.append([])
+            size = 0
+        batches[-1].append(piece)
+        size += length
+    return [json.dumps([name, batch]) for batch in batches]
+
+
+def _notify(connection: Connection, payloads: list[str]) -> None:
+    connection.execute(_NOT_DURABLE)
+    for payload in payloads:
+        connection.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
+
+
+_NOT_DURABLE = sa.text("SET LOCAL synchronous_commit = off")
+_NOTIFY = sa.text("SELECT pg_notify(:channel, :payload)")

@@ -41,7 +41,9 @@ WRITE_TIMEOUT_S = 15.0
 """A store that does not take a row in this time counts as down; nothing is confirmed to anybody."""
 
 TRIES = 3
-"""Of a transaction that another one got in the way of: PostgreSQL undoes one of them and says so."""
+"""Of a transaction that was certainly undone: another one got in its way, or the connection was dead."""
+CLOCK_S = 5.0
+"""How often PostgreSQL is asked for the time; in between ours runs on from there."""
 
 
 class StoreDown(Exception):
@@ -68,6 +70,7 @@ class Database:
         self._clock = clock
         # A clock that is set while we run would end every lease at once, or none for hours.
         self._epoch = time.time() - time.monotonic()
+        self._clock_until = 0.0
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         try:
             self._engine = _sqlite_engine(self._url) if self.is_sqlite else _postgres_engine(self._url)
@@ -96,7 +99,11 @@ class Database:
             return self._clock()
         if self.is_sqlite:
             return self._epoch + time.monotonic()
-        return float(connection.execute(_NOW).scalar_one())
+        now = time.monotonic()
+        if now >= self._clock_until:
+            self._epoch = float(connection.execute(_NOW).scalar_one()) - now
+            self._clock_until = now + CLOCK_S
+        return self._epoch + now
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction that is durable when this returns.
@@ -129,14 +136,20 @@ class Database:
 
     def _transact(self, work: Work[T]) -> T:
         for tries_left in reversed(range(TRIES)):
+            is_decided = False
             try:
                 with self._engine.begin() as connection:
-                    return work(connection)
+                    result = work(connection)
+                    is_decided = True  # a commit that breaks off may have happened
             except sa.exc.DataError:
                 raise  # a value that it cannot hold: no fault of the database's
             except sa.exc.DBAPIError as error:
-                if not (tries_left and getattr(error.orig, "sqlstate", None) in _COLLISIONS):
+                is_undone = getattr(error.orig, "sqlstate", None) in _COLLISIONS
+                is_undone = is_undone or (error.connection_invalidated and not is_decided)
+                if not (tries_left and is_undone):
                     raise StoreDown(f"database {self.name}: {reason_of(error)}") from error
+            else:
+                return result
         raise AssertionError("unreachable")
 
     async def health(self) -> Health:
@@ -268,7 +281,6 @@ def _postgres_engine(url: URL) -> Engine:
         pool_size=8,
         max_overflow=2,
         pool_timeout=10,
-        pool_pre_ping=True,
         connect_args={"connect_timeout": 5, "options": "-c statement_timeout=10000 -c lock_timeout=5000"},
     )
 

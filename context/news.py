@@ -15,6 +15,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -32,10 +33,13 @@ log = logging.getLogger(__name__)
 Listener = Callable[[Sequence[str]], None]
 
 CHANNEL = "bot_news"
+HELLO = "hello"
 GATHER_S = 0.005
 MAX_BYTES = 7000
 """PostgreSQL takes less than 8,000."""
 PING_S = 20.0
+ALONE_S = 60.0
+"""Without a word from anybody: there is nobody to tell."""
 ANSWER_S = 5.0
 RETRY_S = 1.0
 
@@ -52,6 +56,7 @@ class News:
         self._something = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._trouble = ""
+        self._others: dict[str, float] = {}
 
     def on(self, topic: str, listener: Listener) -> None:
         """Call `listener` with the words of each piece of news of this topic from another process.
@@ -61,14 +66,13 @@ class News:
         self._listeners.setdefault(topic, []).append(listener)
 
     def tell(self, topic: str, *words: str) -> None:
-        """Tell the others, in a moment; returns at once and never fails."""
-        if self._tasks:
-            self._untold.append([topic, *words])
-            self._something.set()
+        """Tell the others, where there are any, in a moment; returns at once and never fails."""
+        if self._others:
+            self._say(topic, *words)
 
     def tell_of_arrivals(self, stored: Sequence[Arrival]) -> None:
         """Tell the other workers what came in; a command's chat is not named, since it disturbs no turn."""
-        if self._tasks:
+        if self._others:
             for arrival in stored:
                 self.tell("arrived", *(() if arrival.kind is Kind.COMMAND else (arrival.chat.key,)))
 
@@ -94,7 +98,11 @@ class News:
             return Health("ok", "one process works alone")
         if self._trouble:
             return Health("degraded", f"other processes are not heard ({self._trouble}): they are slower")
-        return Health("ok", "LISTEN and NOTIFY")
+        return Health("ok", f"other processes: {len(self._others)}")
+
+    def _say(self, topic: str, *words: str) -> None:
+        self._untold.append([topic, *words])
+        self._something.set()
 
     async def _keep_telling(self) -> None:
         while True:
@@ -104,7 +112,7 @@ class News:
             untold, self._untold = self._untold, []
             payloads = _payloads(self.name, untold)
             try:
-                await self._db.write(lambda connection, payloads=payloads: _notify(connection, payloads))  # type: ignore[misc]
+                await self._db.write(partial(_notify, payloads=payloads))
             except StoreDown as error:
                 log.warning("news could not be told", extra={"reason": str(error)})
 
@@ -127,6 +135,7 @@ class News:
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
         await connection.execute(f"LISTEN {CHANNEL}")
         self._trouble = ""
+        self._say(HELLO)
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener(())
@@ -135,11 +144,17 @@ class News:
                 self._hear(heard.payload)
             async with asyncio.timeout(ANSWER_S):  # a connection that died without a word
                 await connection.execute("SELECT 1")
+            now = asyncio.get_running_loop().time()
+            self._others = {name: at for name, at in self._others.items() if now - at < ALONE_S}
+            self._say(HELLO)
 
     def _hear(self, payload: str) -> None:
         with contextlib.suppress(ValueError, TypeError):  # another version's, or somebody else's
             teller, pieces = json.loads(payload)
             if teller != self.name:
+                if teller not in self._others:
+                    self._say(HELLO)
+                self._others[teller] = asyncio.get_running_loop().time()
                 for topic, *words in pieces:
                     for listener in self._listeners.get(topic, ()):
                         listener(words)
@@ -164,10 +179,9 @@ def _payloads(name: str, pieces: list[list[str]]) -> list[str]:
 
 
 def _notify(connection: Connection, payloads: list[str]) -> None:
-    connection.execute(_NOT_DURABLE)
     for payload in payloads:
         connection.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
 
 
-_NOT_DURABLE = sa.text("SET LOCAL synchronous_commit = off")
-_NOTIFY = sa.text("SELECT pg_notify(:channel, :payload)")
+# Not worth waiting for a disk.
+_NOTIFY = sa.text("SELECT set_config('synchronous_commit', 'off', true), pg_notify(:channel, :payload)")

@@ -284,10 +284,11 @@ def _was_taken_over(connection: Connection, batch: Batch) -> bool:
 def _was_overtaken(connection: Connection, batch: Batch) -> bool:
     """Whether newer words or a person came since the claim.  Raises `LeaseLost`."""
     newest = max((arrival.id for arrival in batch.arrivals), default=0)
-    if connection.dialect.name != "sqlite":
-        _fence(connection, batch.chat.key)
-    state = connection.execute(_STATE, {"chat": batch.chat.key, "newest": newest}).one()
-    _compare(batch, state.fence)
+    statement = _STATE if connection.dialect.name == "sqlite" else _STATE_LOCKED
+    state = connection.execute(statement, {"chat": batch.chat.key, "newest": newest}).first()
+    _compare(batch, state.fence if state else None)
+    if state is None:
+        return False
     is_taken = state.holder is not None and batch.holder is None
     has_newer_words = state.newer is not None and state.newer != "command"
     return is_taken or (batch.may_grow and has_newer_words)
@@ -338,10 +339,12 @@ _FENCE = sa.text("SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS 
 _FENCE_LOCKED = sa.text(_FENCE.text + " FOR UPDATE")
 _HOLDER = sa.text("SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL")
 _STATE = sa.text("""
-    SELECT (SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL) AS fence,
+    SELECT fence,
            (SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL) AS holder,
            (SELECT kind FROM messages WHERE chat = :chat AND state = 'waiting' AND id > :newest
-            ORDER BY id LIMIT 1) AS newer""")
+            ORDER BY id LIMIT 1) AS newer
+    FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL""")
+_STATE_LOCKED = sa.text(_STATE.text + " FOR UPDATE")
 _SUPERSEDE = sa.text("""
     UPDATE lanes SET lease_until = NULL, worker = '', superseded = superseded + 1, crashes = crashes - 1,
                      due_at = COALESCE(due_at, :now)
@@ -359,8 +362,9 @@ _FRESH = sa.text("UPDATE lanes SET attempts = 0, crashes = 1 WHERE chat = :chat"
 # What was edited meanwhile is out of date.
 _UNTAKE = sa.text("""
     UPDATE messages SET turn_id = NULL, state = CASE WHEN EXISTS (
-        SELECT 1 FROM messages AS edit WHERE edit.chat = messages.chat AND edit.message_id = messages.message_id
-        AND edit.edited = 1 AND edit.id > messages.id AND edit.state <> 'ignored')
+        SELECT 1 FROM messages AS edit
+        WHERE edit.chat = messages.chat AND edit.message_id = messages.message_id
+          AND edit.edited = 1 AND edit.id > messages.id AND edit.state <> 'ignored')
     THEN 'replaced' ELSE 'waiting' END
     WHERE turn_id = :turn AND direction = 'in'""")
 _LANGUAGE = sa.text("UPDATE chats SET language = :language WHERE chat = :chat AND language_chosen = 0")

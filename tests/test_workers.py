@@ -56,11 +56,19 @@ async def news(db: Database, name: str) -> AsyncIterator[News]:
         await news.close()
 
 
+@asynccontextmanager
+async def two_processes(db: Database) -> AsyncIterator[tuple[News, News]]:
+    async with news(db, "one") as one, news(db, "two") as two:
+        for its in (one, two):
+            await until(lambda its=its: its.health().detail == "other processes: 1")  # type: ignore[misc]
+        yield one, two
+
+
 # -- news -------------------------------------------------------------------------------------------
 
 
 async def test_the_others_hear_what_is_told_and_the_teller_does_not(db: Database) -> None:
-    async with news(db, "one") as one, news(db, "two") as two:
+    async with two_processes(db) as (one, two):
         heard: dict[str, list[Sequence[str]]] = {"one": [], "two": []}
         one.on("arrived", heard["one"].append)
         two.on("arrived", heard["two"].append)
@@ -78,7 +86,7 @@ async def test_much_news_goes_out_in_pieces_that_postgresql_takes(db: Database) 
     assert (
         max(map(len, _payloads("one", [["arrived", f"telegram:{n}"] for n in range(2000)]))) < MAX_BYTES + 100
     )
-    async with news(db, "one") as one, news(db, "two") as two:
+    async with two_processes(db) as (one, two):
         heard: set[str] = set()
         two.on("arrived", heard.update)
         for number in range(2000):
@@ -87,7 +95,7 @@ async def test_much_news_goes_out_in_pieces_that_postgresql_takes(db: Database) 
 
 
 async def test_a_broken_connection_is_mended_and_everybody_looks_for_what_was_missed(db: Database) -> None:
-    async with news(db, "one") as one, news(db, "two") as two:
+    async with two_processes(db) as (one, two):
         heard: list[Sequence[str]] = []
         two.on("arrived", heard.append)
         await db.write(
@@ -101,7 +109,7 @@ async def test_a_broken_connection_is_mended_and_everybody_looks_for_what_was_mi
 
 
 async def test_a_page_hears_of_an_answer_that_another_process_gives(db: Database, tmp_path: Path) -> None:
-    async with news(db, "one") as one, news(db, "two") as two:
+    async with two_processes(db) as (one, two):
         works = WebChannel(spool=tmp_path, tell=lambda *words: one.tell("page", *words))
         shows = WebChannel(spool=tmp_path)
         two.on("page", shows.hear)
@@ -110,6 +118,28 @@ async def test_a_page_hears_of_an_answer_that_another_process_gives(db: Database
                 await until(lambda: page.typing)
                 await works.send(VISITOR, Part("hello", id=7))
             await until(lambda: page.newest == 7 and not page.typing)
+
+
+async def test_a_process_alone_tells_nobody(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with news(db, "one") as one:
+        await asyncio.sleep(0)  # its greeting is out of the way
+        await until(lambda: not one._untold)
+        one.tell("arrived", "telegram:1")
+        assert one._untold == []
+
+
+async def test_connections_that_died_cost_no_transaction(db: Database) -> None:
+    """A server that was restarted, a firewall that forgot: nothing of it had been done."""
+    await asyncio.gather(*(db.write(lambda c: c.exec_driver_sql("SELECT pg_sleep(0.01)")) for _ in range(8)))
+    others = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    )
+    await db.write(lambda c: c.exec_driver_sql(others).all())
+    one = await asyncio.gather(
+        *(db.write(lambda c: c.exec_driver_sql("SELECT 1").scalar_one()) for _ in range(20))
+    )
+    assert one == [1] * 20
 
 
 # -- duties -----------------------------------------------------------------------------------------
@@ -130,7 +160,7 @@ class Receiver:
 
 
 async def test_one_is_on_duty_and_the_next_follows_at_once_when_it_stops(db: Database) -> None:
-    async with news(db, "one") as first_news, news(db, "two") as second_news:
+    async with two_processes(db) as (first_news, second_news):
         receivers = [Receiver(), Receiver()]
         duties = [
             OnDuty(receiver, Duties(db), its, name="polling", me=its.name)

@@ -116,8 +116,8 @@ class Worker:
 
     def _begin(self, batch: Batch) -> None:
         before = self._running.get(batch.chat.key)
-        if before is not None and before.task is not None:  # its lease ran out under it: it works for nothing
-            before.task.cancel()
+        if before is not None and before.task is not None and _overtakes(batch, before.batch):
+            before.task.cancel()  # its lease ran out under it: it works for nothing
         running = self._running[batch.chat.key] = _Running(batch)
         running.task = asyncio.create_task(self._run(running), name=f"turn {batch.chat.key}")
         self._tasks.add(running.task)
@@ -218,3 +218,13 @@ class Worker:
         return Health(
             "ok", f"{len(self._tasks)} of {self._capacity} turns running, {self.depth} chats waiting"
         )
+
+
+def _overtakes(batch: Batch, before: Batch) -> bool:
+    """Whether a claim took the work of an earlier one, instead of what came after it.
+
+    A turn that is closed has a moment's work left (the window, a word to staff) while the next one of its
+    chat may have begun; that one has other messages, and no open turn.
+    """
+    earlier = {arrival.id for arrival in before.arrivals}
+    return batch.open_turn is not None or any(arrival.id in earlier for arrival in batch.arrivals)

@@ -49,6 +49,34 @@ async def test_a_turn_that_ends_makes_room_for_the_next_at_once(inbox: Inbox) ->
     await running
 
 
+async def test_a_closed_turn_finishes_while_the_next_of_its_chat_begins(inbox: Inbox) -> None:
+    chat = Chat("web", "1")
+    finished: list[str] = []
+    second_began = asyncio.Event()
+
+    async def take(batch: Batch, _newer: asyncio.Event) -> None:
+        text = batch.arrivals[0].text
+        await inbox.bury(batch, "answered")
+        if text == "first":
+            await inbox.put([says(chat, "second")])
+            await second_began.wait()  # its aftermath: the window, a word to staff
+        else:
+            second_began.set()
+        finished.append(text)
+
+    async def give_up(batch: Batch, reason: str) -> None:
+        raise AssertionError(f"{batch.chat.key}: {reason}")
+
+    worker = Worker(inbox=inbox, take=take, give_up=give_up, name="w")
+    running = asyncio.create_task(worker.run())
+    await inbox.put([says(chat, "first")])
+    async with asyncio.timeout(PATIENCE_S):
+        await second_began.wait()
+    await worker.stop(PATIENCE_S)
+    await running
+    assert sorted(finished) == ["first", "second"]
+
+
 class CannotClaim(Inbox):
     async def claim(self, worker: str, limit: int) -> tuple[list[Batch], float | None]:
         raise LookupError("a bug of ours")

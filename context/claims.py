@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from context.facts import photo_in
-from context.outbox import read_open_turns, silence, withdraw
+from context.open_turns import read_open_turns, silence, withdraw
 from context.turns import Arrival, Attachment, Batch, Chat, Kind, OpenTurn, Photo, Rejection
 
 BATCH = 20

@@ -17,7 +17,7 @@ from context.arrivals import Quiet, store
 from context.claims import Claims
 from context.db import Database
 from context.facts import photo_in, written
-from context.outbox import fail
+from context.open_turns import fail
 from context.turns import Arrival, Batch, Chat, Photo, Rejection
 
 __all__ = ["Inbox", "Listener", "Quiet"]

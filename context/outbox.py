@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from context.db import Database
-from context.facts import photo_in
 from context.handoffs import ask_in
-from context.turns import Batch, Entity, Message, OpenTurn, Part, Photo, Receipt, Reply, Turn
+from context.open_turns import close, fail, silence, withdraw
+from context.turns import Batch, Message, OpenTurn, Part, Receipt, Reply, Turn
 from context.verdicts import Verdicts
 
 
@@ -156,7 +156,7 @@ class Outbox:
         def work(connection: Connection) -> None:
             now = self._db.now(connection)
             _check_fence(connection, batch)
-            connection.execute(_DEAD, {"turn": turn.id, "error": reason[:200]})
+            fail(connection, turn.id, reason[:200], now)
             if chat_is_closed:
                 connection.execute(_CLOSE_CHAT, {"chat": batch.chat.key, "now": now})
             else:
@@ -210,54 +210,8 @@ class Outbox:
 
     def _close(self, connection: Connection, batch: Batch, turn_id: int, *, state: str = "closed") -> None:
         now = self._db.now(connection)
-        connection.execute(_CLOSE, {"turn": turn_id, "state": state, "now": now})
+        close(connection, turn_id, state, now)
         connection.execute(_SETTLE, {"chat": batch.chat.key, "now": now})
-
-
-def read_open_turns(connection: Connection, chats: Sequence[str]) -> dict[str, OpenTurn]:
-    """The unfinished turn of each of these chats, where there is one."""
-    turns: dict[str, OpenTurn] = {}
-    for row in connection.execute(_OPEN_TURNS, {"chats": chats}).all():
-        parts = tuple(
-            Part(part.text, entities_from(part.entities), part.id, part.number, part.state, part.unsure)
-            for part in connection.execute(_PARTS, {"turn": row.id})
-        )
-        turn = Turn(row.id, row.text, row.reply, photos_of(connection, row.id), row.opened_at, row.language)
-        turns[row.chat] = OpenTurn(
-            row.id, parts, turn, row.origin, remembered=bool(row.remembered), handoff=row.handoff
-        )
-    return turns
-
-
-def photos_of(connection: Connection, turn_id: int) -> tuple[Photo, ...]:
-    """The photos of a turn, in the order in which they were sent."""
-    rows = connection.execute(_TURN_PHOTOS, {"turn": turn_id})
-    return tuple(photo_in(row) for row in rows)
-
-
-def silence(connection: Connection, chat: str, turn_id: int, now: float) -> None:
-    """A person took the chat in the middle of an answer: the rest of it is not said."""
-    connection.execute(_SILENCE, {"turn": turn_id})
-    connection.execute(_CLOSE, {"turn": turn_id, "state": "closed", "now": now})
-    connection.execute(_REMEMBER_IF, {"chat": chat, "turn": turn_id})
-
-
-def withdraw(connection: Connection, turn_id: int, now: float) -> None:
-    """Take back a reply of which nothing was said: it becomes a superseded draft, its messages wait again."""
-    connection.execute(_DEAD, {"turn": turn_id, "error": "superseded before it was sent"})
-    connection.execute(_CLOSE, {"turn": turn_id, "state": "superseded", "now": now})
-    connection.execute(_UNTAKE, {"turn": turn_id})
-
-
-def fail(connection: Connection, turn_id: int, reason: str, now: float) -> None:
-    """Give an open turn up for good."""
-    connection.execute(_DEAD, {"turn": turn_id, "error": reason})
-    connection.execute(_CLOSE, {"turn": turn_id, "state": "failed", "now": now})
-
-
-def entities_from(text: str) -> tuple[Entity, ...]:
-    """The inverse of what `open` stores."""
-    return tuple(Entity(*row) for row in json.loads(text))
 
 
 def _fence(connection: Connection, chat: str) -> int | None:
@@ -359,14 +313,6 @@ _TAKE = sa.text("""
     UPDATE messages SET state = 'taken', turn_id = :turn WHERE id IN :ids
     """).bindparams(sa.bindparam("ids", expanding=True))
 _FRESH = sa.text("UPDATE lanes SET attempts = 0, crashes = 1 WHERE chat = :chat")
-# What was edited meanwhile is out of date.
-_UNTAKE = sa.text("""
-    UPDATE messages SET turn_id = NULL, state = CASE WHEN EXISTS (
-        SELECT 1 FROM messages AS edit
-        WHERE edit.chat = messages.chat AND edit.message_id = messages.message_id
-          AND edit.edited = 1 AND edit.id > messages.id AND edit.state <> 'ignored')
-    THEN 'replaced' ELSE 'waiting' END
-    WHERE turn_id = :turn AND direction = 'in'""")
 _LANGUAGE = sa.text("UPDATE chats SET language = :language WHERE chat = :chat AND language_chosen = 0")
 _INSERT_PART = sa.text("""
     INSERT INTO messages (chat, direction, state, turn_id, at, text, number, entities)
@@ -378,32 +324,10 @@ _PART = sa.text("""
 _SENT = sa.text(
     "UPDATE messages SET state = 'sent', message_id = :message_id, at = :at, error = '' WHERE id = :id"
 )
-_DEAD = sa.text("""
-    UPDATE messages SET state = 'dead', error = :error
-    WHERE turn_id = :turn AND direction = 'out' AND state IN ('pending', 'sending')""")
-_SILENCE = sa.text("""
-    UPDATE messages SET state = CASE WHEN state = 'sending' THEN 'ambiguous' ELSE 'dead' END,
-                        unsure = unsure + CASE WHEN state = 'sending' THEN 1 ELSE 0 END,
-                        error = 'a person took the chat'
-    WHERE turn_id = :turn AND direction = 'out' AND state IN ('pending', 'sending')""")
 _CLOSE_CHAT = sa.text("UPDATE chats SET closed_at = :now WHERE chat = :chat")
-_CLOSE = sa.text("UPDATE turns SET state = :state, closed_at = :now WHERE id = :turn")
 _SETTLE = sa.text("""
     UPDATE lanes SET lease_until = NULL, worker = '', attempts = 0, superseded = 0, crashes = 0,
         due_at = CASE WHEN due_at IS NULL AND EXISTS (
             SELECT 1 FROM messages WHERE chat = :chat AND state = 'waiting') THEN :now ELSE due_at END
     WHERE chat = :chat""")
 _REMEMBER = sa.text("UPDATE chats SET last_turn = :turn WHERE chat = :chat AND window_after < :turn")
-_REMEMBER_IF = sa.text("""
-    UPDATE chats SET last_turn = :turn WHERE chat = :chat AND window_after < :turn
-      AND EXISTS (SELECT 1 FROM turns WHERE id = :turn AND remembered = 1)""")
-_OPEN_TURNS = sa.text("""
-    SELECT id, chat, text, reply, language, opened_at, origin, remembered, handoff
-    FROM turns WHERE state = 'open' AND chat IN :chats ORDER BY id
-    """).bindparams(sa.bindparam("chats", expanding=True))
-_PARTS = sa.text("""
-    SELECT id, text, entities, number, state, unsure FROM messages
-    WHERE turn_id = :turn AND direction = 'out' ORDER BY number""")
-_TURN_PHOTOS = sa.text("""
-    SELECT photo, photo_width, photo_height, photo_number, photo_facts FROM messages
-    WHERE turn_id = :turn AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id""")

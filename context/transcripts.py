@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Row
 from context import verdicts
 from context.db import Database
 from context.facts import photo_in
-from context.outbox import entities_from
+from context.open_turns import entities_from
 from context.turns import Chat, Entity, Photo, Rejection, Turn
 
 

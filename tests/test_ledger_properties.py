@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from context import arrivals, claims, inbox, outbox
+from context import arrivals, claims, inbox, open_turns, outbox
 from context.db import Database
 from tests.clock import Clock
 from tests.ledger_life import Life, Step, Violation
@@ -149,7 +149,9 @@ def talks_on_after_a_takeover(patch: pytest.MonkeyPatch, db: Database) -> None:
 
 def forgets_half_an_answer(patch: pytest.MonkeyPatch, db: Database) -> None:
     patch.setattr(
-        outbox, "_PARTS", replaced(outbox._PARTS, "direction = 'out'", "direction = 'out' AND number = 1")
+        open_turns,
+        "_PARTS",
+        replaced(open_turns._PARTS, "direction = 'out'", "direction = 'out' AND number = 1"),
     )
 
 

@@ -1,0 +1,98 @@
+"""Open turns: replies that are decided and not wholly said.  Read again, taken back, silenced, given up.
+
+Everything here is a piece of somebody else's transaction: of a claim, or of the outbox.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from context.facts import photo_in
+from context.turns import Entity, OpenTurn, Part, Photo, Turn
+
+
+def read_open_turns(connection: Connection, chats: Sequence[str]) -> dict[str, OpenTurn]:
+    """The unfinished turn of each of these chats, where there is one."""
+    turns: dict[str, OpenTurn] = {}
+    for row in connection.execute(_OPEN_TURNS, {"chats": chats}).all():
+        parts = tuple(
+            Part(part.text, entities_from(part.entities), part.id, part.number, part.state, part.unsure)
+            for part in connection.execute(_PARTS, {"turn": row.id})
+        )
+        turn = Turn(row.id, row.text, row.reply, photos_of(connection, row.id), row.opened_at, row.language)
+        turns[row.chat] = OpenTurn(
+            row.id, parts, turn, row.origin, remembered=bool(row.remembered), handoff=row.handoff
+        )
+    return turns
+
+
+def photos_of(connection: Connection, turn_id: int) -> tuple[Photo, ...]:
+    """The photos of a turn, in the order in which they were sent."""
+    rows = connection.execute(_TURN_PHOTOS, {"turn": turn_id})
+    return tuple(photo_in(row) for row in rows)
+
+
+def silence(connection: Connection, chat: str, turn_id: int, now: float) -> None:
+    """A person took the chat in the middle of an answer: the rest of it is not said."""
+    connection.execute(_SILENCE, {"turn": turn_id})
+    close(connection, turn_id, "closed", now)
+    connection.execute(_REMEMBER_IF, {"chat": chat, "turn": turn_id})
+
+
+def withdraw(connection: Connection, turn_id: int, now: float) -> None:
+    """Take back a reply of which nothing was said: it becomes a superseded draft, its messages wait again."""
+    connection.execute(_DEAD, {"turn": turn_id, "error": "superseded before it was sent"})
+    close(connection, turn_id, "superseded", now)
+    connection.execute(_UNTAKE, {"turn": turn_id})
+
+
+def fail(connection: Connection, turn_id: int, reason: str, now: float) -> None:
+    """Give an open turn up for good."""
+    connection.execute(_DEAD, {"turn": turn_id, "error": reason})
+    close(connection, turn_id, "failed", now)
+
+
+def close(connection: Connection, turn_id: int, state: str, now: float) -> None:
+    """The turn is over: `closed`, `superseded` or `failed`."""
+    connection.execute(_CLOSE, {"turn": turn_id, "state": state, "now": now})
+
+
+def entities_from(text: str) -> tuple[Entity, ...]:
+    """The inverse of what the outbox stores."""
+    return tuple(Entity(*row) for row in json.loads(text))
+
+
+_OPEN_TURNS = sa.text("""
+    SELECT id, chat, text, reply, language, opened_at, origin, remembered, handoff
+    FROM turns WHERE state = 'open' AND chat IN :chats ORDER BY id
+    """).bindparams(sa.bindparam("chats", expanding=True))
+_PARTS = sa.text("""
+    SELECT id, text, entities, number, state, unsure FROM messages
+    WHERE turn_id = :turn AND direction = 'out' ORDER BY number""")
+_TURN_PHOTOS = sa.text("""
+    SELECT photo, photo_width, photo_height, photo_number, photo_facts FROM messages
+    WHERE turn_id = :turn AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id""")
+# What was edited meanwhile is out of date.
+_UNTAKE = sa.text("""
+    UPDATE messages SET turn_id = NULL, state = CASE WHEN EXISTS (
+        SELECT 1 FROM messages AS edit
+        WHERE edit.chat = messages.chat AND edit.message_id = messages.message_id
+          AND edit.edited = 1 AND edit.id > messages.id AND edit.state <> 'ignored')
+    THEN 'replaced' ELSE 'waiting' END
+    WHERE turn_id = :turn AND direction = 'in'""")
+_SILENCE = sa.text("""
+    UPDATE messages SET state = CASE WHEN state = 'sending' THEN 'ambiguous' ELSE 'dead' END,
+                        unsure = unsure + CASE WHEN state = 'sending' THEN 1 ELSE 0 END,
+                        error = 'a person took the chat'
+    WHERE turn_id = :turn AND direction = 'out' AND state IN ('pending', 'sending')""")
+_DEAD = sa.text("""
+    UPDATE messages SET state = 'dead', error = :error
+    WHERE turn_id = :turn AND direction = 'out' AND state IN ('pending', 'sending')""")
+_CLOSE = sa.text("UPDATE turns SET state = :state, closed_at = :now WHERE id = :turn")
+_REMEMBER_IF = sa.text("""
+    UPDATE chats SET last_turn = :turn WHERE chat = :chat AND window_after < :turn
+      AND EXISTS (SELECT 1 FROM turns WHERE id = :turn AND remembered = 1)""")

@@ -37,6 +37,7 @@ from tests.model_server import ModelServer
 ROOT = Path(__file__).resolve().parent.parent
 MODEL_S = 0.020
 LOST_S = 20.0
+ROUNDS = 3
 ANSWER = (
     "E4 means that the outdoor unit does not answer.\n\n1. Switch it off at the breaker\n"
     "2. Wait five minutes\n3. Switch it on again\n\nDoes the display still show **E4**?"
@@ -152,15 +153,19 @@ async def closed_loop(
     return Figures(answers / seconds, used / answers * 1000, peak.mb, lost)
 
 
-async def open_loop(
+async def latencies(
     telegram: BotApiServer, *, chats: int, per_s: float, messages: int, send: Send, base: int
 ) -> list[float]:
-    """Messages at a fixed rate, round robin over the chats; what the bot adds to the model's time, in ms."""
+    """What the bot adds to the model's time, in ms: at a fixed rate, round robin over the chats.
+
+    `per_s` 0: one after the other, with a pause between, as an idle bot meets a single customer.
+    """
     began = time.perf_counter()
     added = []
 
     async def one(number: int) -> None:
-        await asyncio.sleep(began + number / per_s - time.perf_counter())
+        if per_s:
+            await asyncio.sleep(began + number / per_s - time.perf_counter())
         chat = base + number % chats
         answered = asyncio.create_task(telegram.reply(chat, timeout=LOST_S))
         await asyncio.sleep(0)
@@ -170,12 +175,17 @@ async def open_loop(
             await answered
         added.append((time.perf_counter() - sent - MODEL_S) * 1000)
 
-    await asyncio.gather(*(one(number) for number in range(messages)))
+    if per_s:
+        await asyncio.gather(*(one(number) for number in range(messages)))
+    else:
+        for number in range(messages):
+            await one(number)
+            await asyncio.sleep(0.1)
     return added
 
 
-async def measure(bot: Bot, *, scale: float) -> dict[str, Figures | list[float]]:
-    """All figures of one bot."""
+async def measure(*, scale: float) -> dict[str, dict[str, list[Figures] | list[float]]]:
+    """All figures of all bots: in rounds, the bots in turn, so that a noisy minute falls on both."""
     jpeg = photo()
 
     def text(customer: Person, turn: int) -> None:
@@ -184,65 +194,79 @@ async def measure(bot: Bot, *, scale: float) -> dict[str, Figures | list[float]]
     def picture(customer: Person, turn: int) -> None:
         customer.sends_photo(jpeg, caption=f"photo number {turn + 1}")
 
-    found: dict[str, Figures | list[float]] = {}
-    async with (
-        BotApiServer() as telegram,
-        ModelServer(answer=lambda _: ANSWER, latency_s=MODEL_S, keep=0) as model,
-    ):
-        with tempfile.TemporaryDirectory() as folder:
-            async with running(bot, telegram, model, Path(folder)) as pid:
-
-                async def loop(chats: int, messages: float, send: Send, base: int) -> Figures:
-                    count = max(chats, int(messages * scale))
-                    return await closed_loop(telegram, pid, chats=chats, messages=count, send=send, base=base)
-
-                await loop(20, 100, text, 1_000)  # warm
-                found["text, 50 chats"] = await loop(50, 1500, text, 10_000)
-                found["text, 500 chats"] = await loop(500, 1500, text, 20_000)
-                found["photo, 50 chats"] = await loop(50, 300, picture, 30_000)
-                for chats, per_s, base in ((1, 4, 40_000), (50, 20, 50_000), (500, 20, 60_000)):
-                    count = max(20, int((600 if chats > 1 else 60) * scale))
-                    found[f"added ms, {chats} chats"] = await open_loop(
-                        telegram, chats=chats, per_s=per_s, messages=count, send=text, base=base
+    found: dict[str, dict[str, list[Figures] | list[float]]] = {bot.name: {} for bot in BOTS}
+    async with contextlib.AsyncExitStack() as stack:
+        model = await stack.enter_async_context(
+            ModelServer(answer=lambda _: ANSWER, latency_s=MODEL_S, keep=0)
+        )
+        bots = []
+        for bot in BOTS:
+            telegram = await stack.enter_async_context(BotApiServer())
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            pid = await stack.enter_async_context(running(bot, telegram, model, Path(folder)))
+            bots.append((bot.name, telegram, pid))
+            await closed_loop(telegram, pid, chats=20, messages=100, send=text, base=1_000)  # warm
+        base = 10_000
+        for _ in range(ROUNDS):
+            for name, chats, count, send in (
+                ("text, 50 chats", 50, 600, text),
+                ("text, 500 chats", 500, 1000, text),
+                ("photo, 50 chats", 50, 150, picture),
+            ):
+                messages = max(chats, int(count * scale))
+                base += 1000
+                for bot_name, telegram, pid in bots:
+                    figures = await closed_loop(
+                        telegram, pid, chats=chats, messages=messages, send=send, base=base
                     )
+                    found[bot_name].setdefault(name, []).append(figures)  # type: ignore[arg-type]
+            for chats, per_s, count in ((1, 0.0, 40), (50, 20.0, 240), (500, 20.0, 500)):
+                base += 1000
+                for bot_name, telegram, _pid in bots:
+                    added = await latencies(
+                        telegram,
+                        chats=chats,
+                        per_s=per_s,
+                        messages=max(20, int(count * scale)),
+                        send=text,
+                        base=base,
+                    )
+                    found[bot_name].setdefault(f"added ms, {chats} chats", []).extend(added)  # type: ignore[arg-type]
     return found
 
 
-def show(results: dict[str, dict[str, Figures | list[float]]]) -> None:
-    """One table: this bot, the plain one, the ratio."""
+def show(results: dict[str, dict[str, list[Figures] | list[float]]]) -> None:
+    """One table: this bot, the plain one, the ratio.  Of the rounds the median."""
     plain, this = results["plain"], results["this"]
     print(f"{'':24}{'this':>12}{'plain':>12}{'ratio':>9}")
-    for name, figures in this.items():
-        other = plain[name]
-        if isinstance(figures, Figures) and isinstance(other, Figures):
-            rows = [
-                ("messages/s", figures.per_s, other.per_s),
-                ("CPU ms/message", figures.cpu_ms, other.cpu_ms),
-                ("peak MB", figures.peak_mb, other.peak_mb),
-                ("lost", figures.lost, other.lost),
-            ]
-        else:
-            assert isinstance(figures, list)
-            assert isinstance(other, list)
-            rows = [
-                (
-                    f"p{p}",
-                    statistics.quantiles(figures, n=100)[p - 1],
-                    statistics.quantiles(other, n=100)[p - 1],
-                )
-                for p in (50, 95, 99)
-            ]
+    for name, mine in this.items():
         print(name)
-        for row, mine, theirs in rows:
-            ratio = f"{mine / theirs:9.2f}" if theirs else ""
-            print(f"  {row:22}{mine:12.1f}{theirs:12.1f}{ratio}")
+        for (row, one), (_, other) in zip(rows(mine), rows(plain[name]), strict=True):
+            ratio = f"{one / other:9.2f}" if other else ""
+            print(f"  {row:22}{one:12.1f}{other:12.1f}{ratio}")
+
+
+def rows(measured: list[Figures] | list[float]) -> list[tuple[str, float]]:
+    """The lines of one part of the table."""
+    rounds = [figures for figures in measured if isinstance(figures, Figures)]
+    if rounds:
+        median = statistics.median
+        return [
+            ("messages/s", median(figures.per_s for figures in rounds)),
+            ("CPU ms/message", median(figures.cpu_ms for figures in rounds)),
+            ("peak MB", max(figures.peak_mb for figures in rounds)),
+            ("lost", sum(figures.lost for figures in rounds)),
+        ]
+    added = [value for value in measured if isinstance(value, float)]
+    cuts = statistics.quantiles(added, n=100, method="inclusive")
+    return [(f"p{percent}", cuts[percent - 1]) for percent in (50, 95, 99)]
 
 
 async def main(*, quick: bool) -> None:
+    """Measure and print."""
     if len(CORES) > 1:
         os.sched_setaffinity(0, set(CORES[1:]))
-    scale = 0.2 if quick else 1.0
-    results = {bot.name: await measure(bot, scale=scale) for bot in BOTS}
+    results = await measure(scale=0.3 if quick else 1.0)
     print(f"python benchmarks/turns.py{' --quick' if quick else ''}, {time.strftime('%Y-%m-%d')}, ", end="")
     print(f"{len(CORES)} cores, model {MODEL_S * 1000:.0f} ms, photos {len(photo()) // 1000} kB")
     show(results)

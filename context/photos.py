@@ -145,13 +145,15 @@ class Photos:
                 file.write(taken.jpeg)
                 file.flush()
                 os.fsync(file.fileno())
+            is_new_folder = not path.parent.exists()
             path.parent.mkdir(mode=0o700, exist_ok=True)
             unfinished.replace(path)
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
-        _sync_folder(self._folder)
+        if is_new_folder:
+            _sync_folder(self._folder)
         return sha256
 
     def _path(self, sha256: str) -> Path | None:

@@ -43,7 +43,7 @@ class Prompts:
     """
 
     def __init__(
-        self, *, folder: Path | None = None, context_tokens: int = 2048, max_photos: int = 6
+        self, *, folder: Path | None = None, context_tokens: int = 2048, max_photos: int = 4
     ) -> None:
         folders = [folder, _PACKAGE] if folder else [_PACKAGE]
         # Prompts and chat messages are plain text: escaping would only disfigure them.
@@ -156,7 +156,8 @@ class Prompts:
         seen = {photo.sha256 for photo in chosen[0]}
         room = max(0, self._max_photos - len(seen))
         for turn in reversed(turns):
-            fresh = [photo for photo in turn.photos if photo.sha256 not in seen][:room]
+            unseen = [photo for photo in turn.photos if photo.sha256 not in seen]
+            fresh = unseen[max(0, len(unseen) - room) :]  # of an album that does not fit, its last ones
             seen.update(photo.sha256 for photo in fresh)
             room -= len(fresh)
             chosen.append(fresh)

@@ -38,7 +38,8 @@ class Postgres:
     def start(self) -> None:
         options = f"-c listen_addresses='' -c unix_socket_directories={self._folder} -c max_connections=200"
         log = self._folder / "log"
-        self._run("pg_ctl", "-s", "-D", str(self._data), "-w", "-t", "30", "-l", str(log), "-o", options, "start")
+        flags = ["-s", "-w", "-t", "30", "-D", str(self._data), "-l", str(log)]
+        self._run("pg_ctl", *flags, "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-s", "-D", str(self._data), "-w", "-m", mode, "stop")

@@ -175,7 +175,7 @@ async def test_photos_may_be_dropped_or_pasted(browser: Browser, world: World, w
 async def test_what_is_no_photo_is_refused_with_a_sentence(browser: Browser, world: World) -> None:
     async with visit(browser, world) as page:
         await hand_over(page, "drop", ["application/pdf", "image/jpeg"])
-        await expect(page.locator("#complaint")).to_have_text("“file-0” is not a picture.")
+        await expect(page.locator("#complaint")).to_have_text("“file-0” is neither a picture nor a video.")
         await expect(page.locator("#previews li")).to_have_count(1)
         await hand_over(page, "drop", ["image/jpeg"] * 12)
         await expect(page.locator("#complaint")).to_have_text("At most 10 photos in one message.")

@@ -99,7 +99,7 @@ async def test_the_conversation_is_there_after_a_reload_and_for_nobody_else(app:
 async def test_an_open_page_sees_its_message_the_typing_sign_and_the_answer(app: App) -> None:
     async with visit(app) as li, listening(li) as page:
         assert (await page.next())[0] == "entries"
-        await say(li, "The AC shows E4")
+        await say(li, "What does this mean?", PANEL)  # reading it takes long enough to be seen
         seen: list[tuple[str, Any]] = []
         while not any(line["who"] == "bot" for _, data in seen for line in data.get("entries", ())):
             name, data, _ = await page.next()

@@ -202,7 +202,9 @@ def _preview(options: argparse.Namespace) -> int:
 @asynccontextmanager
 async def _studio(settings: Settings) -> AsyncIterator[Studio]:
     """Model and guard as customers get them; no rules stand in for the model."""
-    from bot.app import build_guard, build_model, keeping, open_store  # noqa: PLC0415  (everything hangs on it)
+    from bot.app.engines import build_model, keeping  # noqa: PLC0415  (everything hangs on it)
+    from bot.app.guard import build_guard  # noqa: PLC0415  (same)
+    from bot.app.stores import open_store  # noqa: PLC0415  (same)
     from bot.metrics import Metrics  # noqa: PLC0415
     from bot.studio import open_studio  # noqa: PLC0415
 
@@ -219,7 +221,7 @@ async def _studio(settings: Settings) -> AsyncIterator[Studio]:
 
 def _verify_audit(options: argparse.Namespace) -> int:
     from bot import audit  # noqa: PLC0415  (SQLAlchemy)
-    from bot.app import audit_key  # noqa: PLC0415  (everything hangs on it)
+    from bot.app.stores import audit_key  # noqa: PLC0415  (everything hangs on it)
 
     settings = _settings()
     return _in_loop(audit.run(settings.database, key=audit_key(settings), head=options.head))

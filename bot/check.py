@@ -230,7 +230,7 @@ async def _model(asked: Asked) -> Standing:
         return await _model_server(asked.settings)
     if asked.settings.model_url:
         return Standing("ok", f"{asked.settings.model_url}; not asked (--online)")
-    from bot.app import DEFAULT_MODEL, has_gpu  # noqa: PLC0415 - hangs on everything
+    from bot.app.engines import DEFAULT_MODEL, has_gpu  # noqa: PLC0415 - hangs on everything
     from bot.engines.demo import resolve  # noqa: PLC0415
 
     model = asked.settings.model or (DEFAULT_MODEL if has_gpu() else "")
@@ -268,7 +268,7 @@ async def _outlook(model: str, settings: Settings) -> Standing:
 
 
 async def _model_server(settings: Settings) -> Standing:
-    from bot.app import build_engine  # noqa: PLC0415 - hangs on everything
+    from bot.app.engines import build_engine  # noqa: PLC0415 - hangs on everything
 
     engine = build_engine(settings)
     try:
@@ -289,7 +289,7 @@ async def _prompts(asked: Asked) -> Standing:
 
 
 async def _guard(asked: Asked) -> Standing:
-    from bot.app import build_guard  # noqa: PLC0415 - imports the whole bot
+    from bot.app.guard import build_guard  # noqa: PLC0415 - imports the whole bot
 
     guard = build_guard(asked.settings)
     try:

@@ -11,7 +11,8 @@ import os
 import signal
 from importlib.util import find_spec
 
-from bot.app import has_gpu, open_app
+from bot.app import open_app
+from bot.app.engines import has_gpu
 from bot.settings import Settings
 
 log = logging.getLogger(__name__)

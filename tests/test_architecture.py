@@ -112,8 +112,8 @@ def test_each_library_has_one_address(library: str) -> None:
 
 
 def test_settings_stay_at_the_root() -> None:
-    at_the_root = ("app", "run", "__main__", "check", "settings")
-    assert offenders("bot.settings", *(f"bot/{name}.py" for name in at_the_root)) == []
+    at_the_root = ("app/", "run.py", "__main__.py", "check.py", "settings.py")
+    assert offenders("bot.settings", *(f"bot/{name}" for name in at_the_root)) == []
 
 
 def test_no_part_reads_the_environment_itself() -> None:

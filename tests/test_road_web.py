@@ -33,7 +33,7 @@ LABEL = load_rules(RULES).frame["preliminary"]
 async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
     """The bot as it starts with nothing configured; a GPU in the machine is none of its business here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bot.app.has_gpu", lambda: False)
+        patch.setattr("bot.app.engines.has_gpu", lambda: False)
         async with open_app(settings_for(tmp_path_factory.mktemp("world"), None, None)) as opened:
             await opened.ready.wait()
             yield opened

@@ -1,0 +1,166 @@
+"""The composition root: settings become an `App`, and nothing is built anywhere else.
+
+`open_app` owns every lifetime, in one exit stack: what is opened later is closed earlier.  Tests boot
+the same app and replace what they need by argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from bot import __version__
+from bot.app.engines import build_engine, keeping
+from bot.app.guard import build_guard
+from bot.app.stores import Stores, needing, open_stores
+from bot.app.telegram import attach_telegram, staff_chat
+from bot.channel import Channel
+from bot.collect import Collector
+from bot.commands import Commands
+from bot.engines import Engine
+from bot.errors import BadConfiguration
+from bot.guard import Guard
+from bot.metrics import Metrics
+from bot.sender import Sender
+from bot.settings import Settings
+from bot.turn import Answerer, TurnTaker
+from bot.web import build_site
+from bot.web.chat import WebChannel
+from bot.web.chat_page import ChatPage
+from bot.web.server import serve
+from bot.worker import Worker
+from context.health import Health
+from context.turns import Chat
+from prompts.prompts import Prompts
+
+GRACE_S = 8.0
+"""For running turns at a stop: container runtimes kill after 10 s, and closing takes a moment."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A running bot, for whoever has it open."""
+
+    url: str
+    """Where the chat page is served."""
+    stores: Stores
+    engine: Engine
+    metrics: Metrics
+    ready: asyncio.Event
+    """Set once an engine can answer and the inbox is being worked on."""
+    working: asyncio.Task[None]
+    """What answers.  It ends before the block does only for a bug of ours, which it raises."""
+
+    async def work_until(self, stop: asyncio.Event) -> None:
+        """Return when `stop` is set; raise what ended the work, since nobody would be answered any more."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopping, self.working}, return_when=asyncio.FIRST_COMPLETED)
+            if self.working.done():
+                self.working.result()
+        finally:
+            stopping.cancel()
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings, *, engine: Engine | None = None, guard: Guard | None = None, clock: Clock = time.time
+) -> AsyncIterator[App]:
+    """Build and start everything; the block runs while it answers.
+
+    Messages are taken in at once, and answered as soon as an engine is ready.  Raises
+    `BadConfiguration` when a part cannot be had as configured.
+    """
+    async with AsyncExitStack() as stack:
+        metrics = Metrics(version=__version__)
+        stores = await open_stores(stack, settings, metrics)
+        prompts = Prompts(context_tokens=settings.context_tokens)
+        if problems := prompts.lint():
+            raise BadConfiguration([f"prompts: {problem}" for problem in problems])
+        guard = guard or build_guard(settings)
+        stack.push_async_callback(guard.close)
+        await guard.start()
+        engine = engine or build_engine(
+            settings, keep=partial(keeping, settings, redis=stores.redis, guard=guard, metrics=metrics)
+        )
+        stack.push_async_callback(engine.close)
+
+        news = stores.news
+        web = WebChannel(spool=settings.data_dir / "uploads", tell=lambda *words: news.tell("page", *words))
+        news.on("page", web.hear)
+        stack.push_async_callback(web.close)
+        with needing(settings.data_dir):
+            await web.open()
+        telegram = await attach_telegram(stack, settings, stores, metrics)
+        channels: dict[str, Channel] = {web.name: web}
+        if telegram is not None:
+            channels[telegram.channel.name] = telegram.channel
+
+        taker = TurnTaker(
+            channels=channels,
+            collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),
+            commands=Commands(prompts=prompts, transcripts=stores.transcripts, handoffs=stores.handoffs),
+            answerer=Answerer(
+                prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
+            ),
+            sender=Sender(channels=channels, outbox=stores.outbox, metrics=metrics, clock=clock),
+            outbox=stores.outbox,
+            window=stores.window,
+            handoffs=stores.handoffs,
+            prompts=prompts,
+            metrics=metrics,
+            staff=staff_chat(settings),
+            clock=clock,
+        )
+        worker = Worker(inbox=stores.inbox, take=taker.take, give_up=taker.give_up, name=news.name)
+        news.on("arrived", worker.hear)
+        metrics.watch_queue(lambda: worker.depth)
+        ready = asyncio.Event()
+
+        async def health() -> dict[str, Health]:
+            states = await stores.health()
+            states["engine"], states["guard"] = await asyncio.gather(engine.health(), guard.health())
+            states["worker"] = worker.health() if ready.is_set() else Health("degraded", "the engine starts")
+            if telegram is not None:
+                states["telegram"] = telegram.receiver.health()
+            return states
+
+        site = build_site(
+            _chat_page(web, stores),
+            health=health,
+            metrics=metrics,
+            receive=telegram.receive if telegram else None,
+        )
+        url = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
+        if telegram is not None:
+            telegram.receiver.start()
+            stack.push_async_callback(telegram.receiver.stop)
+
+        async def work() -> None:
+            await engine.start()
+            ready.set()
+            await worker.run()
+
+        working = asyncio.create_task(work(), name="worker")
+        stack.push_async_callback(_end, working, worker)
+        yield App(url=url, stores=stores, engine=engine, metrics=metrics, ready=ready, working=working)
+
+
+def _chat_page(web: WebChannel, stores: Stores) -> ChatPage:
+    async def photo(chat: Chat, sha256: str) -> bytes | None:
+        is_theirs = await stores.transcripts.has_photo(chat, sha256)
+        return await stores.photos.read(sha256) if is_theirs else None
+
+    return ChatPage(web, put=stores.inbox.put, entries=stores.transcripts.entries, photo=photo)
+
+
+async def _end(working: asyncio.Task[None], worker: Worker) -> None:
+    await worker.stop(GRACE_S)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)

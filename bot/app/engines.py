@@ -1,0 +1,84 @@
+"""The engine that the settings ask for: a server, a model on this machine, or OCR and rules alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+from bot.app.stores import namespace
+from bot.engines import Engine
+from bot.engines.cached import CachedEngine
+from bot.engines.fallback import FallbackEngine
+from bot.engines.first_available import FirstAvailable
+from bot.engines.ocr import Ocr
+from bot.engines.sampling import Sampling
+from bot.errors import BadConfiguration
+from bot.guard import Guard
+from bot.metrics import Metrics
+from bot.settings import Settings
+from context.cache import DraftCache
+from context.redis_server import RedisServer
+
+DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+"""What a GPU server answers with unless told otherwise (Apache-2.0, 17.5 GB in bf16)."""
+
+
+def build_engine(settings: Settings, *, keep: Callable[[Engine], Engine] | None = None) -> Engine:
+    """The engine that the settings ask for, with OCR and rules behind it; `keep` wraps the model alone."""
+    fallback = FallbackEngine(reader=Ocr())
+    model = build_model(settings)
+    if model is None:
+        return fallback
+    return FirstAvailable([keep(model) if keep else model, fallback], patience_s=settings.model_timeout_s)
+
+
+def keeping(
+    settings: Settings, model: Engine, *, redis: RedisServer, guard: Guard, metrics: Metrics
+) -> Engine:
+    """The model, with a memory for its drafts where the operator wants one."""
+    if not settings.cache_ttl_s:
+        return model
+    about = {"server": settings.model_url, "quantisation": settings.model_quantization}
+    return CachedEngine(
+        model,
+        cache=DraftCache(redis.client, namespace=namespace(settings), ttl_s=settings.cache_ttl_s),
+        about=asdict(Sampling()) | about,
+        policy=lambda: guard.policy.version,
+        count=metrics.cache,
+    )
+
+
+def build_model(settings: Settings) -> Engine | None:
+    """The model alone, nothing behind it; None when the settings name none and there is no GPU."""
+    if settings.model_url:
+        # The import costs a second and 30 MB that a bot without a model server need not spend.
+        from bot.engines.remote import RemoteEngine  # noqa: PLC0415
+
+        return RemoteEngine(
+            url=settings.model_url,
+            model=settings.model,
+            api_key=settings.model_api_key.get_secret_value(),
+            timeout_s=settings.model_timeout_s,
+            sampling=Sampling(),
+        )
+    can_load = find_spec("torch") is not None
+    model = settings.model or (DEFAULT_MODEL if can_load and has_gpu() else "")
+    if not model:
+        return None
+    if not can_load:
+        raise BadConfiguration([f"MODEL: {model} needs torch and transformers: python3 run --with gpu"])
+    from bot.engines.local import LocalEngine  # noqa: PLC0415
+
+    return LocalEngine(
+        model=model,
+        quantisation=settings.model_quantization or "none",
+        timeout_s=settings.model_timeout_s,
+        sampling=Sampling(),
+    )
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU can be seen, without importing torch to find out."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))

@@ -1,0 +1,25 @@
+"""The guard that the settings ask for."""
+
+from __future__ import annotations
+
+from bot.guard import Guard, load_policy
+from bot.guard.second import SecondCheck
+from bot.settings import Settings
+
+
+def build_guard(settings: Settings) -> Guard:
+    """The guard, with the operator's own terms from `policy.yaml` in the data folder where there are any."""
+    second = None
+    if settings.guard_url:
+        second = SecondCheck(
+            settings.guard_url,
+            model=settings.guard_model,
+            api_key=settings.guard_api_key.get_secret_value(),
+            timeout_s=settings.guard_timeout_s,
+        )
+    return Guard(
+        policy=load_policy(settings.data_dir / "policy.yaml"),
+        allowed_hosts=settings.allowed_hosts,
+        allowed_phones=settings.allowed_phones,
+        second=second,
+    )

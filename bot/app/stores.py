@@ -1,0 +1,148 @@
+"""What is remembered, opened as the settings say: database, Redis, photos, and what stands on them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.errors import BadConfiguration
+from bot.guard.mask import mask
+from bot.metrics import Metrics
+from bot.settings import Settings
+from context import lock
+from context.db import Database, StoreDown
+from context.handoffs import Handoffs
+from context.health import Health
+from context.inbox import Inbox
+from context.news import News
+from context.outbox import Outbox
+from context.photos import Intake, Photos
+from context.redis_server import RedisServer, RedisUnreachable, open_redis
+from context.transcripts import Transcripts
+from context.turns import Arrival
+from context.verdicts import Verdicts, read_key
+from context.window import ContextWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What is remembered, and where."""
+
+    db: Database
+    news: News
+    inbox: Inbox
+    outbox: Outbox
+    transcripts: Transcripts
+    verdicts: Verdicts
+    handoffs: Handoffs
+    photos: Photos
+    redis: RedisServer
+    window: ContextWindow
+
+    async def health(self) -> dict[str, Health]:
+        """How each of them is doing."""
+        parts = {
+            "database": self.db.health(),
+            "redis": self.redis.health(),
+            "context": self.window.health(),
+            "photos": self.photos.health(),
+        }
+        states = dict(zip(parts, await asyncio.gather(*parts.values()), strict=True))
+        return states | {"news": self.news.health()}
+
+
+async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Stores:
+    """All of them; raises `BadConfiguration` where one cannot be had as configured."""
+    db = await _open_database(stack, settings)
+    inbox, transcripts = Inbox(db, mask=mask), Transcripts(db)
+    verdicts = Verdicts(db, key=audit_key(settings))
+
+    def count(stored: Sequence[Arrival]) -> None:
+        for arrival in stored:
+            metrics.arrival(arrival.chat.channel, arrival.kind.value)
+
+    inbox.on_put(count)
+    # Containers may share a host's name and a process number, but not what they hold.
+    news = News(db, name=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}")
+    stack.push_async_callback(news.close)
+    inbox.on_put(news.tell_of_arrivals)
+    await news.start()
+    redis = await open_store(stack, settings)
+    window = ContextWindow(
+        redis.client, refill=transcripts.turns, namespace=namespace(settings), turns=settings.context_turns
+    )
+    photos = Photos(settings.data_dir / "photos", intake=Intake())
+    stack.push_async_callback(photos.close)
+    with needing(settings.data_dir):
+        await photos.start()
+    return Stores(
+        db=db,
+        news=news,
+        inbox=inbox,
+        outbox=Outbox(db, verdicts=verdicts),
+        transcripts=transcripts,
+        verdicts=verdicts,
+        handoffs=Handoffs(db),
+        photos=photos,
+        redis=redis,
+        window=window,
+    )
+
+
+async def open_store(stack: AsyncExitStack, settings: Settings) -> RedisServer:
+    """Redis as the settings say; a bot that is at work in the same folder shares its own."""
+    url = settings.redis_url.get_secret_value() or None
+    try:
+        return await stack.enter_async_context(open_redis(url, settings.data_dir / "redis"))
+    except RedisUnreachable as error:
+        raise BadConfiguration([f"REDIS_URL: {error}"]) from error
+
+
+def audit_key(settings: Settings) -> bytes:
+    """What seals the verdicts: the operator's key, else one kept beside the data."""
+    if settings.audit_key.get_secret_value():
+        return settings.audit_key.get_secret_value().encode()
+    try:
+        return read_key(settings.data_dir / "audit.key")
+    except (OSError, ValueError) as error:
+        raise BadConfiguration([f"AUDIT_KEY: no key of its own either: {error}"]) from error
+
+
+async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
+    """The database; with SQLite this process alone works in the data folder."""
+    is_ours_alone = settings.database.startswith("sqlite")
+    if is_ours_alone:
+        try:
+            with needing(settings.data_dir):
+                stack.enter_context(lock.hold(settings.data_dir))
+        except lock.Busy as error:
+            raise BadConfiguration([f"DATA_DIR: {error}"]) from error
+    try:
+        db = await asyncio.to_thread(Database, settings.database)
+    except StoreDown as error:
+        raise BadConfiguration([f"DATABASE_URL: {error}"]) from error
+    stack.push_async_callback(db.close)
+    if is_ours_alone:
+        await Inbox(db).release_all()
+    return db
+
+
+@contextmanager
+def needing(folder: Path) -> Iterator[None]:
+    """A file system that refuses the block says so to the operator."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or "the disk does not answer"
+        raise BadConfiguration([f"DATA_DIR: {error.filename or folder} cannot be used: {reason}"]) from error
+
+
+def namespace(settings: Settings) -> str:
+    """What separates two bots on one Redis: Telegram's public id of the bot."""
+    return settings.telegram_bot_token.get_secret_value().partition(":")[0] or "web"

@@ -88,6 +88,8 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--answer", action="store_true", help="also ask the model")
     preview.set_defaults(command=_preview)
 
+    _add_staff(commands)
+
     audit = commands.add_parser("verify-audit", help="prove that nobody changed what the guard said")
     audit.add_argument("--head", metavar="NUMBER:SEAL", help="the last row as an earlier run printed it")
     audit.set_defaults(command=_verify_audit)
@@ -109,6 +111,22 @@ def parser() -> argparse.ArgumentParser:
     torture.add_argument("--jobs", type=int, default=0, help="scenarios at a time")
     torture.add_argument("--seed", type=int, default=0, help="of everything random")
     return root
+
+
+def _add_staff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    staff = commands.add_parser("staff", help="who may use the console at /staff")
+    staff_commands = staff.add_subparsers(metavar="COMMAND", required=True)
+    for name, wants in (
+        ("add", "make an account"),
+        ("passwd", "set a password"),
+        ("remove", "close an account"),
+    ):
+        one = staff_commands.add_parser(name, help=wants)
+        one.add_argument("name", metavar="NAME")
+        one.set_defaults(command=_staff, job=name)
+        if name == "add":
+            one.add_argument("--role", choices=("viewer", "agent", "admin"), default="agent")
+    staff_commands.add_parser("list", help="name the accounts").set_defaults(command=_staff, job="list")
 
 
 def _version() -> int:
@@ -217,6 +235,21 @@ async def _studio(settings: Settings) -> AsyncIterator[Studio]:
             redis = await open_store(stack, settings)
             model = keeping(settings, model, redis=redis, guard=guard, metrics=Metrics())
         yield await stack.enter_async_context(open_studio(engine=model, guard=guard, photos=photos))
+
+
+def _staff(options: argparse.Namespace) -> int:
+    settings = _settings(log_level="WARNING")
+    from bot import accounts  # noqa: PLC0415  (SQLAlchemy, argon2)
+
+    match options.job:
+        case "add":
+            return _in_loop(accounts.add(settings.database, options.name, options.role))
+        case "passwd":
+            return _in_loop(accounts.set_password(settings.database, options.name))
+        case "remove":
+            return _in_loop(accounts.remove(settings.database, options.name))
+        case _:
+            return _in_loop(accounts.show(settings.database))
 
 
 def _verify_audit(options: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ Times are Unix seconds.  JSON is text: it is read whole, by us.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
@@ -164,7 +166,172 @@ ALTER TABLE messages ADD COLUMN photo_facts TEXT;
 ALTER TABLE messages ADD COLUMN reply_to TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, SECOND, VERDICTS, CLIPS)
+STAFF = """
+-- People who work in the console.  Names are compared as they are written, in lower case.
+CREATE TABLE staff (
+    name TEXT PRIMARY KEY,
+    role TEXT NOT NULL,
+    password TEXT NOT NULL,
+    language TEXT NOT NULL DEFAULT '',
+    created_at {real} NOT NULL
+);
+
+-- Who is signed in.  The browser has the token, here is its hash.
+CREATE TABLE staff_sessions (
+    token TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    created_at {real} NOT NULL,
+    seen_at {real} NOT NULL
+);
+CREATE INDEX staff_sessions_name ON staff_sessions (name);
+
+-- Sign-ins that failed lately, by account and by address.
+CREATE TABLE staff_failures (
+    id {id},
+    who TEXT NOT NULL,
+    at {real} NOT NULL
+);
+CREATE INDEX staff_failures_who ON staff_failures (who, at);
+
+-- Who opened or did what.
+CREATE TABLE staff_access (
+    id {id},
+    at {real} NOT NULL,
+    name TEXT NOT NULL,
+    action TEXT NOT NULL,
+    chat TEXT,
+    detail TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX staff_access_chat ON staff_access (chat, id) WHERE chat IS NOT NULL;
+
+-- Filters that somebody wants to find again.
+CREATE TABLE staff_views (
+    name TEXT NOT NULL,
+    title TEXT NOT NULL,
+    query TEXT NOT NULL,
+    PRIMARY KEY (name, title)
+);
+"""
+
+LISTING = """
+-- What changed since the list was last brought up to date: written by triggers, so that whoever changes
+-- a conversation need not know of the list.  (A table that is copied to be altered loses its triggers.)
+CREATE TABLE changes (
+    id {id},
+    chat TEXT NOT NULL,
+    turn_id BIGINT
+);
+
+-- What staff decided about a conversation as a whole.  Turns up to done_turn raise no flag any more.
+CREATE TABLE marks (
+    chat TEXT PRIMARY KEY,
+    flagged_by TEXT,
+    flagged_at {real},
+    done_by TEXT,
+    done_at {real},
+    done_turn BIGINT NOT NULL DEFAULT 0
+);
+
+-- One line a conversation, as the console's list shows and filters it.  Can be made again from the rest.
+CREATE TABLE listing (
+    chat TEXT PRIMARY KEY,
+    revision BIGINT NOT NULL,
+    at {real} NOT NULL,
+    name TEXT NOT NULL,
+    who TEXT NOT NULL,
+    preview TEXT NOT NULL,
+    language TEXT NOT NULL,
+    turns INTEGER NOT NULL DEFAULT 0,
+    last_turn BIGINT NOT NULL DEFAULT 0,
+    origin TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    holder TEXT,
+    waiting_since {real},
+    waiting INTEGER NOT NULL DEFAULT 0,
+    held INTEGER NOT NULL DEFAULT 0,
+    flagged INTEGER NOT NULL DEFAULT 0,
+    fallback INTEGER NOT NULL DEFAULT 0,
+    photo INTEGER NOT NULL DEFAULT 0,
+    down INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX listing_at ON listing (at);
+CREATE INDEX listing_revision ON listing (revision);
+CREATE INDEX listing_waiting ON listing (at) WHERE waiting = 1;
+CREATE INDEX listing_held ON listing (at) WHERE held = 1;
+CREATE INDEX listing_flagged ON listing (at) WHERE flagged = 1;
+CREATE INDEX listing_fallback ON listing (at) WHERE fallback = 1;
+CREATE INDEX listing_photo ON listing (at) WHERE photo = 1;
+CREATE INDEX listing_down ON listing (at) WHERE down = 1;
+CREATE INDEX listing_failed ON listing (at) WHERE failed = 1;
+CREATE INDEX listing_mine ON listing (holder, at) WHERE holder IS NOT NULL;
+"""
+
+LISTING_SQLITE = """
+CREATE TRIGGER messages_added AFTER INSERT ON messages
+    BEGIN INSERT INTO changes (chat) VALUES (NEW.chat); END;
+CREATE TRIGGER messages_changed AFTER UPDATE OF state, text, photo ON messages
+    BEGIN INSERT INTO changes (chat) VALUES (NEW.chat); END;
+CREATE TRIGGER turns_added AFTER INSERT ON turns
+    BEGIN INSERT INTO changes (chat, turn_id) VALUES (NEW.chat, NEW.id); END;
+CREATE TRIGGER turns_changed AFTER UPDATE ON turns
+    BEGIN INSERT INTO changes (chat, turn_id) VALUES (NEW.chat, NEW.id); END;
+CREATE TRIGGER handoffs_added AFTER INSERT ON handoffs
+    BEGIN INSERT INTO changes (chat) VALUES (NEW.chat); END;
+CREATE TRIGGER handoffs_changed AFTER UPDATE ON handoffs
+    BEGIN INSERT INTO changes (chat) VALUES (NEW.chat); END;
+CREATE TRIGGER marks_added AFTER INSERT ON marks
+    BEGIN INSERT INTO changes (chat) VALUES (NEW.chat); END;
+CREATE TRIGGER marks_changed AFTER UPDATE ON marks
+    BEGIN INSERT INTO changes (chat) VALUES (NEW.chat); END;
+CREATE TRIGGER chats_gone AFTER DELETE ON chats
+    BEGIN INSERT INTO changes (chat) VALUES (OLD.chat); END;
+-- Words are folded and cut by context/search.py; the row's number is the turn's.
+CREATE VIRTUAL TABLE search USING fts5 (words, facets, tokenize = 'ascii', columnsize = 0);
+"""
+
+LISTING_POSTGRES = """
+CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO changes (chat) VALUES (NEW.chat); RETURN NULL; END $$;
+CREATE FUNCTION note_turn() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO changes (chat, turn_id) VALUES (NEW.chat, NEW.id); RETURN NULL; END $$;
+CREATE FUNCTION note_gone() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO changes (chat) VALUES (OLD.chat); RETURN NULL; END $$;
+CREATE TRIGGER messages_added AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION note_change();
+CREATE TRIGGER messages_changed AFTER UPDATE OF state, text, photo ON messages
+    FOR EACH ROW EXECUTE FUNCTION note_change();
+CREATE TRIGGER turns_noted AFTER INSERT OR UPDATE ON turns FOR EACH ROW EXECUTE FUNCTION note_turn();
+CREATE TRIGGER handoffs_noted AFTER INSERT OR UPDATE ON handoffs FOR EACH ROW EXECUTE FUNCTION note_change();
+CREATE TRIGGER marks_noted AFTER INSERT OR UPDATE ON marks FOR EACH ROW EXECUTE FUNCTION note_change();
+CREATE TRIGGER chats_gone AFTER DELETE ON chats FOR EACH ROW EXECUTE FUNCTION note_gone();
+CREATE TABLE search (turn_id BIGINT PRIMARY KEY, tokens TSVECTOR NOT NULL);
+CREATE INDEX search_tokens ON search USING GIN (tokens);
+"""
+
+LISTING_BEGIN = """
+INSERT INTO changes (chat) SELECT chat FROM chats;
+INSERT INTO changes (chat, turn_id) SELECT chat, id FROM turns ORDER BY id;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ByDialect:
+    """A step that the two databases word differently."""
+
+    sqlite: str
+    postgres: str
+
+
+Step = str | ByDialect
+
+MIGRATIONS: tuple[Step, ...] = (
+    FIRST,
+    SECOND,
+    VERDICTS,
+    CLIPS,
+    STAFF,
+    ByDialect(LISTING + LISTING_SQLITE + LISTING_BEGIN, LISTING + LISTING_POSTGRES + LISTING_BEGIN),
+)
 
 _WORDS = {
     True: {"id": "INTEGER PRIMARY KEY AUTOINCREMENT", "real": "REAL"},
@@ -189,7 +356,8 @@ def migrate(engine: Engine, *, is_sqlite: bool) -> int:
             raise sa.exc.InvalidRequestError(
                 f"the database is at schema {done}, this version knows {len(MIGRATIONS)}: run the newer one"
             )
-        for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
+        for number, step in enumerate(MIGRATIONS[done:], start=done + 1):
+            script = step if isinstance(step, str) else step.sqlite if is_sqlite else step.postgres
             for statement in script.format(**_WORDS[is_sqlite]).split(";\n"):
                 _run(connection, statement)
             connection.execute(

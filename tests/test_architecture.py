@@ -89,6 +89,7 @@ ADDRESSES = {
     "onnxruntime": ["bot/engines/"],
     "starlette": ["bot/web/"],
     "uvicorn": ["bot/web/"],
+    "argon2": ["bot/passwords.py"],
     "python_multipart": ["bot/web/"],
     "redis": ["context/"],
     "fakeredis": ["context/"],

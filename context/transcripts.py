@@ -12,7 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from context import verdicts
+from context import search, verdicts
 from context.db import Database
 from context.facts import photo_in
 from context.open_turns import entities_from
@@ -99,10 +99,11 @@ class Transcripts:
             values = {"chat": chat.key}
             connection.execute(_FORGET_LANE, values)  # first: whoever works on the chat is locked out by it
             photos = tuple(row.photo for row in connection.execute(_OWN_PHOTOS, values))
+            search.erase_in(connection, chat)
             messages = connection.execute(_FORGET_MESSAGES, values).rowcount
             turns = connection.execute(_FORGET_TURNS, values).rowcount
             verdicts.erase(connection, chat)
-            for statement in (_FORGET_HANDOFFS, _FORGET_CHAT):
+            for statement in (_FORGET_HANDOFFS, _FORGET_MARKS, _FORGET_LINE, _FORGET_CHAT):
                 connection.execute(statement, values)
             return Erased(messages, turns, photos)
 
@@ -172,6 +173,8 @@ _OWN_PHOTOS = sa.text("""
 _FORGET_MESSAGES = sa.text("DELETE FROM messages WHERE chat = :chat")
 _FORGET_TURNS = sa.text("DELETE FROM turns WHERE chat = :chat")
 _FORGET_HANDOFFS = sa.text("DELETE FROM handoffs WHERE chat = :chat")
+_FORGET_MARKS = sa.text("DELETE FROM marks WHERE chat = :chat")
+_FORGET_LINE = sa.text("DELETE FROM listing WHERE chat = :chat")
 _FORGET_LANE = sa.text("DELETE FROM lanes WHERE chat = :chat")
 _FORGET_CHAT = sa.text("DELETE FROM chats WHERE chat = :chat")
 _EXPORT_MESSAGES = sa.text("SELECT * FROM messages WHERE chat = :chat ORDER BY id")

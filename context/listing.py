@@ -1,0 +1,361 @@
+"""The list of conversations, as staff filter it: one line a chat, brought up to date behind the events.
+
+Whoever changes a conversation leaves a row in `changes` (triggers do, in the same transaction);
+`Keeper.catch_up` takes them out in order, works out the lines anew and indexes the turns for search.  So the
+road of a turn knows nothing of the console, and whatever died in between, nothing is missing from
+the list.  Every line carries a revision that only grows: who knows it can ask what came after.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from context.db import Database
+from context.search import index_in
+from context.turns import Chat
+
+Chip = Literal["all", "waiting", "held", "flagged", "fallback", "photo", "down", "failed", "mine"]
+CHIPS: tuple[Chip, ...] = (
+    "all",
+    "waiting",
+    "held",
+    "flagged",
+    "fallback",
+    "photo",
+    "down",
+    "failed",
+    "mine",
+)
+"""What the list can be narrowed to: a column of `listing` each, but for `all` and `mine`."""
+
+BATCH = 200
+"""Changes that are worked in together: a write of some 20 ms, which other writes wait for."""
+PREVIEW_CHARS = 160
+LOOKED_AT = 200
+"""Newest turns of a chat that may raise its flags: a chat of ten thousand must not slow the list down."""
+MOST_COUNTED = 100
+"""A chip says how many there are up to this, since counting a million takes longer than anybody reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A conversation in the list."""
+
+    chat: Chat
+    revision: int
+    at: float
+    """When the last thing was said, Unix seconds."""
+    name: str
+    """What the channel calls the customer; may be empty."""
+    who: Literal["customer", "bot", "staff"]
+    """Who said the last thing."""
+    preview: str
+    """The beginning of it."""
+    language: str
+    turns: int
+    origin: str
+    """Of the newest turn: engine, `notice:<name>`, `staff:<name>`, `relayed`; empty before the first."""
+    reason: str
+    """Why a person is asked for; empty when none is."""
+    holder: str | None
+    """Who holds the chat."""
+    waiting_since: float | None
+    held: bool
+    flagged: bool
+    fallback: bool
+    photo: bool
+    down: bool
+    failed: bool
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the customer waits for a person."""
+        return self.waiting_since is not None and self.holder is None
+
+
+class Listing:
+    """Reads the list, and keeps what staff mark in it."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def lines(
+        self, chip: Chip = "all", *, name: str = "", before: tuple[float, str] | None = None, limit: int = 30
+    ) -> list[Line]:
+        """The newest conversations that a chip lets through, older ones `before` (at, chat's key).
+
+        `name` is the account that asks, for `mine`.
+        """
+        condition, values = _condition(chip, name)
+        if before is not None:
+            condition += " AND (at < :at OR (at = :at AND chat < :chat))"
+            values |= {"at": before[0], "chat": before[1]}
+        statement = sa.text(
+            f"SELECT * FROM listing WHERE {condition} ORDER BY at DESC, chat DESC LIMIT :limit"  # noqa: S608  (ours)
+        )
+        return await self._db.read(
+            lambda connection: [
+                _line(row) for row in connection.execute(statement, values | {"limit": limit})
+            ]
+        )
+
+    async def line(self, chat: Chat) -> Line | None:
+        """One conversation; None when there is none, or the list has not heard of it yet."""
+
+        def work(connection: Connection) -> Line | None:
+            row = connection.execute(_ONE, {"chat": chat.key}).first()
+            return _line(row) if row is not None else None
+
+        return await self._db.read(work)
+
+    async def counts(self, name: str, chips: Iterable[Chip]) -> dict[Chip, int]:
+        """How many conversations each chip lets through, up to `MOST_COUNTED`."""
+
+        def work(connection: Connection) -> dict[Chip, int]:
+            counts: dict[Chip, int] = {}
+            for chip in chips:
+                condition, values = _condition(chip, name)
+                statement = sa.text(
+                    f"SELECT COUNT(*) FROM (SELECT 1 FROM listing WHERE {condition} LIMIT :most) AS counted"  # noqa: S608  (ours)
+                )
+                counts[chip] = int(
+                    connection.execute(statement, values | {"most": MOST_COUNTED}).scalar_one()
+                )
+            return counts
+
+        return await self._db.read(work)
+
+    async def since(self, revision: int, limit: int) -> list[Line]:
+        """Lines changed after a revision, oldest change first."""
+        values = {"revision": revision, "limit": limit}
+        return await self._db.read(
+            lambda connection: [_line(row) for row in connection.execute(_SINCE, values)]
+        )
+
+    async def revision(self) -> int:
+        """The newest revision; 0 for an empty list."""
+        return await self._db.read(lambda connection: int(connection.execute(_REVISION).scalar_one()))
+
+    async def flag(self, chat: Chat, name: str, *, flagged: bool) -> None:
+        """Flag a conversation by hand, or take the flag off."""
+
+        def work(connection: Connection) -> None:
+            values = {"chat": chat.key, "name": name if flagged else None, "now": self._db.now(connection)}
+            connection.execute(_FLAG, values)
+
+        await self._db.write(work)
+
+    async def done(self, chat: Chat, name: str) -> None:
+        """Nothing in this conversation wants attention any more, until something new happens in it."""
+
+        def work(connection: Connection) -> None:
+            values = {"chat": chat.key, "name": name, "now": self._db.now(connection)}
+            connection.execute(_DONE, values)
+
+        await self._db.write(work)
+
+
+class Keeper:
+    """Brings the list and the search up to date."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def catch_up(self) -> int:
+        """Work in some of what changed, oldest first, and return how many changes it was; 0 when none wait.
+
+        Of several processes one does; what another one did meanwhile is left to it.
+        """
+        read = await self._db.read(_read)
+        if not read.changes:
+            return 0
+
+        def work(connection: Connection) -> int:
+            if connection.dialect.name != "sqlite":
+                connection.execute(_TAKE_LOCK, {"lock": _LOCK})
+            # Lines are worked out from what was read before: only who finds all of it still there may write.
+            deleted = connection.execute(_DROP_CHANGES, {"ids": read.changes}).rowcount
+            if deleted != len(read.changes):
+                raise _Overtaken
+            index_in(connection, read.turns)
+            revision = int(connection.execute(_REVISION).scalar_one())
+            for number, values in enumerate(read.lines, start=1):
+                connection.execute(_KEEP, {**values, "revision": revision + number})
+            for chat in read.gone:
+                connection.execute(_DROP, {"chat": chat})
+            return deleted
+
+        try:
+            return await self._db.write(work)
+        except _Overtaken:
+            return 0
+
+
+class _Overtaken(Exception):
+    """Another process worked in the same changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    changes: list[int]
+    turns: list[Row[Any]]
+    lines: list[dict[str, Any]]
+    gone: list[str]
+    """Chats that were erased."""
+
+
+def _read(connection: Connection) -> _Read:
+    rows = connection.execute(_CHANGES, {"limit": BATCH}).all()
+    turn_ids = sorted({row.turn_id for row in rows if row.turn_id is not None})
+    turns = connection.execute(_TURNS, {"ids": turn_ids}).all() if turn_ids else []
+    lines, gone = [], []
+    for chat in dict.fromkeys(row.chat for row in rows):
+        values = _work_out(connection, chat)
+        if values is None:
+            gone.append(chat)
+        else:
+            lines.append(values)
+    lines.sort(key=lambda values: values["at"])
+    return _Read([row.id for row in rows], list(turns), lines, gone)
+
+
+def _work_out(connection: Connection, chat: str) -> dict[str, Any] | None:
+    """The line of a chat; None when there is no such chat, or nothing was said in it."""
+    state = connection.execute(_STATE, {"chat": chat}).first()
+    last = connection.execute(_LAST, {"chat": chat, "chars": PREVIEW_CHARS}).first()
+    if state is None or last is None:
+        return None
+    # Turns that staff are done with raise no flag any more.
+    turns = connection.execute(_RECENT, {"chat": chat, "after": state.done_turn, "limit": LOOKED_AT}).all()
+    newest = connection.execute(_NEWEST, {"chat": chat}).first()
+    return {
+        "chat": chat,
+        "at": last.at,
+        "name": state.sender,
+        "who": _who(last),
+        "preview": f"/{last.command} {last.text}".strip() if last.command else last.text,
+        "language": state.language or "",
+        "turns": int(connection.execute(_COUNT, {"chat": chat, "most": LOOKED_AT}).scalar_one()),
+        "last_turn": newest.id if newest else 0,
+        "origin": newest.origin if newest else "",
+        "reason": state.reason or "",
+        "holder": state.holder,
+        "waiting_since": state.asked_at,
+        "waiting": int(state.asked_at is not None and state.holder is None),
+        "held": 0,
+        "flagged": int(state.flagged_by is not None or any(_is_stopped(turn.verdict) for turn in turns)),
+        "fallback": int(any(turn.origin == "fallback" for turn in turns)),
+        "photo": int(connection.execute(_PHOTO, {"chat": chat}).first() is not None),
+        "down": 0,
+        "failed": int(any(turn.state == "failed" for turn in turns)),
+    }
+
+
+def _is_stopped(record: str | None) -> bool:
+    """Whether the guard held or blocked the draft; the record is read only where it may say so."""
+    verdict = json.loads(record).get("verdict") if record else None
+    return isinstance(verdict, dict) and verdict.get("action") in ("hold", "block")
+
+
+def _who(last: Row[Any]) -> str:
+    if last.direction == "in":
+        return "customer"
+    return "staff" if (last.origin or "").startswith("staff:") else "bot"
+
+
+def _condition(chip: Chip, name: str) -> tuple[str, dict[str, Any]]:
+    match chip:
+        case "all":
+            return "1 = 1", {}
+        case "mine":
+            return "holder = :name", {"name": name}
+        case _:
+            assert chip in CHIPS
+            return f"{chip} = 1", {}
+
+
+def _line(row: Row[Any]) -> Line:
+    return Line(
+        chat=Chat.parse(row.chat),
+        revision=row.revision,
+        at=row.at,
+        name=row.name,
+        who=row.who,
+        preview=row.preview,
+        language=row.language,
+        turns=row.turns,
+        origin=row.origin,
+        reason=row.reason,
+        holder=row.holder,
+        waiting_since=row.waiting_since,
+        held=bool(row.held),
+        flagged=bool(row.flagged),
+        fallback=bool(row.fallback),
+        photo=bool(row.photo),
+        down=bool(row.down),
+        failed=bool(row.failed),
+    )
+
+
+# --- The list as it is read
+
+_ONE = sa.text("SELECT * FROM listing WHERE chat = :chat")
+_SINCE = sa.text("SELECT * FROM listing WHERE revision > :revision ORDER BY revision LIMIT :limit")
+_REVISION = sa.text("SELECT COALESCE(MAX(revision), 0) FROM listing")
+_FLAG = sa.text("""
+    INSERT INTO marks (chat, flagged_by, flagged_at) VALUES (:chat, :name, :now)
+    ON CONFLICT (chat) DO UPDATE SET flagged_by = excluded.flagged_by, flagged_at = excluded.flagged_at""")
+_DONE = sa.text("""
+    INSERT INTO marks (chat, done_by, done_at, done_turn)
+    VALUES (:chat, :name, :now, (SELECT COALESCE(MAX(id), 0) FROM turns WHERE chat = :chat))
+    ON CONFLICT (chat) DO UPDATE SET flagged_by = NULL, flagged_at = NULL, done_by = excluded.done_by,
+                                     done_at = excluded.done_at, done_turn = excluded.done_turn""")
+
+# --- The list as it is kept
+
+_LOCK = 7_205_140_313
+"""PostgreSQL advisory lock: revisions are given out by one process at a time, so none is seen too late."""
+_TAKE_LOCK = sa.text("SELECT pg_advisory_xact_lock(:lock)")
+_CHANGES = sa.text("SELECT id, chat, turn_id FROM changes ORDER BY id LIMIT :limit")
+_DROP_CHANGES = sa.text("DELETE FROM changes WHERE id IN :ids").bindparams(
+    sa.bindparam("ids", expanding=True)
+)
+_TURNS = sa.text("SELECT id, chat, text, reply, origin, record FROM turns WHERE id IN :ids").bindparams(
+    sa.bindparam("ids", expanding=True)
+)
+_STATE = sa.text("""
+    SELECT c.sender, c.language, h.reason, h.asked_at, h.holder, m.flagged_by,
+           COALESCE(m.done_turn, 0) AS done_turn
+    FROM chats c LEFT JOIN marks m ON m.chat = c.chat
+                 LEFT JOIN handoffs h ON h.chat = c.chat AND h.closed_at IS NULL
+    WHERE c.chat = :chat""")
+_LAST = sa.text("""
+    SELECT substr(m.text, 1, :chars) AS text, m.direction, m.command, m.at, t.origin
+    FROM messages m LEFT JOIN turns t ON t.id = m.turn_id
+    WHERE m.chat = :chat AND m.state NOT IN ('replaced', 'ignored') ORDER BY m.id DESC LIMIT 1""")
+_RECENT = sa.text("""
+    SELECT origin, state,
+           CASE WHEN record LIKE '%"hold"%' OR record LIKE '%"block"%' THEN record END AS verdict
+    FROM turns WHERE chat = :chat AND id > :after ORDER BY id DESC LIMIT :limit""")
+_NEWEST = sa.text("SELECT id, origin FROM turns WHERE chat = :chat ORDER BY id DESC LIMIT 1")
+_COUNT = sa.text("SELECT COUNT(*) FROM (SELECT 1 FROM turns WHERE chat = :chat LIMIT :most) AS counted")
+_PHOTO = sa.text("SELECT 1 FROM messages WHERE chat = :chat AND photo IS NOT NULL LIMIT 1")
+_KEEP = sa.text("""
+    INSERT INTO listing (chat, revision, at, name, who, preview, language, turns, last_turn, origin, reason,
+                         holder, waiting_since, waiting, held, flagged, fallback, photo, down, failed)
+    VALUES (:chat, :revision, :at, :name, :who, :preview, :language, :turns, :last_turn, :origin, :reason,
+            :holder, :waiting_since, :waiting, :held, :flagged, :fallback, :photo, :down, :failed)
+    ON CONFLICT (chat) DO UPDATE SET
+        revision = excluded.revision, at = excluded.at, name = excluded.name, who = excluded.who,
+        preview = excluded.preview, language = excluded.language, turns = excluded.turns,
+        last_turn = excluded.last_turn, origin = excluded.origin, reason = excluded.reason,
+        holder = excluded.holder, waiting_since = excluded.waiting_since, waiting = excluded.waiting,
+        held = excluded.held, flagged = excluded.flagged, fallback = excluded.fallback,
+        photo = excluded.photo, down = excluded.down, failed = excluded.failed""")
+_DROP = sa.text("DELETE FROM listing WHERE chat = :chat")

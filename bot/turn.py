@@ -215,12 +215,15 @@ class Answerer:
     async def speak(self, message: Message, prompt: Prompt, stages: Stages) -> Reply:
         """Draft and check: for whoever has a prompt of their own, with `canary` in it.
 
-        When no engine answers or the guard says no, `Reply.origin` is `notice:<name>`.
+        When no engine answers or the guard says no, `Reply.origin` is `notice:<name>`.  A prompt that only
+        the model may answer raises `Unavailable` instead where there is none.
         """
         try:
             with stages("model"):
                 draft = await self._engine.draft(prompt)
         except Unavailable as error:
+            if prompt.manner.by_model:
+                raise
             log.warning("no engine answers", extra={"chat": message.chat.key, "reason": str(error)})
             lead = self._guard.inspect(message.text).notices
             return self._notice("engine_down", message, lead, {"error": type(error).__name__})

@@ -16,7 +16,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from context.turns import LANGUAGES, Language
 from prompts.neutral import neutral
-from prompts.prompt import Prompt, PromptImage, PromptMessage
+from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage
 
 FOLDER = Path(__file__).parent / "styles"
 MAX_EXAMPLE_CHARS = 1_500
@@ -64,7 +64,14 @@ class HouseStyles:
         return self._series(name) == {_ONE_VOICE}
 
     def assemble(
-        self, name: str, language: Language, image: PromptImage, *, example: str = "", canary: str = ""
+        self,
+        name: str,
+        language: Language,
+        image: PromptImage,
+        *,
+        example: str = "",
+        canary: str = "",
+        manner: Manner | None = None,
     ) -> Prompt:
         """The prompt that asks for a text about one picture.
 
@@ -86,6 +93,7 @@ class HouseStyles:
             question="",
             photos_shown=(image.photo.sha256,),
             canary=canary,
+            manner=manner or Manner(),
         )
 
     def lint(self) -> list[str]:

@@ -26,6 +26,22 @@ class PromptMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Manner:
+    """How an answer is wanted, where whoever asks decides it instead of the engine."""
+
+    max_tokens: int = 0
+    """Length of the answer; 0 leaves it to the engine."""
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    """For engines that can repeat a draw; others draw afresh."""
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these."""
+    by_model: bool = False
+    """Only the model itself may answer: neither rules nor a notice in its place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """All that an engine needs to answer: complete, it reaches back for nothing."""
 
@@ -43,3 +59,4 @@ class Prompt:
     """sha256 of the photos in it, oldest first."""
     canary: str = ""
     """The mark in it that must never come back in an answer."""
+    manner: Manner = Manner()

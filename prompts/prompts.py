@@ -20,12 +20,13 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from context.turns import LANGUAGES, Language, Message, Photo, Turn
 from prompts.neutral import CUT, neutral
-from prompts.prompt import Prompt, PromptImage, PromptMessage
+from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage
 
 _PACKAGE = Path(__file__).parent
 _VARIABLES = {
     "system": {"canary"},
     "user": {"shown", "hidden", "missing", "recalled", "unreadable", "measured", "text"},
+    "app": {"words"},
 }
 _DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
 _SAMPLES: dict[str, object] = {"code": "empty", "number": 1, "total": 2}
@@ -73,12 +74,20 @@ class Prompts:
         return tuple(photo for photos in reversed(chosen) for photo in photos)
 
     def assemble(
-        self, message: Message, turns: Sequence[Turn], images: Mapping[str, bytes], *, canary: str = ""
+        self,
+        message: Message,
+        turns: Sequence[Turn],
+        images: Mapping[str, bytes],
+        *,
+        canary: str = "",
+        app: str = "",
+        manner: Manner | None = None,
     ) -> Prompt:
         """The prompt for a message in the light of the last turns, oldest first.
 
         `images` holds JPEG bytes by sha256; a photo that is not in it is mentioned by its number only.
-        `canary` is a mark that must never come back in an answer.
+        `canary` is a mark that must never come back in an answer.  `app` is what the developer of the
+        app that asks says about it.
         """
         fitting = self._fitting(turns)
         *earlier, own = (
@@ -100,6 +109,8 @@ class Prompts:
                 unreadable=unreadable,
             )
         )
+        if app:
+            messages[-1] = replace(messages[-1], text=self._told(message.language, app) + messages[-1].text)
         return Prompt(
             messages=tuple(messages),
             language=message.language,
@@ -109,6 +120,7 @@ class Prompts:
             turns_used=tuple(turn.id for turn in fitting),
             photos_shown=tuple(image.photo.sha256 for said in messages for image in said.images),
             canary=canary,
+            manner=manner or Manner(),
         )
 
     def notice(self, name: str, language: Language, **values: object) -> str:
@@ -186,6 +198,13 @@ class Prompts:
             text=neutral(text).strip(),
         )
         return PromptMessage("user", words, tuple(shown))
+
+    def _told(self, language: Language, app: str) -> str:
+        """What an app says of itself, to stand in the user's message.
+
+        An answer may repeat it, which of the system's words the guard would take for a leak.
+        """
+        return self._template(f"app.{language}.j2").render(words=neutral(app).strip()) + "\n"
 
     def _render_system(self, language: Language, canary: str) -> str:
         return self._template(f"system.{language}.j2").render(canary=canary)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from bot.engines import OnText, Usage
+from bot.engines.sampling import until
 from bot.errors import EngineUnavailable
 
 _MAX_LINE_BYTES = 1 << 20
 
 
 class AnswerReader:
-    """Takes bytes, gives the text.  Raises `EngineUnavailable` for whatever is not an answer."""
+    """Takes bytes, gives the text.  Raises `EngineUnavailable` for whatever is not an answer.
 
-    def __init__(self, *, max_letters: int, on_text: OnText | None) -> None:
+    `stop` ends it here: hanging up stops every server, while some answer 500 to the option.
+    """
+
+    def __init__(self, *, max_letters: int, on_text: OnText | None, stop: Sequence[str] = ()) -> None:
         self._max_letters = max_letters
         self._on_text = on_text
+        self._stop = tuple(stop)
         self._buffer = b""
         self._pieces: list[str] = []
         self._letters = 0
@@ -72,6 +78,9 @@ class AnswerReader:
         self._letters += len(text)
         if self._on_text is not None:
             self._on_text(text)
+        if self._stop and until(whole := "".join(self._pieces), self._stop) != whole:
+            self._finish = "stop"
+            self.is_done = True
         if self._letters > self._max_letters:
             self._finish = "length"
             self.is_done = True
@@ -82,7 +91,7 @@ class AnswerReader:
             raise EngineUnavailable(f"model server's answer broke off after {self._letters} letters")
         if self._finish not in {"", "stop", "length", "eos_token", "stop_sequence"}:
             raise EngineUnavailable(f"model server ended its answer with {str(self._finish)[:20]!r}")
-        text = _without_thoughts("".join(self._pieces)).strip()
+        text = until(_without_thoughts("".join(self._pieces)), self._stop).strip()
         if not text:
             raise EngineUnavailable("model server answered without a word")
         return text, "length" if self._finish == "length" else "stop"

@@ -10,13 +10,13 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from time import perf_counter
 from typing import Protocol
 
 from bot.engines import Draft, Engine, OnText, Usage
 from context.health import Health
-from prompts.prompt import Prompt
+from prompts.prompt import Manner, Prompt
 
 VERSION = 1
 """Of the stored JSON and of what goes into a key."""
@@ -111,6 +111,7 @@ class CachedEngine:
             "policy": self._policy(),
             "template": prompt.version,
             "language": prompt.language,
+            "manner": astuple(prompt.manner) if prompt.manner != Manner() else None,
             "chat": prompt.affinity if is_personal else "",
             "messages": [
                 [

@@ -17,6 +17,7 @@ from bot.engines import Draft, OnText
 from bot.engines.clues import Clues, Code, Light
 from bot.engines.ocr import Line, OcrUnavailable, Reader
 from bot.engines.rules import RULES, RuleBook, load_rules
+from bot.errors import EngineUnavailable
 from context.health import Health
 from context.turns import Language
 from prompts.prompt import Prompt, PromptImage, PromptMessage
@@ -54,7 +55,9 @@ class FallbackEngine:
         """Nothing to wait for: text recognition is loaded with the first photo."""
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
-        """Answer by rules; always has an answer."""
+        """Answer by rules; always has an answer, but for whoever wants a model's or none."""
+        if prompt.manner.by_model:
+            raise EngineUnavailable("only a model is wanted, and there is none: set MODEL_URL or MODEL")
         earlier, photos = _split(prompt.messages)
         lines = await self._read(photos)
         vocabulary = self._book.vocabulary

@@ -74,12 +74,13 @@ class FirstAvailable:
         return task
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
-        """Answer with the first engine that can.
+        """Answer with the first engine that can; where only the model is wanted, with it or not at all.
 
         Raises `EngineUnavailable` when none can, `PromptTooLong` when it was too long for each of them.
         """
         errors: list[Exception] = []
-        for engine, breaker in zip(self._engines, self._breakers, strict=True):
+        asked = self._engines[:1] if prompt.manner.by_model else self._engines
+        for engine, breaker in zip(asked, self._breakers, strict=False):
             is_last = engine is self._engines[-1]
             if not breaker.allows() and not is_last:
                 continue
@@ -100,7 +101,10 @@ class FirstAvailable:
             log.warning("engine %s did not answer: %s", engine.name, _describe(errors[-1]))
         if errors and all(isinstance(error, PromptTooLong) for error in errors):
             raise errors[-1]
-        raise EngineUnavailable("no engine can answer: " + "; ".join(_describe(error) for error in errors))
+        if prompt.manner.by_model and errors and isinstance(errors[-1], EngineUnavailable):
+            raise errors[-1]
+        what = "; ".join(_describe(error) for error in errors) or "the model rests after failures"
+        raise EngineUnavailable(f"no engine can answer: {what}")
 
     async def health(self) -> Health:
         """`ok` while the first engine answers, `degraded` while another one does; says which."""

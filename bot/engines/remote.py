@@ -135,7 +135,7 @@ class RemoteEngine:
         attempt = 0
         while True:
             try:
-                draft = await self._ask(wire, messages, prompt.affinity, on_text, extras=with_extras)
+                draft = await self._ask(wire, messages, prompt, on_text, extras=with_extras)
             except Refused as refused:
                 if refused.status in {400, 422} and with_extras and not refused.too_long:
                     with_extras = False
@@ -170,11 +170,15 @@ class RemoteEngine:
         return pause_s
 
     async def _ask(
-        self, wire: Wire, messages: bytes, session: str, on_text: OnText | None, *, extras: bool
+        self, wire: Wire, messages: bytes, prompt: Prompt, on_text: OnText | None, *, extras: bool
     ) -> Draft:
-        reader = AnswerReader(max_letters=self._sampling.max_tokens * _LETTERS_PER_TOKEN, on_text=on_text)
-        body = _body(self.model, messages, self._sampling, self.dialect if extras else None)
-        async with wire.post("/chat/completions", body, session=session) as response:
+        sampling = self._sampling.wished(prompt.manner)
+        reader = AnswerReader(
+            max_letters=sampling.max_tokens * _LETTERS_PER_TOKEN, on_text=on_text, stop=prompt.manner.stop
+        )
+        dialect = self.dialect if extras else None
+        body = _body(self.model, messages, sampling, dialect, seed=prompt.manner.seed)
+        async with wire.post("/chat/completions", body, session=prompt.affinity) as response:
             if response.content_type == "application/json":
                 reader.take_whole(b"".join([chunk async for chunk in response.chunks()]))
             elif response.content_type != "text/event-stream":
@@ -243,7 +247,9 @@ def _open(url: str, api_key: str, timeout_s: float) -> Wire:
     return Wire(url=url, api_key=api_key, timeout_s=timeout_s)
 
 
-def _body(model: str, messages: bytes, sampling: Sampling, dialect: Dialect | None) -> bytes:
+def _body(
+    model: str, messages: bytes, sampling: Sampling, dialect: Dialect | None, *, seed: int | None = None
+) -> bytes:
     options: dict[str, Any] = {
         "model": model,
         "stream": True,
@@ -252,6 +258,8 @@ def _body(model: str, messages: bytes, sampling: Sampling, dialect: Dialect | No
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
     }
+    if seed is not None:
+        options["seed"] = seed
     if dialect is not None:
         options |= dialect.extras(sampling)
     return b'{"messages":[' + messages + b"]," + json.dumps(options).encode()[1:]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from bot.errors import BadConfiguration
+from prompts.prompt import Manner
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +37,19 @@ class Sampling:
         # Written as "holds" rather than "is broken", so that NaN is refused too.
         if problems := [problem for holds, problem in rules if not holds]:
             raise BadConfiguration(problems)
+
+    def wished(self, manner: Manner) -> Sampling:
+        """The same, with what a prompt wants otherwise.  Raises `BadConfiguration` like the constructor."""
+        wishes = {
+            "max_tokens": manner.max_tokens or None,
+            "temperature": manner.temperature,
+            "top_p": manner.top_p,
+        }
+        given = {name: value for name, value in wishes.items() if value is not None}
+        return replace(self, **given) if given else self  # type: ignore[arg-type]  # each to its own field
+
+
+def until(text: str, stops: Sequence[str]) -> str:
+    """The text before the first place where one of `stops` begins; all of it where none does."""
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return text[: min(places)] if places else text

@@ -48,7 +48,7 @@ from bot.engines.local.wire import (
     Said,
     Wish,
 )
-from bot.engines.sampling import Sampling
+from bot.engines.sampling import Sampling, until
 from bot.errors import EngineOverloaded, EngineTimeout, EngineUnavailable, PromptTooLong
 from context.health import Health
 from prompts.prompt import Prompt
@@ -175,7 +175,7 @@ class LocalEngine:
         ask = Ask(
             id=next(self._numbers),
             messages=prompt.messages,
-            sampling=self._sampling,
+            sampling=self._sampling.wished(prompt.manner),
             deadline_s=self._timeout_s,
             language=prompt.language,
         )
@@ -193,7 +193,7 @@ class LocalEngine:
             del self._answers[ask.id]
             if (not answer.result.done() or answer.result.cancelled()) and self._process is not None:
                 self._process.send(Drop(ask.id))
-        if not (text := done.text.strip()):
+        if not (text := until(done.text, prompt.manner.stop).strip()):
             raise EngineUnavailable("the model answered nothing")
         usage = Usage(done.prompt_tokens, done.completion_tokens)
         return Draft(text, self.name, self.model, finish=done.finish, usage=usage)

@@ -89,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     preview.set_defaults(command=_preview)
 
     _add_staff(commands)
+    _add_keys(commands)
 
     audit = commands.add_parser("verify-audit", help="prove that nobody changed what the guard said")
     audit.add_argument("--head", metavar="NUMBER:SEAL", help="the last row as an earlier run printed it")
@@ -127,6 +128,23 @@ def _add_staff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         if name == "add":
             one.add_argument("--role", choices=("viewer", "agent", "admin"), default="agent")
     staff_commands.add_parser("list", help="name the accounts").set_defaults(command=_staff, job="list")
+
+
+def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    keys = commands.add_parser("keys", help="who may use the HTTP API")
+    keys_commands = keys.add_subparsers(metavar="COMMAND", required=True)
+    add = keys_commands.add_parser("add", help="make a key and print it, once")
+    add.add_argument("name", metavar="NAME", help="the app that it is for")
+    add.add_argument("--requests-per-min", type=_limit, default=600, metavar="N", help="600; 0 is no limit")
+    add.add_argument("--tokens-per-day", type=_limit, default=0, metavar="N", help="0, which is no limit")
+    add.add_argument("--streams", type=_limit, default=64, metavar="N", help="requests at a time: 64")
+    add.set_defaults(command=_keys, job="add")
+    keys_commands.add_parser("list", help="name them, and what they used today").set_defaults(
+        command=_keys, job="list"
+    )
+    revoke = keys_commands.add_parser("revoke", help="take one back, and end its jobs")
+    revoke.add_argument("id", metavar="ID", help="as `keys list` shows it")
+    revoke.set_defaults(command=_keys, job="revoke")
 
 
 def _version() -> int:
@@ -174,6 +192,10 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
     return int(text)
+
+
+def _limit(text: str) -> int:
+    return 0 if text == "0" else _count(text)
 
 
 def _lint(_options: argparse.Namespace) -> int:
@@ -250,6 +272,20 @@ def _staff(options: argparse.Namespace) -> int:
             return _in_loop(accounts.remove(settings.database, options.name))
         case _:
             return _in_loop(accounts.show(settings.database))
+
+
+def _keys(options: argparse.Namespace) -> int:
+    settings = _settings(log_level="WARNING")
+    from bot import api_keys  # noqa: PLC0415  (SQLAlchemy)
+
+    match options.job:
+        case "add":
+            limits = (options.requests_per_min, options.tokens_per_day, options.streams)
+            return _in_loop(api_keys.add(settings.database, options.name, limits))
+        case "revoke":
+            return _in_loop(api_keys.revoke(settings.database, options.id))
+        case _:
+            return _in_loop(api_keys.show(settings.database))
 
 
 def _verify_audit(options: argparse.Namespace) -> int:

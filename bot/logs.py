@@ -105,7 +105,7 @@ def _formatter(form: Format, secrets: Iterable[str], *, colors: bool) -> _Redact
 # `extra=` of libraries may carry anything; these are ours: ids, counts and reasons, nobody's words.
 _EXTRAS = {
     *("chat", "turn", "update", "worker", "origin", "outcome"),
-    *("messages", "parts", "ms", "attempts", "reason", "error", "s", "code", "folder"),
+    *("messages", "parts", "ms", "request", "attempts", "reason", "error", "s", "code", "folder"),
 }
 
 

@@ -40,6 +40,8 @@ class Metrics:
         self._saved = Counter(
             "bot_cache_saved_seconds", "Model time that the cache saved.", registry=self.registry
         )
+        self._api = _Counters("bot_api_requests", "API requests.", ["endpoint", "outcome"], self.registry)
+        self._line = Gauge("bot_api_waiting", "API questions that wait for a place.", registry=self.registry)
         self._aside = Counter("bot_updates_aside", "Updates we could not read.", registry=self.registry)
         self._queue = Gauge("bot_queue_depth", "Chats not yet answered.", registry=self.registry)
         self._turn_seconds = Histogram(
@@ -64,6 +66,14 @@ class Metrics:
     def aside(self) -> None:
         """An update could not be read and was kept aside."""
         self._aside.inc()
+
+    def api(self, endpoint: str, outcome: str) -> None:
+        """A request of the HTTP API was answered (its status) or a picture of a job was settled."""
+        self._api.add(endpoint, outcome)
+
+    def watch_api(self, waiting: Callable[[], float]) -> None:
+        """Ask `waiting` for the number of questions in line whenever the figures are read."""
+        self._line.set_function(waiting)
 
     def cache(self, outcome: str, saved_s: float) -> None:
         """A prompt was looked up: `hit`, `joined` (the same was under way) or `miss`."""

@@ -27,6 +27,8 @@ from bot.errors import BadConfiguration
 TELEGRAM = "https://api.telegram.org"
 TOKEN_LENGTH = 30
 """Characters after the colon, at least (today it is 35).  Other Bot API servers take what they like."""
+API_KEY_LENGTH = 16
+"""Characters of a key, at least: shorter ones can be guessed."""
 WEBHOOK_PATH = "/telegram/webhook"
 WEBHOOK_PORTS = (443, 80, 88, 8443)
 """https://core.telegram.org/bots/api#setwebhook; a Bot API server of one's own takes any."""
@@ -75,6 +77,9 @@ class Settings(BaseSettings):
     context_tokens: int = _setting(2048, "2048", ge=256, le=1_000_000)
     cache_ttl_s: float = _setting(0.0, "86400", ge=0, le=31_536_000, allow_inf_nan=False)
 
+    api_keys: SecretStr = _setting(SecretStr(""), "a-long-random-line,another-one-for-another-app")
+    api_at_once: int = _setting(16, "16", ge=1, le=10_000)
+
     http_host: str = _setting("127.0.0.1", "127.0.0.1")
     http_port: int = _setting(8080, "8080", ge=0, le=65535)
     log_format: Literal["", "text", "json"] = _setting("", "json")
@@ -105,10 +110,16 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir}/bot.db"
 
     @property
+    def api_key_list(self) -> list[str]:
+        """The keys of `api_keys`, which commas, spaces or line ends separate."""
+        return [key for key in re.split(r"[,\s]+", self.api_keys.get_secret_value()) if key]
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Everything that no log may show, passwords inside addresses too."""
         values = (getattr(self, name) for name in type(self).model_fields)
         plain = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        plain += self.api_key_list
         passwords = [urlsplit(value).password or "" for value in plain if "://" in value]
         return tuple(value for value in plain + passwords if value and "://" not in value)
 
@@ -222,6 +233,16 @@ class Settings(BaseSettings):
         if scheme != "sqlite" and importlib.util.find_spec("psycopg") is None:
             raise ValueError("is PostgreSQL, which needs `python3 run --with postgres`")
         return SecretStr(address)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _api_keys(cls, value: SecretStr) -> SecretStr:
+        for key in re.split(r"[,\s]+", value.get_secret_value().strip()):
+            if key and not re.fullmatch(rf"[\x21-\x7e]{{{API_KEY_LENGTH},512}}", key):
+                raise ValueError(
+                    f"holds a key of other than {API_KEY_LENGTH} to 512 visible ASCII characters"
+                )
+        return value
 
     @field_validator("data_dir")
     @classmethod

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bot import __version__
+from bot.app.api import open_api
 from bot.app.engines import build_engine, keeping
 from bot.app.guard import build_guard
 from bot.app.stores import Stores, needing, open_stores
@@ -102,13 +103,15 @@ async def open_app(
         if telegram is not None:
             channels[telegram.channel.name] = telegram.channel
 
+        answerer = Answerer(
+            prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
+        )
+        apps = open_api(settings, stores, answerer=answerer, prompts=prompts, engine=engine, metrics=metrics)
         taker = TurnTaker(
             channels=channels,
             collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),
             commands=Commands(prompts=prompts, transcripts=stores.transcripts, handoffs=stores.handoffs),
-            answerer=Answerer(
-                prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
-            ),
+            answerer=answerer,
             sender=Sender(channels=channels, outbox=stores.outbox, metrics=metrics, clock=clock),
             outbox=stores.outbox,
             window=stores.window,
@@ -136,6 +139,7 @@ async def open_app(
             health=health,
             metrics=metrics,
             receive=telegram.receive if telegram else None,
+            api=apps.api,
         )
         url = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
         if telegram is not None:
@@ -145,7 +149,10 @@ async def open_app(
         async def work() -> None:
             await engine.start()
             ready.set()
-            await worker.run()
+            async with asyncio.TaskGroup() as together:
+                jobs = together.create_task(apps.runner.run(), name="jobs")
+                await worker.run()
+                jobs.cancel()
 
         working = asyncio.create_task(work(), name="worker")
         stack.push_async_callback(_end, working, worker)

@@ -42,6 +42,7 @@ class Stores:
     verdicts: Verdicts
     handoffs: Handoffs
     photos: Photos
+    intake: Intake
     redis: RedisServer
     window: ContextWindow
 
@@ -77,7 +78,8 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
     window = ContextWindow(
         redis.client, refill=transcripts.turns, namespace=namespace(settings), turns=settings.context_turns
     )
-    photos = Photos(settings.data_dir / "photos", intake=Intake())
+    intake = Intake()
+    photos = Photos(settings.data_dir / "photos", intake=intake)
     stack.push_async_callback(photos.close)
     with needing(settings.data_dir):
         await photos.start()
@@ -90,6 +92,7 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
         verdicts=verdicts,
         handoffs=Handoffs(db),
         photos=photos,
+        intake=intake,
         redis=redis,
         window=window,
     )

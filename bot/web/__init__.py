@@ -2,6 +2,11 @@
 
 /                   the customers' chat page
 /chat/...           what that page uses: messages, entries, events, photos, reset
+/v1/chat/completions  answers for apps, as OpenAI's API gives them
+/v1/models          what may be asked
+/v1/describe        one picture in, one text out
+/v1/jobs            many pictures: submit, progress, results, cancel
+/v1/openapi.json    the API, described for programs
 /telegram/webhook   updates from Telegram, where a webhook is set
 /health             200 or 503, JSON by part
 /metrics            Prometheus
@@ -23,6 +28,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from bot.metrics import MEDIA_TYPE, Metrics
+from bot.web.api import Api
 from bot.web.chat_page import ChatPage
 from bot.web.protection import SecurityHeaders, failed, not_here, not_now, too_much
 from bot.web.refused import Refused, refuse
@@ -40,11 +46,17 @@ _HEALTH_TIMEOUT_S = 5.0
 
 
 def build_site(
-    page: ChatPage, *, health: CheckHealth, metrics: Metrics, receive: Receive | None = None
+    page: ChatPage,
+    *,
+    health: CheckHealth,
+    metrics: Metrics,
+    receive: Receive | None = None,
+    api: Api | None = None,
 ) -> Starlette:
     """Everything we serve.  `receive` takes Telegram's updates; None where no webhook is set."""
     site: list[BaseRoute] = [
         *page.routes(),
+        *(api.routes() if api else ()),
         *_webhook(receive),
         Route("/health", _health(health)),
         Route("/metrics", _metrics(metrics)),

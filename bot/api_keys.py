@@ -1,0 +1,67 @@
+"""`python -m bot keys`: who may use the HTTP API.  May run beside a bot that is at work."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bot.errors import BotError
+from context.api_keys import Allowance, ApiKeys, Used
+from context.db import Database, StoreDown
+
+MAX_NAME = 80
+
+
+async def add(database_url: str, name: str, limits: tuple[int, int, int]) -> int:
+    """Make a key: the key alone on standard output, everything else beside it."""
+    name = name.strip()
+    if not name or len(name) > MAX_NAME or not name.isprintable():
+        raise BotError(f"a name has 1 to {MAX_NAME} printable characters")
+    async with _open(database_url) as keys:
+        made, plain = await keys.add(name, Allowance(*limits))
+    print(f"key {made.id} for {name}; it is shown this once and cannot be found again:", file=sys.stderr)
+    print(plain)
+    return 0
+
+
+async def show(database_url: str) -> int:
+    """A line a key."""
+    async with _open(database_url) as keys:
+        every = await keys.every()
+        used = await keys.used([key.id for key in every])
+    for key in every:
+        most, today = key.allowance, used.get(key.id, Used())
+        limits = f"{_most(most.requests_per_min)}/min, {_most(most.tokens_per_day)} tokens/day, "
+        limits += f"{_most(most.streams)} at a time"
+        since = time.strftime("%Y-%m-%d", time.gmtime(key.created_at))
+        state = "revoked" if key.revoked_at else f"today {today.requests} requests, {today.tokens} tokens"
+        print(f"{key.id}  {since}  {key.name}  ({limits})  {state}")
+    return 0
+
+
+async def revoke(database_url: str, key_id: str) -> int:
+    """Take a key back; a running bot knows within seconds."""
+    async with _open(database_url) as keys:
+        if not await keys.revoke(key_id):
+            raise BotError(f"no key {key_id} is in force")
+    print(f"key {key_id} is revoked")
+    return 0
+
+
+def _most(limit: int) -> str:
+    return str(limit) if limit else "any"
+
+
+@asynccontextmanager
+async def _open(database_url: str) -> AsyncIterator[ApiKeys]:
+    try:
+        db = await asyncio.to_thread(Database, database_url)
+        try:
+            yield ApiKeys(db)
+        finally:
+            await db.close()
+    except StoreDown as error:
+        raise BotError(str(error)) from error

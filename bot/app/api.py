@@ -1,0 +1,81 @@
+"""The HTTP API, on the road and the stores of the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.app.stores import Stores
+from bot.engines import Engine
+from bot.inquiry import Inquiries, Room
+from bot.jobs import Runner
+from bot.metrics import Metrics
+from bot.settings import Settings
+from bot.turn import Answerer
+from bot.web.api import Api, Keyring
+from bot.web.api.keyring import keys_from
+from context.api_keys import ApiKeys
+from context.api_ledger import ApiLedger
+from context.jobs import Jobs
+from prompts.house_styles import HouseStyles
+from prompts.prompts import Prompts
+
+LINE = 1000
+"""Questions that may wait for a place; beyond it a client is told to come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForApps:
+    """What the app needs of it."""
+
+    api: Api
+    runner: Runner
+
+
+def open_api(
+    settings: Settings,
+    stores: Stores,
+    *,
+    answerer: Answerer,
+    prompts: Prompts,
+    engine: Engine,
+    metrics: Metrics,
+) -> ForApps:
+    """Everything under `/v1`, and what does the jobs."""
+    ledger = ApiLedger(stores.db, verdicts=stores.verdicts)
+    styles = HouseStyles()
+    room = Room(settings.api_at_once, line=LINE, patience_s=settings.model_timeout_s)
+    metrics.watch_api(lambda: room.waiting)
+    inquiries = Inquiries(
+        answerer=answerer,
+        prompts=prompts,
+        styles=styles,
+        intake=stores.intake,
+        ledger=ledger,
+        room=room,
+        metrics=metrics,
+    )
+    keyring = Keyring(own=keys_from(settings.api_key_list), store=ApiKeys(stores.db))
+    jobs = Jobs(stores.db, ledger=ledger)
+
+    async def is_spent(key_id: str) -> bool:
+        key = await keyring.find(key_id)
+        return key is not None and keyring.is_spent(key)
+
+    runner = Runner(
+        jobs=jobs,
+        inquiries=inquiries,
+        is_spent=is_spent,
+        metrics=metrics,
+        at_once=max(1, settings.api_at_once // 2),
+        is_alone=stores.db.is_sqlite,
+    )
+    api = Api(
+        inquiries,
+        keyring=keyring,
+        jobs=jobs,
+        runner=runner,
+        styles=styles,
+        model=lambda: engine.model,
+        metrics=metrics,
+    )
+    return ForApps(api, runner)

@@ -1,0 +1,271 @@
+"""A question from a developer's app: a conversation and pictures in, one checked answer out.
+
+The road is a customer's from the prompt on, and below it in rank: a few questions at a time have a
+place at the engine, the others stand in line, and their pictures are looked at one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bot.errors import BotError, EngineOverloaded
+from bot.language import language_of
+from bot.metrics import Metrics, Stages
+from bot.studio import image_of
+from bot.turn import Answerer
+from context.api_ledger import ApiLedger
+from context.photos import Intake
+from context.turns import Chat, Language, Message, Photo, Rejection, Reply, Turn
+from prompts.house_styles import HouseStyles
+from prompts.prompt import Manner, Prompt, PromptImage
+from prompts.prompts import Prompts
+
+log = logging.getLogger(__name__)
+
+
+MODEL_ONLY = Manner(by_model=True)
+"""An app is told that there is no answer, where a customer would get a lesser one."""
+
+
+class BadPicture(BotError):
+    """A picture that cannot be used.  `code` is one of `context.photos.REJECTIONS`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"a picture is refused: {code}")
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message of the conversation that the app sent along."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    images: tuple[PromptImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """One question.  What it says is all that is known: nothing of the app's is remembered here."""
+
+    id: str
+    key_id: str
+    said: tuple[Said, ...]
+    """Oldest first; the last is the user's."""
+    user: str = ""
+    """Tells the app's users apart, and nothing else about them."""
+    app: str = ""
+    """What the developer says about the app."""
+    style: str = ""
+    """A house style in place of a conversation: its text about the last message's picture."""
+    language: Language | None = None
+    manner: Manner = MODEL_ONLY
+
+    @property
+    def chat(self) -> Chat:
+        """Under which it is on record."""
+        return Chat("api", f"{self.key_id}.{self.user}" if self.user else self.key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of it."""
+
+    text: str
+    """The checked answer; a safe sentence of ours where the guard held it back."""
+    finish: Literal["stop", "length", "content_filter"]
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    handoff: str
+    """Why a person should be asked; empty when none is needed."""
+    reply: Reply
+
+    @property
+    def tokens(self) -> int:
+        """Of prompt and answer together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Room:
+    """Places at the engine for those who are no customers: so many at a time, the others in line."""
+
+    def __init__(self, places: int, *, line: int, patience_s: float) -> None:
+        self.places = places
+        self._line = line
+        self._patience_s = patience_s
+        self._free = asyncio.Semaphore(places)
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place and keep it for the block.  Raises `EngineOverloaded` when it takes too long."""
+        if self.waiting >= self._line:
+            raise EngineOverloaded(f"{self.waiting} questions stand in line")
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise EngineOverloaded(f"no place within {self._patience_s:g} s") from None
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+class Inquiries:
+    """Answers questions of apps.  Safe for many at a time; cancelling one stops its generation."""
+
+    def __init__(
+        self,
+        *,
+        answerer: Answerer,
+        prompts: Prompts,
+        styles: HouseStyles,
+        intake: Intake,
+        ledger: ApiLedger,
+        room: Room,
+        metrics: Metrics,
+    ) -> None:
+        self._answerer = answerer
+        self._prompts = prompts
+        self._styles = styles
+        self._intake = intake
+        self._ledger = ledger
+        self._metrics = metrics
+        self._eye = asyncio.Semaphore(1)  # customers' pictures have the other places at the intake
+        self.room = room
+
+    async def look(self, data: bytes) -> PromptImage:
+        """A stranger's picture as a model gets it; kept nowhere.  Raises `BadPicture`."""
+        async with self._eye:
+            taken = await image_of(data, self._intake)
+        self._metrics.photo(taken.code if isinstance(taken, Rejection) else "ok")
+        if isinstance(taken, Rejection):
+            raise BadPicture(taken.code)
+        return taken
+
+    async def answer(self, inquiry: Inquiry) -> Answered:
+        """Answer, and have it on record before anybody reads it.
+
+        Raises `Unavailable` (also its children) where the model cannot, and `StoreDown`.
+        """
+        stages = self._metrics.stages()
+        answered = await self.draft(inquiry, stages)
+        with stages("record"):
+            await self._ledger.note(
+                inquiry.chat,
+                inquiry.key_id,
+                inquiry.id,
+                answered.reply.record,
+                tokens=answered.tokens,
+            )
+        log.info(
+            "inquiry",
+            extra={
+                "chat": inquiry.chat.key,
+                "request": inquiry.id,
+                "ms": stages.ms,
+                "outcome": answered.finish,
+            },
+        )
+        return answered
+
+    async def draft(self, inquiry: Inquiry, stages: Stages) -> Answered:
+        """The checked answer, not on record yet: for whoever records it together with its own."""
+        message = _message(inquiry)
+        with stages("prompt"):
+            prompt = self._prompt(inquiry, message)
+        waiting = time.perf_counter()
+        async with self.room.place():
+            stages.add("wait", time.perf_counter() - waiting)
+            return _answered(await self._answerer.speak(message, prompt, stages))
+
+    def _prompt(self, inquiry: Inquiry, message: Message) -> Prompt:
+        canary, last = self._answerer.canary, inquiry.said[-1]
+        if inquiry.style:
+            return self._styles.assemble(
+                inquiry.style, message.language, last.images[0], canary=canary, manner=inquiry.manner
+            )
+        jpegs = {image.photo.sha256: image.jpeg for said in inquiry.said for image in said.images}
+        return self._prompts.assemble(
+            message,
+            _turns(inquiry, message.language),
+            jpegs,
+            canary=canary,
+            app=inquiry.app,
+            manner=inquiry.manner,
+        )
+
+
+def numbered(said: Sequence[Said]) -> tuple[Said, ...]:
+    """The same with the pictures counted through, as customer and model call them: "photo 2"."""
+    result: list[Said] = []
+    count = 0
+    for each in said:
+        images = []
+        for image in each.images:
+            count += 1
+            images.append(replace(image, photo=replace(image.photo, number=count)))
+        result.append(replace(each, images=tuple(images)))
+    return tuple(result)
+
+
+def _message(inquiry: Inquiry) -> Message:
+    """The question: what the user said since the last answer."""
+    newest = _newest(inquiry.said)
+    text = "\n".join(said.text for said in newest if said.text)
+    language = inquiry.language or language_of(text)
+    return Message(inquiry.chat, text, language, _photos(newest))
+
+
+def _turns(inquiry: Inquiry, language: Language) -> list[Turn]:
+    """What went before it, as exchanges: each answer with what the user had said until then."""
+    turns: list[Turn] = []
+    asked: list[Said] = []
+    earlier = inquiry.said[: len(inquiry.said) - len(_newest(inquiry.said))]
+    for place, said in enumerate(earlier):
+        if said.role == "user":
+            asked.append(said)
+        elif place and earlier[place - 1].role == "assistant":
+            turns[-1] = replace(turns[-1], reply=f"{turns[-1].reply}\n{said.text}")
+        else:
+            words = "\n".join(each.text for each in asked if each.text)
+            turns.append(Turn(0, words, said.text, _photos(asked), language=language))
+            asked = []
+    return turns
+
+
+def _newest(said: Sequence[Said]) -> Sequence[Said]:
+    count = next((n for n, each in enumerate(reversed(said)) if each.role == "assistant"), len(said))
+    return said[len(said) - count :]
+
+
+def _photos(said: Sequence[Said]) -> tuple[Photo, ...]:
+    return tuple(image.photo for each in said for image in each.images)
+
+
+def _answered(reply: Reply) -> Answered:
+    record = reply.record
+    tokens = record.get("tokens")
+    read, wrote = tokens if isinstance(tokens, list) else (0, 0)
+    is_held = reply.origin.startswith("notice:")
+    ended: Literal["stop", "length"] = "length" if record.get("finish") == "length" else "stop"
+    return Answered(
+        text=reply.text,
+        finish="content_filter" if is_held else ended,
+        model=str(record.get("model", "")),
+        prompt_tokens=int(read),
+        completion_tokens=int(wrote),
+        handoff=reply.handoff,
+        reply=reply,
+    )

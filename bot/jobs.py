@@ -1,0 +1,252 @@
+"""Jobs: pictures that came in bulk by the API are described one after the other, behind everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from bot.errors import PromptTooLong, Unavailable
+from bot.inquiry import Answered, Inquiries, Inquiry, Said, numbered
+from bot.metrics import Metrics
+from context.db import StoreDown
+from context.jobs import CRASHES, Item, Jobs
+from context.turns import Language, Photo
+from prompts.prompt import Manner, PromptImage
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 30.0
+IDLE_S = 2.0
+"""Between two looks for what another process has received."""
+STORE_RETRY_S = 2.0
+PAUSES_S = (2.0, 5.0, 15.0, 60.0)
+"""While the model does not answer."""
+SPENT_S = 600.0
+"""Until a key that has used its tokens is looked at again."""
+SWEEP_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of one picture: an answer to `prompt`, or the text of a house style."""
+
+    prompt: str = ""
+    style: str = ""
+    language: Language | None = None
+    max_tokens: int = 0
+    name: str = ""
+    """What the client calls it; comes back with the result."""
+
+    def inquiry(self, image: PromptImage, *, request: str, key_id: str, user: str = "") -> Inquiry:
+        """The question that it is."""
+        return Inquiry(
+            id=request,
+            key_id=key_id,
+            said=numbered([Said("user", self.prompt, (image,))]),
+            user=user,
+            style=self.style,
+            language=self.language,
+            manner=Manner(max_tokens=self.max_tokens, by_model=True),
+        )
+
+    def written(self) -> str:
+        """As the database keeps it."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def read(cls, text: str) -> Wanted:
+        """The inverse of `written`."""
+        return cls(**json.loads(text))
+
+
+def result_of(wanted: Wanted, answered: Answered) -> dict[str, Any]:
+    """What the client gets for one picture."""
+    return {
+        "id": wanted.name or None,
+        "text": answered.text,
+        "finish_reason": answered.finish,
+        "model": answered.model,
+        "usage": {
+            "prompt_tokens": answered.prompt_tokens,
+            "completion_tokens": answered.completion_tokens,
+            "total_tokens": answered.tokens,
+        },
+    }
+
+
+def failure_of(name: str, code: str, message: str, param: str | None = None) -> dict[str, Any]:
+    """What the client gets for a picture that has no text."""
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    return {"id": name or None, "error": error}
+
+
+IsSpent = Callable[[str], Awaitable[bool]]
+"""Whether a key, by its id, has used its tokens of today."""
+
+
+class Runner:
+    """Does the items of jobs, a few at a time.  Whatever it has in hand when it ends is done later."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        inquiries: Inquiries,
+        is_spent: IsSpent,
+        metrics: Metrics,
+        at_once: int,
+        is_alone: bool,
+    ) -> None:
+        self._jobs = jobs
+        self._inquiries = inquiries
+        self._is_spent = is_spent
+        self._metrics = metrics
+        self._at_once = at_once
+        self._is_alone = is_alone
+        self._tasks: dict[tuple[str, int], tuple[Item, asyncio.Task[None]]] = {}
+        self._wake = asyncio.Event()
+        self._failures = 0
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wake.set()
+
+    def drop(self, job_id: str) -> None:
+        """Stop what is being done for a job."""
+        for item, task in self._tasks.values():
+            if item.job_id == job_id:
+                task.cancel()
+
+    async def run(self) -> None:
+        """Claim and do, until cancelled.
+
+        Alone on its database, it takes up at once what an earlier process had in hand; else the leases tell
+        when.
+        """
+        if self._is_alone:
+            with contextlib.suppress(StoreDown):
+                await self._jobs.release_all()
+        renewing = asyncio.create_task(self._renew(), name="job leases")
+        sweeping = asyncio.create_task(self._sweep(), name="job sweep")
+        try:
+            while True:
+                self._wake.clear()
+                wait_s = await self._claim()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._wake.wait()
+        finally:
+            for task in (renewing, sweeping):
+                task.cancel()
+            await asyncio.gather(renewing, sweeping, return_exceptions=True)
+            await self._give_back()
+
+    async def _claim(self) -> float:
+        """Begin what there is room for; returns how long to wait for more."""
+        room = self._at_once - len(self._tasks)
+        if self._failures:  # one at a time, until the model answers again
+            pause_s = PAUSES_S[min(self._failures, len(PAUSES_S)) - 1]
+            if not self._tasks:
+                await asyncio.sleep(pause_s)
+                room = 1
+            else:
+                return pause_s
+        if room <= 0:
+            return IDLE_S
+        try:
+            items = await self._jobs.claim(room, lease_s=LEASE_S)
+        except StoreDown as error:
+            log.error("jobs cannot be read", extra={"reason": str(error)})  # noqa: TRY400  # the reason says it
+            return STORE_RETRY_S
+        for item in items:
+            task = asyncio.create_task(self._do(item), name=f"job {item.job_id}/{item.number}")
+            self._tasks[item.job_id, item.number] = (item, task)
+            task.add_done_callback(partial(self._ended, (item.job_id, item.number)))
+        return IDLE_S
+
+    def _ended(self, key: tuple[str, int], _task: asyncio.Task[None]) -> None:
+        self._tasks.pop(key, None)
+        self._wake.set()
+
+    async def _do(self, item: Item) -> None:
+        try:
+            await self._answer(item)
+        except StoreDown as error:  # its lease ends, and it is done again
+            log.error("an item could not be recorded", extra={"request": _name(item), "reason": str(error)})  # noqa: TRY400
+        except Exception:
+            log.exception("an item broke", extra={"request": _name(item)})
+            with contextlib.suppress(StoreDown):
+                await self._fail(item, "internal_error", "An error on our side; it is in the operator's log.")
+
+    async def _answer(self, item: Item) -> None:
+        if item.crashes >= CRASHES:
+            await self._fail(item, "internal_error", "The process died too often with it in hand.")
+            return
+        if await self._is_spent(item.key_id):
+            await self._jobs.again([item], after_s=SPENT_S)
+            return
+        wanted = Wanted.read(item.ask)
+        inquiry = wanted.inquiry(_image(item.jpeg), request=_name(item), key_id=item.key_id)
+        try:
+            answered = await self._inquiries.draft(inquiry, self._metrics.stages())
+        except PromptTooLong:
+            await self._fail(item, "context_length_exceeded", "It does not fit into the model's context.")
+            return
+        except Unavailable as error:
+            self._failures += 1
+            log.warning("a job waits for the model", extra={"request": _name(item), "reason": str(error)})
+            await self._jobs.again([item], after_s=0)
+            return
+        self._failures = 0
+        result = json.dumps(result_of(wanted, answered), ensure_ascii=False)
+        await self._jobs.finish(
+            item, result, chat=inquiry.chat, record=answered.reply.record, tokens=answered.tokens
+        )
+        self._metrics.api("job", answered.finish)
+
+    async def _fail(self, item: Item, code: str, message: str) -> None:
+        failure = failure_of(Wanted.read(item.ask).name, code, message)
+        await self._jobs.fail(item, json.dumps(failure, ensure_ascii=False))
+        self._metrics.api("job", code)
+
+    async def _renew(self) -> None:
+        """Keep the leases; what is no longer ours, since its job was cancelled, is stopped."""
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            with contextlib.suppress(StoreDown):
+                held = [item for item, _ in self._tasks.values()]
+                ours = {(item.job_id, item.number) for item in await self._jobs.renew(held, lease_s=LEASE_S)}
+                for item in held:
+                    running = self._tasks.get((item.job_id, item.number))
+                    if running is not None and (item.job_id, item.number) not in ours:
+                        running[1].cancel()
+
+    async def _sweep(self) -> None:
+        while True:
+            with contextlib.suppress(StoreDown):
+                await self._jobs.sweep()
+            await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def _give_back(self) -> None:
+        """Stop what runs, and leave it to the next start."""
+        held = list(self._tasks.values())
+        for _, task in held:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in held), return_exceptions=True)
+        with contextlib.suppress(StoreDown):
+            await self._jobs.again([item for item, _ in held], after_s=0)
+
+
+def _name(item: Item) -> str:
+    return f"{item.job_id}/{item.number}"
+
+
+def _image(jpeg: bytes) -> PromptImage:
+    return PromptImage(Photo(hashlib.sha256(jpeg).hexdigest(), 0, 0, 1), jpeg)

@@ -1,0 +1,132 @@
+"""The HTTP API: every address under `/v1`, for programs that have a key.
+
+A request's way: `keyring` (who is it, may it), `bodies` (bounded reading), `wire` or `describe` (what is
+asked, strictly), `bot.inquiry` (the road of a turn), `answering` (the answer, unless nobody waits).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from bot import __version__
+from bot.inquiry import Inquiries
+from bot.jobs import Runner
+from bot.metrics import Metrics
+from bot.web.api.answering import HungUp
+from bot.web.api.bodies import Bodies
+from bot.web.api.completions import Completions
+from bot.web.api.describe import Describe
+from bot.web.api.jobs import JobDesk
+from bot.web.api.keyring import Keyring
+from bot.web.api.refusal import ApiError, Handler, refusal_of
+from context.jobs import Jobs
+from prompts.house_styles import HouseStyles
+
+__all__ = ["Api", "Keyring"]
+
+_NO_LIMIT = 1 << 50
+"""Bodies are bounded where they are read, with an answer in the API's own words."""
+_GONE = 499
+"""nginx's word for a client that hung up; nobody reads it."""
+_EVERY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class Api:
+    """The API's addresses."""
+
+    def __init__(
+        self,
+        inquiries: Inquiries,
+        *,
+        keyring: Keyring,
+        jobs: Jobs,
+        runner: Runner,
+        styles: HouseStyles,
+        model: Callable[[], str],
+        metrics: Metrics,
+    ) -> None:
+        bodies = Bodies()
+        self._metrics = metrics
+        self._completions = Completions(inquiries, keyring=keyring, bodies=bodies, model=model)
+        self._describe = Describe(inquiries, keyring=keyring, bodies=bodies, styles=styles.names)
+        self._jobs = JobDesk(
+            inquiries, jobs=jobs, runner=runner, keyring=keyring, bodies=bodies, styles=styles.names
+        )
+
+    def routes(self) -> list[BaseRoute]:
+        """Everything under `/v1`, also what is not there."""
+        table: list[tuple[str, str, str, Handler]] = [
+            ("POST", "/v1/chat/completions", "chat", self._completions.create),
+            ("GET", "/v1/models", "models", self._completions.models),
+            ("GET", "/v1/models/{model:path}", "models", self._completions.one_model),
+            ("POST", "/v1/describe", "describe", self._describe.create),
+            ("POST", "/v1/jobs", "jobs", self._jobs.submit),
+            ("GET", "/v1/jobs", "jobs", self._jobs.every),
+            ("GET", "/v1/jobs/{job}", "jobs", self._jobs.show),
+            ("GET", "/v1/jobs/{job}/results", "jobs", self._jobs.results),
+            ("POST", "/v1/jobs/{job}/cancel", "jobs", self._jobs.cancel),
+            ("GET", "/v1/openapi.json", "openapi", _openapi),
+        ]
+        allowed: dict[str, list[str]] = {}
+        for method, path, _, _ in table:
+            allowed.setdefault(path, []).append(method)
+        routes: list[BaseRoute] = [
+            Route(path, self._told(name, handler), methods=[method], max_body_size=_NO_LIMIT)
+            for method, path, name, handler in table
+        ]
+        for path, methods in allowed.items():
+            refuse = self._told("other", _not_allowed(methods))
+            routes.append(Route(path, refuse, methods=_EVERY, max_body_size=_NO_LIMIT))
+        nowhere = self._told("other", _nowhere)
+        return [*routes, Route("/v1/{path:path}", nowhere, methods=_EVERY, max_body_size=_NO_LIMIT)]
+
+    def _told(self, name: str, handler: Handler) -> Handler:
+        """The handler, counted, with whatever it raises put into OpenAI's words."""
+
+        async def handle(request: Request) -> Response:
+            try:
+                response = await handler(request)
+            except HungUp:
+                self._metrics.api(name, "hung_up")
+                return Response(status_code=_GONE)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the client gets what it can read
+                response = refusal_of(error).response()
+            self._metrics.api(name, str(response.status_code))
+            return response
+
+        return handle
+
+
+async def _openapi(_request: Request) -> Response:
+    return JSONResponse(openapi())
+
+
+@cache
+def openapi() -> dict[str, Any]:
+    """The API described by itself, in OpenAPI 3.1."""
+    described: dict[str, Any] = json.loads((Path(__file__).parent / "openapi.json").read_text("utf-8"))
+    described["info"]["version"] = __version__
+    return described
+
+
+def _not_allowed(methods: list[str]) -> Handler:
+    async def refuse(request: Request) -> Response:
+        allow = {"Allow": ", ".join(methods)}
+        raise ApiError(
+            405, f"{request.method} is not allowed here.", code="method_not_allowed", headers=allow
+        )
+
+    return refuse
+
+
+async def _nowhere(request: Request) -> Response:
+    path = request.url.path[:100]
+    raise ApiError(404, f"Unknown request URL: {request.method} {path}.", code="unknown_url")

@@ -1,0 +1,126 @@
+"""Answering over HTTP: at once or as a stream, and never for somebody who has hung up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from bot.inquiry import Answered
+from bot.web.api.refusal import refusal_of
+from bot.web.api.wire import Envelope, event_of
+
+T = TypeVar("T")
+
+HEADERS_S = 3.0
+"""A stream begins after this at the latest.  An error before it has a status of its own, which clients
+know how to try again after."""
+PING_S = 10.0
+
+
+class HungUp(Exception):
+    """The client does not wait any more; nobody will read an answer."""
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Await the work; cancel it and raise `HungUp` when the client hangs up first."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise HungUp
+        return task.result()
+    finally:
+        await _end(task, gone)
+
+
+async def begin(receive: Receive, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start the work and give it a moment; raises what went wrong in it, or `HungUp`."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(receive))
+    try:
+        await asyncio.wait((task, gone), timeout=HEADERS_S, return_when=asyncio.FIRST_COMPLETED)
+        has_hung_up = gone.done() and not task.done()
+    except asyncio.CancelledError:
+        await _end(task)
+        raise
+    finally:
+        await _end(gone)
+    if has_hung_up:
+        await _end(task)
+        raise HungUp
+    if task.done():
+        task.result()
+    return task
+
+
+class EventStream(Response):
+    """The answer as server-sent events: comments while it is made, then what was approved.
+
+    `after` is called when it ends, however it does.  A client that hangs up ends the work.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        work: asyncio.Task[Answered],
+        envelope: Envelope,
+        *,
+        wants_usage: bool,
+        after: Callable[[], None],
+        headers: dict[str, str],
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self._work = work
+        self._envelope = envelope
+        self._wants_usage = wants_usage
+        self._after = after
+        self.body = b""
+        self.init_headers(headers | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
+        """Write it."""
+        writing = asyncio.ensure_future(self._write(send))
+        gone = asyncio.ensure_future(_hung_up(receive))
+        try:
+            await asyncio.wait((writing, gone), return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                writing.result()
+        finally:
+            await _end(writing, gone, self._work)
+            self._after()
+
+    async def _write(self, send: Send) -> None:
+        headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for piece in self._pieces():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        yield b": waiting\n\n"
+        while not (await asyncio.wait((self._work,), timeout=PING_S))[0]:
+            yield b": waiting\n\n"
+        try:
+            answered = self._work.result()
+        except Exception as error:  # noqa: BLE001 - the status is sent: it is told as an event
+            yield event_of(refusal_of(error).body())
+            return
+        yield b"".join(self._envelope.pieces(answered, wants_usage=self._wants_usage))
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _end(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,104 @@
+"""`/v1/chat/completions` and `/v1/models`: what customers are answered, for apps that speak OpenAI's API."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from bot.inquiry import Answered, BadPicture, Inquiries, Inquiry, Said, numbered
+from bot.web.api.answering import EventStream, begin, unless_gone
+from bot.web.api.bodies import Bodies
+from bot.web.api.keyring import Keyring, Pass
+from bot.web.api.refusal import ApiError, refusal_of
+from bot.web.api.wire import Asked, Envelope, Picture, read_request
+from prompts.prompt import PromptImage
+
+OWN_MODEL = "support"
+"""Always served, whatever model stands behind it."""
+OWNER = "photo-support-bot"
+
+
+class Completions:
+    """Chat completions.  `model` tells the engine's own name of its model."""
+
+    def __init__(
+        self, inquiries: Inquiries, *, keyring: Keyring, bodies: Bodies, model: Callable[[], str]
+    ) -> None:
+        self._inquiries = inquiries
+        self._keyring = keyring
+        self._bodies = bodies
+        self._model = model
+        self._born = int(time.time())
+
+    async def create(self, request: Request) -> Response:
+        """Answer a conversation, in one piece or as a stream."""
+        key = await self._keyring.who(request)
+        with ExitStack() as stack:
+            visit = stack.enter_context(self._keyring.enter(key))
+            async with self._bodies.json(request) as body:
+                asked = await asyncio.to_thread(read_request, body)
+                self._check_model(asked.model)
+                work = self._said(asked)
+                said = await unless_gone(request.receive, work)
+            envelope = Envelope(f"chatcmpl-{secrets.token_hex(12)}", asked.model, int(time.time()))
+            inquiry = Inquiry(envelope.id, key.id, said, user=asked.user, app=asked.app, manner=asked.manner)
+            headers = visit.headers() | {"x-request-id": envelope.id}
+            if not asked.streams:
+                answered = await unless_gone(request.receive, self._answer(inquiry, visit))
+                return JSONResponse(envelope.whole(answered), headers=headers)
+            task = await begin(request.receive, self._answer(inquiry, visit))
+            after = stack.pop_all().close
+            return EventStream(task, envelope, wants_usage=asked.wants_usage, after=after, headers=headers)
+
+    async def _answer(self, inquiry: Inquiry, visit: Pass) -> Answered:
+        answered = await self._inquiries.answer(inquiry)
+        visit.use(answered.tokens)
+        return answered
+
+    async def _said(self, asked: Asked) -> tuple[Said, ...]:
+        """The conversation with its pictures looked at."""
+        return numbered(
+            [
+                Said(each.role, each.text, tuple([await self._look(picture) for picture in each.pictures]))
+                for each in asked.spoken
+            ]
+        )
+
+    async def _look(self, picture: Picture) -> PromptImage:
+        try:
+            return await self._inquiries.look(picture.data)
+        except BadPicture as error:
+            raise refusal_of(error, param=picture.param) from None
+
+    def _check_model(self, name: str) -> None:
+        if name not in self._names():
+            raise ApiError(
+                404,
+                f"The model {name[:80]!r} does not exist; there are {', '.join(self._names())}.",
+                param="model",
+                code="model_not_found",
+            )
+
+    async def models(self, request: Request) -> Response:
+        """The models that may be asked for."""
+        await self._keyring.who(request)
+        return JSONResponse({"object": "list", "data": [self._card(name) for name in self._names()]})
+
+    async def one_model(self, request: Request) -> Response:
+        """One of them."""
+        await self._keyring.who(request)
+        name = request.path_params["model"]
+        self._check_model(name)
+        return JSONResponse(self._card(name))
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys(name for name in (OWN_MODEL, self._model()) if name))
+
+    def _card(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "model", "created": self._born, "owned_by": OWNER}

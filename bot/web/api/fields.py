@@ -1,0 +1,141 @@
+"""Fields of a JSON body, read strictly: a wrong one is refused by name, an unknown one too."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, NoReturn
+
+from bot.web.api.refusal import ApiError
+from context.intake.formats import MAX_BYTES as MAX_PICTURE_BYTES
+
+_DATA_URL = re.compile(r"data:(image/[a-zA-Z0-9.+-]{1,60});base64,")
+
+
+class Fields:
+    """A body, or an object inside one.  Every getter raises `ApiError` naming the field."""
+
+    def __init__(self, values: Mapping[str, Any], *, path: str = "") -> None:
+        self._values = values
+        self._path = path
+
+    def name(self, field: str) -> str:
+        """How the client finds it: `messages[2].content`."""
+        return f"{self._path}{field}"
+
+    def known(self, names: Collection[str]) -> None:
+        """Refuse every field that is not one of these: what is not understood might change the meaning."""
+        for field in self._values:
+            if field not in names:
+                shown = field if field.isprintable() else ascii(field)
+                wrong(f"Unknown parameter: {shown[:60]!r}.", self.name(field[:60]), "unknown_parameter")
+
+    def get(self, field: str) -> Any:
+        """The value as it came; None where it is absent or null."""
+        return self._values.get(field)
+
+    def text(self, field: str, *, most: int, needed: bool = False) -> str:
+        """A string; empty where it is absent."""
+        value = self.get(field)
+        if value is None:
+            if needed:
+                wrong("Missing required parameter.", self.name(field), "missing_required_parameter")
+            return ""
+        if not isinstance(value, str):
+            wrong("Must be a string.", self.name(field), "invalid_type")
+        if len(value) > most:
+            wrong(f"At most {most} characters.", self.name(field), "string_above_max_length")
+        return value
+
+    def boolean(self, field: str) -> bool:
+        """A truth value; False where it is absent."""
+        value = self.get(field)
+        if value is not None and not isinstance(value, bool):
+            wrong("Must be true or false.", self.name(field), "invalid_type")
+        return bool(value)
+
+    def whole(self, field: str, *, least: int, most: int) -> int | None:
+        """A whole number within bounds; None where it is absent."""
+        value = self.get(field)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            wrong("Must be a whole number.", self.name(field), "invalid_type")
+        if not least <= value <= most:
+            wrong(f"Must be between {least} and {most}.", self.name(field), "invalid_value")
+        return value
+
+    def number(self, field: str, *, above: float, most: float) -> float | None:
+        """A number above one bound and up to another; None where it is absent."""
+        value = self.get(field)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            wrong("Must be a number.", self.name(field), "invalid_type")
+        if not above < value <= most:
+            least = "0" if above < 0 else f"above {above:g}"
+            wrong(f"Must be between {least} and {most:g}.", self.name(field), "invalid_value")
+        return float(value)
+
+    def choice(self, field: str, among: Collection[str]) -> str:
+        """One of the words; empty where it is absent."""
+        value = self.get(field)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or value not in among:
+            wrong(f"Must be one of: {', '.join(sorted(among))}.", self.name(field), "invalid_value")
+        return value
+
+    def objects(self, field: str, *, most: int) -> list[Fields]:
+        """A list of objects, at least one."""
+        value = self.get(field)
+        if value is None:
+            wrong("Missing required parameter.", self.name(field), "missing_required_parameter")
+        if not isinstance(value, list) or not value:
+            wrong("Must be a list with at least one entry.", self.name(field), "invalid_type")
+        if len(value) > most:
+            wrong(f"At most {most} entries.", self.name(field), "array_above_max_length")
+        found = []
+        for place, each in enumerate(value):
+            path = f"{self.name(field)}[{place}]"
+            if not isinstance(each, dict):
+                wrong("Must be an object.", path, "invalid_type")
+            found.append(Fields(each, path=f"{path}."))
+        return found
+
+    def inner(self, field: str) -> Fields:
+        """An object; an empty one where it is absent."""
+        value = self.get(field)
+        if value is not None and not isinstance(value, dict):
+            wrong("Must be an object.", self.name(field), "invalid_type")
+        return Fields(value or {}, path=f"{self.name(field)}.")
+
+
+def picture_of(url: str, *, param: str, bare: bool = False) -> bytes:
+    """The bytes of a data URL; with `bare`, of plain base64 as well.  Nothing is ever fetched."""
+    found = _DATA_URL.match(url)
+    if found is None and (not bare or ":" in url[:64]):
+        wrong(
+            "Pictures are taken as data URLs only (data:image/jpeg;base64,...): this server fetches nothing "
+            "from other addresses.",
+            param,
+            "invalid_image_url",
+        )
+    data = url[found.end() :] if found else url
+    if len(data) > MAX_PICTURE_BYTES * 4 // 3 + 4:
+        wrong(f"A picture may have {MAX_PICTURE_BYTES >> 20} MB.", param, "image_too_large")
+    try:
+        decoded = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        wrong("Not valid base64.", param, "invalid_base64")
+    if not decoded:
+        wrong("The picture is empty.", param, "invalid_image")
+    return decoded
+
+
+def wrong(message: str, param: str, code: str) -> NoReturn:
+    """Refuse the request for one field."""
+    raise ApiError(400, message, param=param, code=code)

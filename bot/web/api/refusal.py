@@ -1,0 +1,94 @@
+"""What the API says when it does not answer: OpenAI's error body, with a status that clients act on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from bot.errors import EngineOverloaded, EngineTimeout, PromptTooLong, Unavailable
+from bot.inquiry import BadPicture
+from context.db import StoreDown
+
+log = logging.getLogger(__name__)
+
+RETRY_BUSY_S = 5
+RETRY_DOWN_S = 10
+_SERVER_ERROR = 500
+_TOO_MANY = 429
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class ApiError(Exception):
+    """Turn the request down.  `param` names the field that is wrong, as `messages[2].content[0]`."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, object]:
+        """`{"error": {...}}` as clients of OpenAI's know it."""
+        return {
+            "error": {"message": self.message, "type": self._type(), "param": self.param, "code": self.code}
+        }
+
+    def _type(self) -> str:
+        if self.status >= _SERVER_ERROR:
+            return "server_error"
+        return "rate_limit_error" if self.status == _TOO_MANY else "invalid_request_error"
+
+    def response(self) -> JSONResponse:
+        """The whole answer."""
+        return JSONResponse(self.body(), self.status, headers=self.headers)
+
+
+def refusal_of(error: Exception, *, param: str | None = None) -> ApiError:  # noqa: PLR0911  # a table
+    """How an error is told: what the client can act on, never a detail of ours."""
+    match error:
+        case ApiError():
+            return error
+        case BadPicture(code="try_again"):
+            return _later(503, "The picture could not be checked just now.", "server_busy", RETRY_DOWN_S)
+        case BadPicture():
+            return ApiError(
+                400, f"The picture cannot be used: {error.code}.", param=param, code="invalid_image"
+            )
+        case PromptTooLong():
+            return ApiError(
+                400,
+                "The conversation does not fit into the model's context.",
+                param=param,
+                code="context_length_exceeded",
+            )
+        case EngineOverloaded():
+            return _later(429, "Too many questions at the moment.", "overloaded", RETRY_BUSY_S)
+        case EngineTimeout():
+            late = ApiError(503, "The model did not answer in time.", code="engine_timeout")
+            late.headers["x-should-retry"] = "false"  # the openai client reads it; it would only wait again
+            return late
+        case Unavailable():
+            return _later(503, "The model cannot answer just now.", "engine_unavailable", RETRY_DOWN_S)
+        case StoreDown():
+            return _later(503, "The answer could not be recorded.", "store_unavailable", RETRY_DOWN_S)
+        case _:
+            log.error("the API failed", exc_info=error)
+            return ApiError(500, "An error on our side; it is in the operator's log.", code="internal_error")
+
+
+def _later(status: int, message: str, code: str, seconds: int) -> ApiError:
+    return ApiError(status, message, code=code, headers={"Retry-After": str(seconds)})

@@ -20,9 +20,17 @@ from urllib.parse import SplitResult, urlsplit
 from dotenv.parser import Original, parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from bot.errors import BadConfiguration
+from bot.secret_files import SUFFIX, SecretFiles, Unusable
 
 TELEGRAM = "https://api.telegram.org"
 TOKEN_LENGTH = 30
@@ -104,6 +112,21 @@ class Settings(BaseSettings):
             raise BadConfiguration(problems)
         return settings
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # a folder of theirs; we name files
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from, the first first: arguments, files with secrets, environment, `.env`."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        assert isinstance(dotenv_settings, DotEnvSettingsSource)
+        files = SecretFiles(settings_cls, beside=(env_settings, dotenv_settings))
+        return init_settings, files, env_settings, dotenv_settings
+
     @property
     def database(self) -> str:
         """Address of the database, also where none was set.  May hold a password."""
@@ -126,6 +149,8 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _trimmed(cls, value: object) -> object:
+        if isinstance(value, Unusable):
+            raise ValueError(value.why)  # noqa: TRY004  # the file is wrong, not a type
         return value.strip() if isinstance(value, str) else value
 
     @field_validator("telegram_api_url")
@@ -277,6 +302,11 @@ NAMES = tuple(field.upper() for field in Settings.model_fields)
 _FAMILIES = ("TELEGRAM_", "MODEL_", "GUARD_", "CONTEXT_")
 
 
+def _is_secret(name: str) -> bool:
+    field = Settings.model_fields.get(name.lower())
+    return field is not None and field.annotation is SecretStr
+
+
 def _http_url(value: str) -> SplitResult:
     try:
         url = urlsplit(value)
@@ -359,7 +389,7 @@ def _line_number(original: Original) -> int:
 def _misspelt(name: str, file: Path) -> str:
     """A complaint about a name that is not ours but looks like it; other programs' names may stand there."""
     near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.8)
-    if name in NAMES or not (near or name.startswith(_FAMILIES)):
+    if name in NAMES or _is_secret(name.removesuffix(SUFFIX)) or not (near or name.startswith(_FAMILIES)):
         return ""
     meant = near or difflib.get_close_matches(name, NAMES, n=1, cutoff=0)
     return f"{name} in {file} is no setting; did you mean {meant[0]}?"

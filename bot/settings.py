@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     context_tokens: int = _setting(2048, "2048", ge=256, le=1_000_000)
     cache_ttl_s: float = _setting(0.0, "86400", ge=0, le=31_536_000, allow_inf_nan=False)
 
+    customer_messages_per_min: int = _setting(30, "30", ge=0, le=100_000)
+    customer_messages_per_day: int = _setting(1000, "1000", ge=0, le=100_000)
+    customer_photos_per_hour: int = _setting(100, "100", ge=0, le=100_000)
+    customer_tokens_per_day: int = _setting(1_000_000, "1000000", ge=0, le=10**12)
+
     api_keys: SecretStr = _setting(SecretStr(""), "a-long-random-line,another-one-for-another-app")
     api_at_once: int = _setting(16, "16", ge=1, le=10_000)
 

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from bot.ceilings import Ceilings, Over
 from bot.channel import Channel
 from bot.collect import UNOPENED, Collector
 from bot.commands import Commands
@@ -55,6 +56,7 @@ class TurnTaker:
         commands: Commands,
         answerer: Answerer,
         sender: Sender,
+        ceilings: Ceilings,
         outbox: Outbox,
         window: ContextWindow,
         handoffs: Handoffs,
@@ -68,6 +70,7 @@ class TurnTaker:
         self._commands = commands
         self._answerer = answerer
         self._sender = sender
+        self._ceilings = ceilings
         self._outbox = outbox
         self._window = window
         self._handoffs = handoffs
@@ -83,20 +86,9 @@ class TurnTaker:
         Raises `Again` when the same batch should be taken later, `LeaseLost` when it is no longer ours.
         """
         stages = self._metrics.stages()
-        settled = asyncio.get_running_loop().time() + batch.settle_s
-        turn = batch.open_turn
+        turn = batch.open_turn or await self._decide(batch, newer, stages)
         if turn is None:
-            with stages("collect"):
-                message = await self._collector.collect(batch)
-            if batch.holder is not None:  # a person has this chat: we listen, and say nothing
-                await self._outbox.relay(batch, message)
-                return
-            async with self._channels[batch.chat.channel].typing(batch.chat):
-                reply = await self._reply(batch, message, newer, stages)
-                if batch.may_grow:
-                    await _event_or(newer, settled)
-            with stages("open"):
-                turn = await self._outbox.open(batch, message, reply, parts_of(reply.text))
+            return
         with stages("send"):
             was_said = await self._sender.send(batch, turn)
         if not was_said:
@@ -107,6 +99,32 @@ class TurnTaker:
         if turn.handoff:
             await self._ask_for_person(batch.chat, turn)
         self._note(batch, turn, stages, "resumed" if batch.open_turn else "answered")
+
+    async def _decide(self, batch: Batch, newer: asyncio.Event, stages: Stages) -> OpenTurn | None:
+        """Write down what will be said; None where nothing is."""
+        settled = asyncio.get_running_loop().time() + batch.settle_s
+        if over := await self._ceilings.over(batch):
+            return await self._stop(batch, over)
+        with stages("collect"):
+            message = await self._collector.collect(batch)
+        if batch.holder is not None:  # a person has this chat: we listen, and say nothing
+            await self._outbox.relay(batch, message)
+            return None
+        async with self._channels[batch.chat.channel].typing(batch.chat):
+            reply = await self._reply(batch, message, newer, stages)
+            if batch.may_grow:
+                await _event_or(newer, settled)
+        with stages("open"):
+            return await self._outbox.open(batch, message, reply, parts_of(reply.text))
+
+    async def _stop(self, batch: Batch, over: Over) -> OpenTurn | None:
+        """Keep what is beyond a ceiling, and say so once; what sounds like danger is heard all the same."""
+        message = _unread(batch)
+        reply = self._answerer.instead(over.notice, message)
+        if over.is_told and not reply.handoff.startswith("safety:"):
+            await self._outbox.relay(batch, message)
+            return None
+        return await self._outbox.open(batch, message, reply, parts_of(reply.text))
 
     async def _reply(self, batch: Batch, message: Message, newer: asyncio.Event, stages: Stages) -> Reply:
         """What to answer: to a command, to something we cannot read, or with the model."""
@@ -152,14 +170,12 @@ class TurnTaker:
             await self._outbox.abandon(batch, batch.open_turn, reason, chat_is_closed=False)
             await self._ask_for_person(batch.chat, replace(batch.open_turn, handoff=reason))
             return
-        first = batch.arrivals[0]
-        language = batch.language or language_of(first.text, hint=first.hint)
-        message = Message(batch.chat, "\n".join(arrival.text for arrival in batch.arrivals), language)
+        message = _unread(batch)
         if batch.holder is not None:  # a person reads it anyway
             await self._outbox.relay(batch, message)
             return
-        text = self._prompts.notice("turn_failed", language, id=first.id)
-        reply = Reply(text, language, "notice:turn_failed", handoff=reason, remembered=False)
+        text = self._prompts.notice("turn_failed", message.language, id=batch.arrivals[0].id)
+        reply = Reply(text, message.language, "notice:turn_failed", handoff=reason, remembered=False)
         turn = await self._outbox.open(replace(batch, may_grow=False), message, reply, parts_of(text))
         await self._sender.send(batch, turn)
         await self._ask_for_person(batch.chat, turn)
@@ -237,6 +253,12 @@ class Answerer:
             )
         return self._reply(message, prompt, draft, verdict)
 
+    def instead(self, name: str, message: Message) -> Reply:
+        """Fixed words in place of an answer; a person is asked for only where the customer's words do."""
+        signals = self._guard.inspect(message.text)
+        text = self._led_by(signals.notices, self._prompts.notice(name, message.language), message)
+        return Reply(text, message.language, f"notice:{name}", handoff=signals.handoff, remembered=False)
+
     def _reply(self, message: Message, prompt: Prompt, draft: Draft, verdict: Verdict) -> Reply:
         self._metrics.verdict(verdict.action.value)
         if draft.preliminary:
@@ -277,6 +299,13 @@ class Answerer:
     def _led_by(self, lead: Sequence[str], text: str, message: Message) -> str:
         """Safety first, literally: the fixed sentences stand above whatever else is said."""
         return "\n\n".join([*(self._prompts.notice(name, message.language) for name in lead), text])
+
+
+def _unread(batch: Batch) -> Message:
+    """The words of a batch whose pictures nobody has looked at."""
+    first = batch.arrivals[0]
+    language = batch.language or language_of(first.text, hint=first.hint)
+    return Message(batch.chat, "\n".join(arrival.text for arrival in batch.arrivals), language)
 
 
 async def _event_or(event: asyncio.Event, deadline: float) -> None:

@@ -316,6 +316,12 @@ INSERT INTO changes (chat, turn_id) SELECT chat, id FROM turns ORDER BY id;
 """
 
 
+TOKENS = """
+-- What an answer took, prompt and reply: for the ceiling of a day.
+ALTER TABLE turns ADD COLUMN tokens BIGINT NOT NULL DEFAULT 0;
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ByDialect:
     """A step that the two databases word differently."""
@@ -334,6 +340,7 @@ MIGRATIONS: tuple[Step, ...] = (
     STAFF,
     ByDialect(LISTING + LISTING_SQLITE + LISTING_BEGIN, LISTING + LISTING_POSTGRES + LISTING_BEGIN),
     API,
+    TOKENS,
 )
 
 _WORDS = {

@@ -266,9 +266,16 @@ def _insert_turn(
                 "remembered": int(reply.remembered),
                 "handoff": reply.handoff,
                 "record": json.dumps(reply.record, ensure_ascii=False),
+                "tokens": _tokens(reply),
             },
         ).scalar_one()
     )
+
+
+def _tokens(reply: Reply) -> int:
+    """Of prompt and answer together, as the engine counted."""
+    counted = reply.record.get("tokens")
+    return sum(counted) if isinstance(counted, list) else 0
 
 
 def _insert_part(
@@ -305,9 +312,9 @@ _SUPERSEDE = sa.text("""
     WHERE chat = :chat""")
 _INSERT_TURN = sa.text("""
     INSERT INTO turns (chat, state, fence, opened_at, text, reply, language, origin, remembered, handoff,
-                       record)
+                       record, tokens)
     VALUES (:chat, :state, :fence, :now, :text, :reply, :language, :origin, :remembered, :handoff,
-            :record)
+            :record, :tokens)
     RETURNING id""")
 _TAKE = sa.text("""
     UPDATE messages SET state = 'taken', turn_id = :turn WHERE id IN :ids

@@ -37,6 +37,8 @@ def settings_for(
     """Settings as the environment would give them, without this machine's environment."""
     given: dict[str, Any] = {"data_dir": folder / "data", "http_port": 0, "telegram_chat_sends_per_s": 0}
     given |= {"telegram_sends_per_s": 0, "model_timeout_s": 10}
+    given |= dict.fromkeys(("customer_messages_per_min", "customer_messages_per_day"), 0)
+    given |= dict.fromkeys(("customer_photos_per_hour", "customer_tokens_per_day"), 0)
     if telegram is not None:
         given |= {"telegram_bot_token": telegram.token, "telegram_api_url": telegram.url}
     if model is not None:

@@ -19,6 +19,7 @@ from bot.app.engines import build_engine, keeping
 from bot.app.guard import build_guard
 from bot.app.stores import Stores, needing, open_stores
 from bot.app.telegram import attach_telegram, staff_chat
+from bot.ceilings import Ceilings, Most
 from bot.channel import Channel
 from bot.collect import Collector
 from bot.commands import Commands
@@ -36,6 +37,7 @@ from bot.web.server import serve
 from bot.worker import Worker
 from context.health import Health
 from context.turns import Chat
+from context.usage import Usage
 from prompts.prompts import Prompts
 
 GRACE_S = 8.0
@@ -113,6 +115,7 @@ async def open_app(
             commands=Commands(prompts=prompts, transcripts=stores.transcripts, handoffs=stores.handoffs),
             answerer=answerer,
             sender=Sender(channels=channels, outbox=stores.outbox, metrics=metrics, clock=clock),
+            ceilings=_ceilings(settings, stores),
             outbox=stores.outbox,
             window=stores.window,
             handoffs=stores.handoffs,
@@ -157,6 +160,16 @@ async def open_app(
         working = asyncio.create_task(work(), name="worker")
         stack.push_async_callback(_end, working, worker)
         yield App(url=url, stores=stores, engine=engine, metrics=metrics, ready=ready, working=working)
+
+
+def _ceilings(settings: Settings, stores: Stores) -> Ceilings:
+    most = Most(
+        messages_per_min=settings.customer_messages_per_min,
+        messages_per_day=settings.customer_messages_per_day,
+        photos_per_hour=settings.customer_photos_per_hour,
+        tokens_per_day=settings.customer_tokens_per_day,
+    )
+    return Ceilings(Usage(stores.db), most)
 
 
 def _chat_page(web: WebChannel, stores: Stores) -> ChatPage:

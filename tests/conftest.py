@@ -11,6 +11,13 @@ from context.db import Database
 from tests.clock import Clock
 from tests.postgres import Postgres, find_binaries, serve_postgres
 
+LONGEST = ("test_torture.py", "test_local_engine.py")
+"""Files that mostly wait: begun first, so that they do not keep one core busy when the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture
 def clock() -> Clock:

@@ -71,6 +71,7 @@ class Project:
         (folder / "build_here.py").write_text(BACKEND)
         (folder / "bot" / "__init__.py").write_text("")
         (folder / "bot" / "__main__.py").write_text(BOT)
+        (folder / "pytest.py").write_text(BOT)
 
     def has_uv(self, script: str = UV) -> None:
         (self.bin / "uv").write_text(script)
@@ -151,6 +152,13 @@ def test_an_optional_part_stays_installed(project: Project) -> None:
     (project.folder / "constraints.txt").write_text("something==1\n")
     bot_of(project.run())
     assert [line.split(" find")[0].rpartition(" ")[2] for line in project.installations] == [".[gpu]"] * 2
+
+
+def test_the_whole_suite_runs_on_all_cores_and_a_part_of_it_as_asked(project: Project) -> None:
+    project.has_uv()
+    assert bot_of(project.run("test"))[:2] == ["-n", "auto"]
+    assert bot_of(project.run("test", "-k", "album")) == ["-k", "album"]
+    assert project.installations[0].split(" find")[0].endswith("-e .[dev]")
 
 
 @pytest.mark.parametrize("file", ["pyproject.toml", "constraints.txt"])

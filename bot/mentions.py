@@ -32,5 +32,10 @@ def photos_mentioned(text: str, *, has_own: bool, most: int = MOST) -> tuple[int
     return tuple(dict.fromkeys(number for number in numbers if number))[:most]
 
 
+def places_mentioned(text: str) -> list[tuple[int, int, int]]:
+    """Where photos are named by their number: from, to, and the number, in the order of the text."""
+    return [(match.start(), match.end(), int(match[1])) for match in _NUMBERED.finditer(text)]
+
+
 def _number(word: str) -> int:
     return _ORDINALS.get(word) or _CHINESE.get(word) or int(word)

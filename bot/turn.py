@@ -114,6 +114,8 @@ class TurnTaker:
             reply = await self._reply(batch, message, newer, stages)
             if batch.may_grow:
                 await _event_or(newer, settled)
+        # What the rest takes (sending) is told by the times of turn and messages.
+        reply = replace(reply, record=reply.record | {"ms": dict(stages.ms)})
         with stages("open"):
             return await self._outbox.open(batch, message, reply, parts_of(reply.text))
 
@@ -265,6 +267,7 @@ class Answerer:
             self._metrics.fallback()
         record: dict[str, object] = {
             "prompt": prompt.version,
+            "digest": prompt.digest,
             "turns": list(prompt.turns_used),
             "photos": list(prompt.photos_shown),
             "cites": list(photos_mentioned(draft.text, has_own=True, most=20)),

@@ -131,6 +131,12 @@ class Listing:
 
         return await self._db.read(work)
 
+    async def holders(self) -> dict[str, int]:
+        """How many conversations each person holds; who holds none is not named."""
+        return await self._db.read(
+            lambda connection: {row.holder: row.chats for row in connection.execute(_HOLDERS)}
+        )
+
     async def since(self, revision: int, limit: int) -> list[Line]:
         """Lines changed after a revision, oldest change first."""
         values = {"revision": revision, "limit": limit}
@@ -306,6 +312,8 @@ def _line(row: Row[Any]) -> Line:
 # --- The list as it is read
 
 _ONE = sa.text("SELECT * FROM listing WHERE chat = :chat")
+_HOLDERS = sa.text("""
+    SELECT holder, COUNT(*) AS chats FROM listing WHERE holder IS NOT NULL GROUP BY holder""")
 _SINCE = sa.text("SELECT * FROM listing WHERE revision > :revision ORDER BY revision LIMIT :limit")
 _REVISION = sa.text("SELECT COALESCE(MAX(revision), 0) FROM listing")
 _FLAG = sa.text("""

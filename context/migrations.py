@@ -321,6 +321,16 @@ TOKENS = """
 ALTER TABLE turns ADD COLUMN tokens BIGINT NOT NULL DEFAULT 0;
 """
 
+TEMPLATES = """
+-- Prompt templates as they stood, by version: what was said to the model can be made again from them and the
+-- turn, at some 10 KB a version instead of some 5 KB a turn.
+CREATE TABLE templates (
+    version TEXT PRIMARY KEY,
+    sources TEXT NOT NULL,
+    at {real} NOT NULL
+);
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ByDialect:
@@ -341,6 +351,7 @@ MIGRATIONS: tuple[Step, ...] = (
     ByDialect(LISTING + LISTING_SQLITE + LISTING_BEGIN, LISTING + LISTING_POSTGRES + LISTING_BEGIN),
     API,
     TOKENS,
+    TEMPLATES,
 )
 
 _WORDS = {

@@ -79,7 +79,7 @@ class Search:
         self._db = db
 
     async def find(
-        self, query: Query, *, chips: Mapping[str, str] | None = None, before: int = 0, limit: int = 30
+        self, query: Query, *, chips: Mapping[str, str | int] | None = None, before: int = 0, limit: int = 30
     ) -> list[Hit]:
         """Up to `limit` turns older than the turn `before` (0: from the newest on).
 
@@ -173,7 +173,7 @@ def _facet(name: str, value: str) -> str:
 
 
 def _statement(
-    connection: Connection, query: Query, chips: Mapping[str, str], before: int
+    connection: Connection, query: Query, chips: Mapping[str, str | int], before: int
 ) -> tuple[sa.TextClause | None, dict[str, Any]]:
     phrases = _phrases(query.text)
     if query.text.strip() and not phrases:  # nothing but punctuation: nothing is found by it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,3 +61,13 @@ class Prompt:
     canary: str = ""
     """The mark in it that must never come back in an answer."""
     manner: Manner = Manner()
+
+    @property
+    def digest(self) -> str:
+        """Tells whether two prompts say the same and show the same photos, whatever their canaries."""
+        digest = hashlib.blake2b(digest_size=8)
+        for message in self.messages:
+            text = message.text.replace(self.canary, "") if self.canary else message.text
+            shown = " ".join(image.photo.sha256 for image in message.images)
+            digest.update(f"{message.role}\0{text}\0{shown}\0".encode())
+        return digest.hexdigest()

@@ -14,7 +14,17 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, Template, TemplateError, meta, nodes
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    DictLoader,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    meta,
+    nodes,
+)
 from jinja2.runtime import Macro
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -44,12 +54,19 @@ class Prompts:
     """
 
     def __init__(
-        self, *, folder: Path | None = None, context_tokens: int = 2048, max_photos: int = 4
+        self,
+        *,
+        folder: Path | None = None,
+        sources: Mapping[str, str] | None = None,
+        context_tokens: int = 2048,
+        max_photos: int = 4,
     ) -> None:
-        folders = [folder, _PACKAGE] if folder else [_PACKAGE]
+        """`sources` are prompt templates by name, as an earlier `Prompts.sources` gave them."""
+        loaders: list[BaseLoader] = [DictLoader(sources)] if sources else []
+        loaders += [FileSystemLoader(path) for path in ([folder, _PACKAGE] if folder else [_PACKAGE])]
         # Prompts and chat messages are plain text: escaping would only disfigure them.
         self._templates = SandboxedEnvironment(
-            loader=ChoiceLoader([FileSystemLoader(path) for path in folders]),
+            loader=ChoiceLoader(loaders),
             undefined=StrictUndefined,
             autoescape=False,
             auto_reload=False,
@@ -63,10 +80,15 @@ class Prompts:
     def version(self) -> str:
         """`support@<hash of the prompt templates' sources>`."""
         digest = hashlib.sha256()
-        for kind in sorted(_VARIABLES):
-            for language in LANGUAGES:
-                digest.update(self._source(f"{kind}.{language}.j2").encode())
+        for source in self.sources.values():
+            digest.update(source.encode())
         return f"support@{digest.hexdigest()[:10]}"
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """The prompt templates by name: what has to be kept to make a prompt of this version again."""
+        names = [f"{kind}.{language}.j2" for kind in sorted(_VARIABLES) for language in LANGUAGES]
+        return {name: self._source(name) for name in names}
 
     def photos_wanted(self, message: Message, turns: Sequence[Turn]) -> tuple[Photo, ...]:
         """The photos to look at: first the message's own, then earlier ones from the newest turn back."""

@@ -15,6 +15,7 @@ from functools import partial
 
 from bot import __version__
 from bot.app.api import open_api
+from bot.app.console import open_console
 from bot.app.engines import build_engine, keeping
 from bot.app.guard import build_guard
 from bot.app.stores import Stores, needing, open_stores
@@ -83,9 +84,7 @@ async def open_app(
     async with AsyncExitStack() as stack:
         metrics = Metrics(version=__version__)
         stores = await open_stores(stack, settings, metrics)
-        prompts = Prompts(context_tokens=settings.context_tokens)
-        if problems := prompts.lint():
-            raise BadConfiguration([f"prompts: {problem}" for problem in problems])
+        prompts = _prompts(settings)
         guard = guard or build_guard(settings)
         stack.push_async_callback(guard.close)
         await guard.start()
@@ -137,14 +136,17 @@ async def open_app(
                 states["telegram"] = telegram.receiver.health()
             return states
 
+        console = await open_console(settings, stores, prompts=prompts, engine=engine, guard=guard)
         site = build_site(
             _chat_page(web, stores),
             health=health,
             metrics=metrics,
+            console=console,
             receive=telegram.receive if telegram else None,
             api=apps.api,
         )
         url = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
+        stack.push_async_callback(console.close)  # before the server, which waits for open streams
         if telegram is not None:
             telegram.receiver.start()
             stack.push_async_callback(telegram.receiver.stop)
@@ -170,6 +172,13 @@ def _ceilings(settings: Settings, stores: Stores) -> Ceilings:
         tokens_per_day=settings.customer_tokens_per_day,
     )
     return Ceilings(Usage(stores.db), most)
+
+
+def _prompts(settings: Settings) -> Prompts:
+    prompts = Prompts(context_tokens=settings.context_tokens)
+    if problems := prompts.lint():
+        raise BadConfiguration([f"prompts: {problem}" for problem in problems])
+    return prompts
 
 
 def _chat_page(web: WebChannel, stores: Stores) -> ChatPage:

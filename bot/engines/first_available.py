@@ -45,7 +45,7 @@ class FirstAvailable:
         if not engines:
             raise ValueError("at least one engine is needed")
         self.model = engines[0].model
-        self._engines = tuple(engines)
+        self.engines = tuple(engines)
         self._patience_s = patience_s
         self._starting: set[asyncio.Task[Exception | None]] = set()
         self._breakers = tuple(Breaker(failures=failures, rest_s=rest_s, clock=clock) for _ in engines)
@@ -55,7 +55,7 @@ class FirstAvailable:
 
         One that cannot start is left to its breaker.  Raises when none can, or one is configured wrongly.
         """
-        starting = [self._begin(engine) for engine in self._engines]
+        starting = [self._begin(engine) for engine in self.engines]
         _, waiting = await asyncio.wait(starting, timeout=self._patience_s)
         while waiting and not any(task.done() and task.result() is None for task in starting):
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -65,7 +65,7 @@ class FirstAvailable:
                 raise error
         if not waiting and None not in errors:
             raise EngineUnavailable("no engine could be started")
-        self.model = self._engines[0].model
+        self.model = self.engines[0].model
 
     def _begin(self, engine: Engine) -> asyncio.Task[Exception | None]:
         task = asyncio.create_task(_start(engine), name=f"start {engine.name}")
@@ -79,9 +79,9 @@ class FirstAvailable:
         Raises `EngineUnavailable` when none can, `PromptTooLong` when it was too long for each of them.
         """
         errors: list[Exception] = []
-        asked = self._engines[:1] if prompt.manner.by_model else self._engines
+        asked = self.engines[:1] if prompt.manner.by_model else self.engines
         for engine, breaker in zip(asked, self._breakers, strict=False):
-            is_last = engine is self._engines[-1]
+            is_last = engine is self.engines[-1]
             if not breaker.allows() and not is_last:
                 continue
             try:
@@ -108,10 +108,10 @@ class FirstAvailable:
 
     async def health(self) -> Health:
         """`ok` while the first engine answers, `degraded` while another one does; says which."""
-        states = await asyncio.gather(*(_health(engine) for engine in self._engines))
+        states = await asyncio.gather(*(_health(engine) for engine in self.engines))
         troubles: list[str] = []
-        for engine, breaker, state in zip(self._engines, self._breakers, states, strict=True):
-            if state.state != "down" and (not breaker.is_broken or engine is self._engines[-1]):
+        for engine, breaker, state in zip(self.engines, self._breakers, states, strict=True):
+            if state.state != "down" and (not breaker.is_broken or engine is self.engines[-1]):
                 detail = f"{engine.name}: {state.detail}"
                 if not troubles:
                     return Health(state.state, detail)
@@ -125,8 +125,8 @@ class FirstAvailable:
         for task in self._starting:
             task.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
-        results = await asyncio.gather(*(engine.close() for engine in self._engines), return_exceptions=True)
-        for engine, result in zip(self._engines, results, strict=True):
+        results = await asyncio.gather(*(engine.close() for engine in self.engines), return_exceptions=True)
+        for engine, result in zip(self.engines, results, strict=True):
             if isinstance(result, Exception):
                 log.warning("engine %s did not close: %s", engine.name, _describe(result))
 

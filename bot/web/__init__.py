@@ -2,6 +2,7 @@
 
 /                   the customers' chat page
 /chat/...           what that page uses: messages, entries, events, photos, reset
+/staff              the console of the service desk
 /v1/chat/completions  answers for apps, as OpenAI's API gives them
 /v1/models          what may be asked
 /v1/describe        one picture in, one text out
@@ -22,6 +23,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -30,6 +32,7 @@ from starlette.staticfiles import StaticFiles
 from bot.metrics import MEDIA_TYPE, Metrics
 from bot.web.api import Api
 from bot.web.chat_page import ChatPage
+from bot.web.console import Console
 from bot.web.protection import SecurityHeaders, failed, not_here, not_now, too_much
 from bot.web.refused import Refused, refuse
 from context.db import StoreDown
@@ -50,17 +53,20 @@ def build_site(
     *,
     health: CheckHealth,
     metrics: Metrics,
+    console: Console | None = None,
     receive: Receive | None = None,
     api: Api | None = None,
 ) -> Starlette:
     """Everything we serve.  `receive` takes Telegram's updates; None where no webhook is set."""
     site: list[BaseRoute] = [
         *page.routes(),
+        *(console.routes() if console else []),
         *(api.routes() if api else ()),
         *_webhook(receive),
         Route("/health", _health(health)),
         Route("/metrics", _metrics(metrics)),
-        Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+        # Only what everybody may see is compressed: beside a secret, sizes would tell of it.
+        Mount("/static", GZipMiddleware(StaticFiles(directory=Path(__file__).parent / "static"))),
     ]
     return Starlette(
         routes=site,

@@ -1,0 +1,38 @@
+"""The staff console, on the same stores, engine and guard as everything else."""
+
+from __future__ import annotations
+
+from bot.app.stores import Stores
+from bot.engines import Engine
+from bot.guard import Guard
+from bot.retrace import Retrace, engines_of
+from bot.settings import Settings
+from bot.web.console import Console
+from context.conversations import Conversations
+from context.templates import Templates
+from prompts.prompts import Prompts
+
+
+async def open_console(
+    settings: Settings, stores: Stores, *, prompts: Prompts, engine: Engine, guard: Guard
+) -> Console:
+    """The console, keeping its list up to date until it is closed."""
+    templates = Templates(stores.db)
+    await templates.keep(prompts.version, prompts.sources)
+    console = Console(
+        db=stores.db,
+        transcripts=stores.transcripts,
+        photos=stores.photos,
+        retrace=Retrace(
+            conversations=Conversations(stores.db),
+            templates=templates,
+            photos=stores.photos,
+            prompts=prompts,
+            engines=engines_of(engine),
+            guard=guard,
+            context_turns=settings.context_turns,
+            context_tokens=settings.context_tokens,
+        ),
+    )
+    console.start()
+    return console

@@ -1,0 +1,187 @@
+"""Retracing a turn: the prompt that made its answer, once more, and another answer, which nobody is sent.
+
+Prompts are not kept.  They are made again from what is: the turn, the turns before it, and the
+templates of that version.  A digest on record tells whether the copy is the very same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from bot.engines import Engine
+from bot.guard import Guard
+from bot.metrics import Metrics
+from bot.turn import Answerer
+from context.conversations import Conversations, Exchange
+from context.photos import Photos
+from context.templates import Templates
+from context.turns import Language, Message, Photo, Reply, Turn
+from prompts.prompt import Prompt
+from prompts.prompts import Prompts, tokens
+
+LOOKED_BACK = 30
+"""Turns before the one in question among which those that were used are looked for."""
+MARK = "(mark)"
+"""Stands where a prompt holds its canary, which is another one in every process."""
+PHOTO_TOKENS = 1000
+"""About what a photo takes of a prompt; the engine's own count stands in the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retraced:
+    """A prompt made again."""
+
+    prompt: Prompt
+    used: tuple[Turn, ...]
+    """Earlier turns in it, oldest first."""
+    dropped: tuple[Turn, ...]
+    """Of the last turns those that were left out, for want of room."""
+    is_same: bool | None
+    """Whether it is what the model was given, to the last character; None where no digest is on record."""
+    has_templates: bool
+    """The templates of that version are still known; else today's were taken."""
+    split: dict[str, int]
+    """About how many tokens went to `system`, `turns`, `question` and `photos`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Another answer to an old question."""
+
+    reply: Reply
+    engine: str
+    version: str
+    ms: float
+
+
+class Retrace:
+    """Makes prompts again, and answers to them.  Neither sends nor records anything."""
+
+    def __init__(
+        self,
+        *,
+        conversations: Conversations,
+        templates: Templates,
+        photos: Photos,
+        prompts: Prompts,
+        engines: Mapping[str, Engine],
+        guard: Guard,
+        context_turns: int,
+        context_tokens: int,
+    ) -> None:
+        self._conversations = conversations
+        self._templates = templates
+        self._photos = photos
+        self._prompts = prompts
+        self._guard = guard
+        self._context_turns = context_turns
+        self._context_tokens = context_tokens
+        self.engines = engines
+        """What may answer again, by the name that staff choose it by."""
+
+    async def versions(self) -> list[str]:
+        """Versions of the templates that may be chosen, the newest first."""
+        known = await self._templates.versions()
+        return list(dict.fromkeys([self._prompts.version, *known]))
+
+    async def prompt(self, exchange: Exchange) -> Retraced:
+        """The prompt of a recorded turn."""
+        wanted = str(exchange.record.get("prompt") or "")
+        prompts = await self._prompts_of(wanted)
+        message, used, dropped = await self._question(exchange)
+        prompt = self._assemble(prompts or self._prompts, message, used, exchange, lambda _: b"")
+        digest = exchange.record.get("digest")
+        return Retraced(
+            prompt,
+            used,
+            dropped,
+            None if not digest else digest == prompt.digest,
+            prompts is not None,
+            _split(prompt),
+        )
+
+    async def again(self, exchange: Exchange, *, engine: str, version: str, language: Language) -> Again:
+        """Answer the question of a recorded turn once more.
+
+        Raises LookupError for an engine or a version that there is not, and whatever the engine raises.
+        """
+        prompts = await self._prompts_of(version)
+        if engine not in self.engines or prompts is None:
+            raise LookupError(f"no engine {engine!r} or no templates {version!r}")
+        message, used, _ = await self._question(exchange)
+        message = replace(message, language=language)
+        wanted = (*message.photos, *message.recalled, *(photo for turn in used for photo in turn.photos))
+        images = {photo.sha256: await self._photos.read(photo.sha256) for photo in wanted}
+        # Figures of its own: nobody was answered.
+        answerer = Answerer(
+            prompts=prompts,
+            photos=self._photos,
+            engine=self.engines[engine],
+            guard=self._guard,
+            metrics=(metrics := Metrics()),
+        )
+        prompt = self._assemble(prompts, message, used, exchange, images.get, canary=answerer.canary)
+        began = perf_counter()
+        reply = await answerer.speak(message, prompt, metrics.stages())
+        return Again(reply, engine, version, (perf_counter() - began) * 1000)
+
+    async def _prompts_of(self, version: str) -> Prompts | None:
+        if version == self._prompts.version:
+            return self._prompts
+        sources = await self._templates.sources(version)
+        return Prompts(sources=sources, context_tokens=self._context_tokens) if sources else None
+
+    async def _question(self, exchange: Exchange) -> tuple[Message, tuple[Turn, ...], tuple[Turn, ...]]:
+        """The message of a turn with the earlier turns that were used, and those that were not."""
+        before = await self._conversations.before(exchange, LOOKED_BACK)
+        ids = exchange.record.get("turns")
+        ids = ids if isinstance(ids, list) else []
+        used = tuple(turn for turn in before if turn.id in ids)
+        dropped = tuple(turn for turn in before[-self._context_turns :] if turn.id not in ids)
+        photos, rejections = await self._conversations.pictures(exchange.id)
+        recalled = await self._recalled(exchange, (*photos, *(one for turn in used for one in turn.photos)))
+        message = Message(
+            exchange.chat, exchange.text, exchange.language, photos, rejections, recalled=recalled
+        )
+        return message, used, dropped
+
+    async def _recalled(self, exchange: Exchange, known: tuple[Photo, ...]) -> tuple[Photo, ...]:
+        """Photos in the prompt that neither came with the question nor with a turn in it."""
+        shown = exchange.record.get("photos")
+        there = {photo.sha256 for photo in known}
+        missing = [name for name in shown if name not in there] if isinstance(shown, list) else []
+        found = await self._conversations.photos(exchange.chat, missing)
+        return tuple(sorted(found.values(), key=lambda photo: photo.number))
+
+    def _assemble(
+        self,
+        prompts: Prompts,
+        message: Message,
+        used: tuple[Turn, ...],
+        exchange: Exchange,
+        read: Callable[[str], bytes | None],
+        *,
+        canary: str = MARK,
+    ) -> Prompt:
+        shown = exchange.record.get("photos")
+        names = shown if isinstance(shown, list) else [photo.sha256 for photo in message.photos]
+        images = {name: jpeg for name in names if (jpeg := read(name)) is not None}
+        return prompts.assemble(message, used, images, canary=canary)
+
+
+def _split(prompt: Prompt) -> dict[str, int]:
+    system, *earlier, question = prompt.messages
+    return {
+        "system": tokens(system.text),
+        "turns": sum(tokens(message.text) for message in earlier),
+        "question": tokens(question.text),
+        "photos": PHOTO_TOKENS * len(prompt.photos_shown),
+    }
+
+
+def engines_of(engine: Engine) -> dict[str, Engine]:
+    """The engines behind an engine, by what staff call them: `stub-model`, `rules`."""
+    inner: tuple[Engine, ...] = getattr(engine, "engines", (engine,))
+    return {("rules" if one.name == "fallback" else one.model or one.name): one for one in inner}

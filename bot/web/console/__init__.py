@@ -1,0 +1,62 @@
+"""The staff console: what the bot told customers, why, and the hand to take over.
+
+`Console` builds its panes; each is a module with the addresses it serves.  Nothing here sends anything to a
+customer: what staff write enters the same road as everything else.
+"""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from bot.retrace import Retrace
+from bot.web.console.conversation import ConversationPane
+from bot.web.console.details import DetailsPane
+from bot.web.console.door import Door
+from bot.web.console.list_pane import ListPane
+from bot.web.console.live import Live
+from bot.web.console.pages import Pages
+from context.conversations import Conversations
+from context.db import Database
+from context.listing import Keeper, Listing
+from context.photos import Photos
+from context.search import Search
+from context.staff import Staff
+from context.transcripts import Transcripts
+
+
+class Console:
+    """Everything below `/staff`.  `start` it, `close` it."""
+
+    def __init__(self, *, db: Database, transcripts: Transcripts, photos: Photos, retrace: Retrace) -> None:
+        pages, staff, listing = Pages(), Staff(db), Listing(db)
+        conversations = Conversations(db)
+        door = Door(staff, pages)
+        conversation = ConversationPane(
+            door=door,
+            pages=pages,
+            conversations=conversations,
+            listing=listing,
+            transcripts=transcripts,
+            photos=photos,
+            staff=staff,
+        )
+        details = DetailsPane(
+            door=door, pages=pages, conversations=conversations, retrace=retrace, staff=staff
+        )
+        panes = ListPane(
+            door=door, pages=pages, listing=listing, search=Search(db), staff=staff, pane=conversation.render
+        )
+        self._live = Live(door=door, pages=pages, listing=listing, keeper=Keeper(db))
+        self._parts = (door, conversation, details, panes, self._live)
+
+    def routes(self) -> list[BaseRoute]:
+        """All its addresses."""
+        return [route for part in self._parts for route in part.routes()]
+
+    def start(self) -> None:
+        """Begin to keep the list up to date."""
+        self._live.start()
+
+    async def close(self) -> None:
+        """End the streams of open consoles.  Calling twice is harmless."""
+        await self._live.close()

@@ -1,0 +1,188 @@
+"""The conversation pane: who said what, what was not said, and whose turn it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from bot.mentions import places_mentioned
+from bot.web.console.door import Door, Visit
+from bot.web.console.list_pane import chat_of
+from bot.web.console.pages import MOST_SHOWN, Pages, page, plain
+from bot.web.console.words import N_
+from bot.web.refused import Refused
+from context.conversations import Conversation, Conversations, Exchange, Said
+from context.listing import Listing
+from context.photos import Photos
+from context.staff import Staff
+from context.transcripts import Transcripts
+from context.turns import Chat
+
+STATE_WORDS = {
+    "waiting": N_("not answered yet"),
+    "dead": N_("given up"),
+    "ignored": N_("edit that changed nothing"),
+    "pending": N_("waits to be sent"),
+    "sending": N_("being sent"),
+    "sent": N_("delivered"),
+    "ambiguous": N_("perhaps delivered"),
+}
+FLAW_WORDS = {"dark": N_("too dark"), "blurred": N_("blurred"), "small": N_("too small")}
+REASON_WORDS = {
+    "asked": N_("asked for a person"),
+    "asked for a person": N_("asked for a person"),
+    "angry": N_("angry"),
+    "held": N_("a reply is held"),
+    "blocked": N_("a reply was blocked"),
+    "engine_down": N_("no engine answered"),
+    "not_sent": N_("a reply could not be delivered"),
+    "taken": N_("taken by staff"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What stands in the thread at one place: a message, or a turn of which nothing was said."""
+
+    said: Said | None = None
+    exchange: Exchange | None = None
+    """With a message: the turn that it ends, so that what is known of it stands below."""
+    draft: Exchange | None = None
+    """The turn whose draft was stopped, shown above this message."""
+
+
+class ConversationPane:
+    """`/staff/c/...`: the pane, its thread alone, and photos."""
+
+    def __init__(
+        self,
+        *,
+        door: Door,
+        pages: Pages,
+        conversations: Conversations,
+        listing: Listing,
+        transcripts: Transcripts,
+        photos: Photos,
+        staff: Staff,
+    ) -> None:
+        self._door = door
+        self._pages = pages
+        self._conversations = conversations
+        self._listing = listing
+        self._transcripts = transcripts
+        self._photos = photos
+        self._staff = staff
+
+    def routes(self) -> list[BaseRoute]:
+        """Everything below one conversation's address."""
+        return [
+            self._door.get("/staff/c/{chat}/pane", self.pane),
+            self._door.get("/staff/c/{chat}/thread", self.thread),
+            self._door.get("/staff/c/{chat}/photos/{sha256}.jpg", self.photo),
+        ]
+
+    async def pane(self, visit: Visit) -> Response:
+        """The pane, for a page that is open."""
+        return page(await self.render(visit, chat_of(visit)))
+
+    async def thread(self, visit: Visit) -> Response:
+        """The messages alone: again after something changed, or earlier ones."""
+        chat = chat_of(visit)
+        before = visit.request.query_params.get("before", "")
+        number = int(before) if before.isascii() and before.isdecimal() and len(before) < 18 else 0  # noqa: PLR2004 - 64 bits
+        conversation = await self._read(chat, before=number)
+        return page(self._pages.render("thread.html", visit.language, visit=visit, **_shown(conversation)))
+
+    async def photo(self, visit: Visit) -> Response:
+        """A photo of this chat; who opened it is on record."""
+        chat, sha256 = chat_of(visit), visit.request.path_params["sha256"]
+        is_theirs = await self._transcripts.has_photo(chat, sha256)
+        jpeg = await self._photos.read(sha256) if is_theirs else None
+        if jpeg is None:
+            raise Refused(404, "not_here")
+        await self._staff.note(visit.name, "photo", chat.key, sha256)
+        # Named by its content, it never changes; kept by this browser, it is on record once.
+        return Response(
+            jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600, immutable"}
+        )
+
+    async def render(self, visit: Visit, chat: Chat) -> str:
+        """The pane as HTML; opening it is on record.  Raises `Refused` for a chat that is not there."""
+        conversation = await self._read(chat)
+        line = await self._listing.line(chat)
+        await self._staff.note(visit.name, "opened", chat.key)
+        return self._pages.render(
+            "conversation.html",
+            visit.language,
+            visit=visit,
+            line=line,
+            reason_words=REASON_WORDS,
+            **_shown(conversation),
+        )
+
+    async def _read(self, chat: Chat, *, before: int = 0) -> Conversation:
+        conversation = await self._conversations.read(chat, before=before)
+        if conversation is None:
+            raise Refused(404, "not_here")
+        return conversation
+
+
+def _shown(conversation: Conversation) -> dict[str, object]:
+    return {
+        "conversation": conversation,
+        "chat": conversation.chat,
+        "items": list(_items(conversation)),
+        "state_words": STATE_WORDS,
+        "flaw_words": FLAW_WORDS,
+        "origin_of": origin_of,
+        "with_photos": with_photos,
+    }
+
+
+def _items(conversation: Conversation) -> Iterator[Item]:
+    """Messages in their order, with the turns that left none among them by the time they were opened."""
+    silent = sorted(
+        (turn for turn in conversation.exchanges.values() if turn.state == "superseded"),
+        key=lambda turn: turn.at,
+    )
+    last_of = {said.turn_id: said.id for said in conversation.said if said.who != "customer"}
+    first_of: dict[int | None, int] = {}
+    for said in conversation.said:
+        if said.who != "customer":
+            first_of.setdefault(said.turn_id, said.id)
+    for said in conversation.said:
+        while silent and silent[0].at < said.at:
+            yield Item(draft=silent.pop(0))
+        turn = conversation.exchanges.get(said.turn_id or 0)
+        yield Item(
+            said=said,
+            exchange=turn if last_of.get(said.turn_id) == said.id else None,
+            draft=turn if turn and turn.draft and first_of.get(said.turn_id) == said.id else None,
+        )
+    for turn in silent:
+        yield Item(draft=turn)
+
+
+def origin_of(exchange: Exchange) -> str:
+    """What wrote a reply, in a word or two that no customer sees."""
+    kind, _, name = exchange.origin.partition(":")
+    if kind in ("staff", "notice"):
+        return name
+    return str(exchange.record.get("model") or exchange.origin)
+
+
+def with_photos(text: str) -> Markup:
+    """A text in which every photo that it names leads to that photo."""
+    text = plain(text[:MOST_SHOWN])
+    out, at = Markup(), 0
+    for begin, end, number in places_mentioned(text):
+        out += escape(text[at:begin])
+        out += Markup('<a class="cite" href="#photo-{}" data-cite="{}">{}</a>').format(
+            number, number, text[begin:end]
+        )
+        at = end
+    return out + escape(text[at:])

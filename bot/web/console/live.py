@@ -1,0 +1,206 @@
+"""Live rows: what changes in the list reaches every open console by server-sent events.
+
+One task brings the list up to date and tells the open consoles; each of them knows the revision up to
+which it has been told, and after a broken connection asks for what came after (`Last-Event-ID`).  A row
+is rendered once a language, an event once for all consoles that look at the same filter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute
+
+from bot.web.console.door import Door, Visit
+from bot.web.console.filters import Filter
+from bot.web.console.list_pane import COUNTED
+from bot.web.console.pages import Pages
+from bot.web.refused import Refused
+from context.db import StoreDown
+from context.listing import Chip, Keeper, Line, Listing
+from context.turns import Language
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.2
+"""While a console is open; a row is to be seen half a second after its event."""
+LOOK_SELDOM_S = 2.0
+"""While none is."""
+RETRY_S = 5.0
+KEPT = 500
+"""Changed lines at hand; who has missed more loads the list anew."""
+PING_S = 15.0
+MOST_STREAMS = 500
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """An open console."""
+
+    name: str
+    chip: Chip
+    language: Language
+    told: int
+    """The newest revision it knows."""
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Live:
+    """Keeps the list, and tells of it."""
+
+    def __init__(self, *, door: Door, pages: Pages, listing: Listing, keeper: Keeper) -> None:
+        self._door = door
+        self._pages = pages
+        self._listing = listing
+        self._keeper = keeper
+        self._streams: set[_Stream] = set()
+        self._recent: deque[Line] = deque(maxlen=KEPT)
+        self._revision = 0
+        self._since = 0
+        """Of all that came after this revision, `_recent` has the lines."""
+        self._events: dict[tuple[object, ...], str] = {}
+        self._counted = -1
+        self._counts = ""
+        self._holders: dict[str, int] = {}
+        self._look = asyncio.Event()
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+
+    def routes(self) -> list[BaseRoute]:
+        """`/staff/live`."""
+        return [self._door.get("/staff/live", self.stream)]
+
+    def start(self) -> None:
+        """Begin to keep the list."""
+        self._task = asyncio.create_task(self._run(), name="staff-list")
+
+    async def close(self) -> None:
+        """End all streams, and stop.  Calling twice is harmless."""
+        self._closed = True
+        for stream in self._streams:
+            stream.news.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def stream(self, visit: Visit) -> Response:
+        """Rows as they change, after `Last-Event-ID`, else after `?after=`."""
+        if len(self._streams) >= MOST_STREAMS:
+            raise Refused(429, "bad_form")
+        asked = visit.request.headers.get("last-event-id") or visit.request.query_params.get("after", "")
+        told = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 18 else self._revision  # noqa: PLR2004 - 64 bits
+        stream = _Stream(visit.name, Filter.read(visit.request.query_params).chip, visit.language, told)
+        return StreamingResponse(
+            self._tell(stream),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    async def _tell(self, stream: _Stream) -> AsyncIterator[str]:
+        self._streams.add(stream)
+        self._look.set()
+        try:
+            yield ": here\n\n"
+            while not self._closed:
+                if stream.told < self._revision:
+                    revision = self._revision
+                    yield await self._event(stream, revision)
+                    stream.told = revision
+                    continue
+                stream.news.clear()
+                try:
+                    async with asyncio.timeout(PING_S):
+                        await stream.news.wait()
+                except TimeoutError:
+                    yield ": ping\n\n"
+        finally:
+            self._streams.discard(stream)
+
+    async def _event(self, stream: _Stream, revision: int) -> str:
+        """All that the stream has not been told: rows that its filter lets through, and what is gone."""
+        if stream.told < self._since:
+            return f"id: {revision}\nevent: reload\ndata: 1\n\n"
+        owner = stream.name if stream.chip == "mine" else ""
+        key = (stream.told, revision, stream.chip, stream.language, owner)
+        if (rows := self._events.get(key)) is None:
+            rows = self._events[key] = self._changed(stream, revision)
+        if self._counted != revision:
+            self._counted = revision
+            counts, self._holders = await asyncio.gather(
+                self._listing.counts("", [chip for chip in COUNTED if chip != "mine"]),
+                self._listing.holders(),
+            )
+            self._counts = _json(counts)[1:-1]
+        mine = self._holders.get(stream.name, 0)
+        return f'id: {revision}\nevent: rows\ndata: {{{rows},"counts":{{{self._counts},"mine":{mine}}}}}\n\n'
+
+    def _changed(self, stream: _Stream, revision: int) -> str:
+        newest = {line.chat: line for line in self._recent if stream.told < line.revision <= revision}
+        shown = sorted((line for line in newest.values() if _shows(stream, line)), key=lambda line: line.at)
+        rows = [{"id": line.chat.key, "html": self._row(line, stream.language)} for line in shown]
+        gone = [line.chat.key for line in newest.values() if not _shows(stream, line)]
+        return _json({"rows": rows, "gone": gone})[1:-1]
+
+    def _row(self, line: Line, language: Language) -> str:
+        key = (line.chat, line.revision, language)
+        if (html := self._events.get(key)) is None:
+            html = self._events[key] = self._pages.render("row.html", language, line=line)
+        return html
+
+    async def _run(self) -> None:
+        trouble = ""
+        while True:
+            pause_s = LOOK_EVERY_S if self._streams else LOOK_SELDOM_S
+            try:
+                if await self._keeper.catch_up():
+                    pause_s = 0.0  # there may be more
+                await self._hear()
+                trouble = ""
+            except StoreDown as error:
+                if str(error) != trouble:
+                    log.warning("the list of conversations is not kept up", extra={"reason": str(error)})
+                trouble, pause_s = str(error), RETRY_S
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+
+    async def _hear(self) -> None:
+        """Take in what is new in the list, from this process or another one, and wake the streams."""
+        if not self._streams:
+            self._revision = self._since = await self._listing.revision()
+            self._recent.clear()
+            return
+        lines = await self._listing.since(self._revision, KEPT)
+        if not lines:
+            return
+        self._events.clear()
+        dropped = len(self._recent) + len(lines) - KEPT
+        if dropped > 0:
+            known = [*self._recent, *lines]
+            self._since = known[dropped - 1].revision
+        self._recent.extend(lines)
+        self._revision = lines[-1].revision
+        for stream in self._streams:
+            stream.news.set()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _shows(stream: _Stream, line: Line) -> bool:
+    if stream.chip == "all":
+        return True
+    if stream.chip == "mine":
+        return line.holder == stream.name
+    return bool(getattr(line, stream.chip))

@@ -1,0 +1,115 @@
+// The console's page: what is pressed, what is open, what was told.  htmx fetches the pieces.
+
+import {startKeys} from "./keys.js";
+import {startLightbox} from "./lightbox.js";
+import {startLive} from "./live.js";
+import {tellTimes} from "./times.js";
+
+const csrf = document.querySelector("meta[name=csrf]").content;
+const conversation = document.getElementById("conversation");
+const details = document.getElementById("details");
+const notices = document.getElementById("notices");
+const NOTICE_MS = 6000;
+
+document.addEventListener("htmx:config:request", (event) => {
+    const {ctx} = event.detail;
+    ctx.request.headers["X-CSRF-Token"] = csrf;
+    const row = ctx.sourceElement.closest?.(".row");
+    if (row) ctx.push = ctx.sourceElement.pathname + location.search;
+});
+
+document.addEventListener("htmx:after:request", (event) => {
+    const status = event.detail.ctx.response?.raw?.status ?? event.detail.ctx.response?.status;
+    if (status >= 500) tell(notices.dataset.failed);
+});
+document.addEventListener("htmx:error", () => tell(notices.dataset.lost));
+
+function tell(words) {
+    const notice = document.createElement("p");
+    notice.className = "notice bad";
+    notice.role = "alert";
+    notice.textContent = words;
+    notices.append(notice);
+}
+
+document.addEventListener("htmx:after:swap", () => {
+    tellTimes();
+    mark();
+});
+
+function openChat() {
+    return conversation.querySelector(".pane")?.dataset.chat;
+}
+
+let shown = openChat();
+function mark() {
+    const chat = openChat();
+    document.body.classList.toggle("has-chat", Boolean(chat));
+    for (const row of document.querySelectorAll("#rows .row")) row.classList.toggle("open", row.dataset.chat === chat);
+    if (chat !== shown) {
+        shown = chat;
+        document.body.classList.remove("has-details");
+        toEnd();
+    }
+}
+
+function toEnd() {
+    const scroll = document.getElementById("scroll");
+    if (!scroll) return;
+    const turn = location.hash && document.getElementById(location.hash.slice(1));
+    if (turn) turn.scrollIntoView({block: "center"});
+    else scroll.scrollTop = scroll.scrollHeight;
+    // Photos have their size only once they are here.
+    for (const image of scroll.querySelectorAll("img")) {
+        if (!turn && !image.complete) image.addEventListener("load", () => { scroll.scrollTop = scroll.scrollHeight; }, {once: true});
+    }
+}
+
+function refresh(changed) {
+    if (!changed.has(openChat())) return;
+    const scroll = document.getElementById("scroll");
+    const isAtEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+    const thread = document.getElementById("thread");
+    if (isAtEnd) thread.addEventListener("htmx:after:settle", toEnd, {once: true});
+    htmx.trigger(thread, "refresh");
+}
+
+new MutationObserver((changes) => {
+    for (const {addedNodes} of changes) {
+        for (const notice of addedNodes) if (notice.remove) setTimeout(() => notice.remove(), NOTICE_MS);
+    }
+}).observe(notices, {childList: true});
+
+document.addEventListener("click", (event) => {
+    if (event.target.closest(".why")) document.body.classList.add("has-details");
+    if (event.target.closest("[data-close-details]")) document.body.classList.remove("has-details");
+    const cite = event.target.closest("[data-cite]");
+    if (cite) {
+        event.preventDefault();
+        const photo = document.getElementById(`photo-${cite.dataset.cite}`);
+        photo?.scrollIntoView({block: "center"});
+        photo?.focus();
+    }
+});
+for (const [kind, on] of [["mouseover", true], ["mouseout", false]]) {
+    document.addEventListener(kind, (event) => {
+        const cite = event.target.closest?.("[data-cite]");
+        if (cite) document.getElementById(`photo-${cite.dataset.cite}`)?.classList.toggle("cited", on);
+    });
+}
+
+document.getElementById("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const isDark = root.dataset.theme
+        ? root.dataset.theme === "dark"
+        : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = isDark ? "light" : "dark";
+    document.cookie = `console-theme=${root.dataset.theme}; path=/staff; max-age=31536000; samesite=lax`;
+});
+
+startKeys({press: (what) => [...document.querySelectorAll(`[data-press="${what}"]`)].at(-1)?.click()});
+startLightbox();
+startLive(refresh);
+tellTimes();
+mark();
+toEnd();

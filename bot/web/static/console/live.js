@@ -1,0 +1,95 @@
+// Rows of the list as they change: put in their place, or behind a pill while the reader is further down.
+
+import {tellTimes} from "./times.js";
+
+const rows = document.getElementById("rows");
+const pill = document.getElementById("newer");
+const line = document.getElementById("line");
+const MOST_ROWS = 200;
+let waiting = new Map();
+
+export function startLive(onChange) {
+    const source = document.getElementById("live");
+    source.addEventListener("rows", (event) => {
+        const news = JSON.parse(event.detail.data);
+        tellCounts(news.counts);
+        if (rows.hasAttribute("data-live")) {
+            news.gone.forEach(remove);
+            news.rows.forEach(place);
+            showPill();
+        }
+        onChange(new Set([...news.gone, ...news.rows.map((row) => row.id)]));
+    });
+    source.addEventListener("reload", () => location.reload());
+    for (const [name, state] of [["after:connection", "online"], ["error", "offline"], ["close", "offline"]]) {
+        source.addEventListener(`htmx:sse:${name}`, () => show(state));
+    }
+    pill.addEventListener("click", () => {
+        rows.parentElement.scrollTop = 0;
+        rows.scrollTop = 0;
+        flush();
+    });
+    rows.addEventListener("scroll", () => rows.scrollTop < 20 && flush());
+    show("offline");
+}
+
+function show(state) {
+    line.dataset.state = state;
+    line.textContent = state === "online" ? line.dataset.online : line.dataset.offline;
+}
+
+function place(news) {
+    const known = document.getElementById(`row-${news.id}`);
+    const isOpen = known?.classList.contains("open");
+    const isFocused = known?.contains(document.activeElement);
+    if (!known && rows.scrollTop > 20) {
+        waiting.set(news.id, news);
+        return;
+    }
+    if (known && rows.scrollTop > 20) {  // nothing moves under the reader's eyes
+        known.replaceWith(made(news, isOpen));
+    } else {
+        known?.remove();
+        rows.prepend(made(news, isOpen));
+    }
+    if (isFocused) document.getElementById(`row-${news.id}`).querySelector("a").focus({preventScroll: true});
+    rows.querySelector(".none")?.remove();
+    for (const extra of [...rows.querySelectorAll(".row")].slice(MOST_ROWS)) extra.remove();
+}
+
+function made(news, isOpen) {
+    const holder = document.createElement("template");
+    holder.innerHTML = news.html.trim();
+    const row = holder.content.querySelector("li");
+    row.classList.toggle("open", Boolean(isOpen));
+    tellTimes(holder.content);
+    queueMicrotask(() => htmx.process(row));
+    return row;
+}
+
+function remove(id) {
+    waiting.delete(id);
+    const known = document.getElementById(`row-${id}`);
+    if (known && !known.classList.contains("open")) known.remove();
+}
+
+function flush() {
+    const news = [...waiting.values()];
+    waiting = new Map();
+    news.forEach(place);
+    showPill();
+}
+
+function showPill() {
+    pill.hidden = waiting.size === 0;
+    pill.textContent = waiting.size === 1 ? pill.dataset.one : pill.dataset.many.replace("{n}", waiting.size);
+}
+
+function tellCounts(counts) {
+    for (const [chip, count] of Object.entries(counts)) {
+        const shown = document.querySelector(`[data-chip="${chip}"] .count`);
+        if (!shown) continue;
+        shown.textContent = count > 99 ? "99+" : count;
+        shown.hidden = !count;
+    }
+}

@@ -1,0 +1,270 @@
+"""A conversation as staff see it: everything that was said, and everything that was not.
+
+The customer's page shows what arrived; this shows the rest too: edits and what they replaced, drafts that
+newer words overtook, drafts that the guard stopped, parts that could not be delivered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from context.db import Database
+from context.facts import photo_in
+from context.open_turns import entities_from
+from context.turns import Chat, Entity, Language, Photo, Rejection, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message, either way."""
+
+    id: int
+    who: Literal["customer", "bot", "staff"]
+    state: str
+    """in: waiting, taken, replaced, ignored, dead; out: pending, sending, sent, ambiguous, dead."""
+    at: float
+    text: str
+    entities: tuple[Entity, ...]
+    kind: str
+    command: str
+    edited: bool
+    reply_to: str
+    message_id: str
+    photo: Photo | None
+    rejection: Rejection | None
+    has_picture: bool
+    """A picture came with it, whatever became of that."""
+    turn_id: int | None
+    number: int
+    """Of a reply's parts, from 1."""
+    unsure: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A turn with all that is on record about it."""
+
+    id: int
+    chat: Chat
+    state: Literal["open", "closed", "superseded", "failed"]
+    at: float
+    closed_at: float | None
+    text: str
+    reply: str
+    language: Language
+    origin: str
+    remembered: bool
+    handoff: str
+    record: dict[str, Any]
+
+    @property
+    def action(self) -> str:
+        """What the guard said: `allow`, `hold`, `block`; empty where nothing was checked."""
+        verdict = self.record.get("verdict")
+        return str(verdict.get("action", "")) if isinstance(verdict, dict) else ""
+
+    @property
+    def draft(self) -> str:
+        """The words that were stopped; empty where none were."""
+        return str(self.record.get("draft") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A stretch of a chat: messages by time, and the turns among them."""
+
+    chat: Chat
+    name: str
+    language: Language | None
+    created_at: float
+    closed_at: float | None
+    """When the customer shut the door on us (blocked the bot)."""
+    said: tuple[Said, ...]
+    exchanges: dict[int, Exchange]
+    has_earlier: bool
+
+
+class Conversations:
+    """Reads them."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def read(self, chat: Chat, *, before: int = 0, limit: int = 80) -> Conversation | None:
+        """The newest `limit` messages of a chat, or those before message `before`; None for no such chat."""
+
+        def work(connection: Connection) -> Conversation | None:
+            known = connection.execute(_CHAT, {"chat": chat.key}).first()
+            if known is None:
+                return None
+            values = {"chat": chat.key, "before": before or _ENDLESS, "limit": limit + 1}
+            rows = connection.execute(_SAID, values).all()
+            has_earlier, rows = len(rows) > limit, rows[:limit][::-1]
+            first = rows[0].at if rows and has_earlier else 0.0
+            last = rows[-1].at if rows and before else float(_ENDLESS)
+            among = {"chat": chat.key, "first": first, "last": last, "limit": limit}
+            exchanges = {row.id: _exchange(row) for row in connection.execute(_AMONG, among)}
+            missing = {row.turn_id for row in rows if row.turn_id} - exchanges.keys()
+            if missing:
+                found = connection.execute(_TURNS, {"ids": sorted(missing)})
+                exchanges |= {row.id: _exchange(row) for row in found}
+            said = tuple(_said(row, exchanges) for row in rows)
+            return Conversation(
+                chat,
+                known.sender,
+                known.language,
+                known.created_at,
+                known.closed_at,
+                said,
+                exchanges,
+                has_earlier,
+            )
+
+        return await self._db.read(work)
+
+    async def exchange(self, turn_id: int) -> Exchange | None:
+        """One turn."""
+
+        def work(connection: Connection) -> Exchange | None:
+            row = connection.execute(_TURNS, {"ids": [turn_id]}).first()
+            return _exchange(row) if row is not None else None
+
+        return await self._db.read(work)
+
+    async def around(self, turn_id: int) -> tuple[int, ...]:
+        """Ids of a turn's messages, oldest first."""
+
+        def work(connection: Connection) -> tuple[int, ...]:
+            return tuple(row.id for row in connection.execute(_OF_TURN, {"turn": turn_id}))
+
+        return await self._db.read(work)
+
+    async def before(self, exchange: Exchange, limit: int) -> tuple[Turn, ...]:
+        """The turns that were remembered when this one was made, oldest first; at most `limit`."""
+
+        def work(connection: Connection) -> tuple[Turn, ...]:
+            values = {"chat": exchange.chat.key, "turn": exchange.id, "limit": limit}
+            rows = connection.execute(_REMEMBERED, values).all()[::-1]
+            photos = _photos(connection, [row.id for row in rows])
+            return tuple(
+                Turn(row.id, row.text, row.reply, photos.get(row.id, ()), row.opened_at, row.language)
+                for row in rows
+            )
+
+        return await self._db.read(work)
+
+    async def pictures(self, turn_id: int) -> tuple[tuple[Photo, ...], tuple[Rejection, ...]]:
+        """What came with a turn: its photos, and what could not be used, numbered among them."""
+
+        def work(connection: Connection) -> tuple[tuple[Photo, ...], tuple[Rejection, ...]]:
+            photos, rejections = [], []
+            for number, row in enumerate(connection.execute(_PICTURES, {"turn": turn_id}), start=1):
+                if row.photo:
+                    photos.append(photo_in(row))
+                elif row.rejection:
+                    rejections.append(Rejection(row.rejection, row.rejection_detail or "", number))
+            return tuple(photos), tuple(rejections)
+
+        return await self._db.read(work)
+
+    async def photos(self, chat: Chat, shas: Sequence[str]) -> dict[str, Photo]:
+        """Photos of a chat by their names."""
+        if not shas:
+            return {}
+
+        def work(connection: Connection) -> dict[str, Photo]:
+            rows = connection.execute(_BY_NAME, {"chat": chat.key, "shas": list(shas)})
+            return {row.photo: photo_in(row) for row in rows}
+
+        return await self._db.read(work)
+
+
+def _photos(connection: Connection, turn_ids: Sequence[int]) -> dict[int, tuple[Photo, ...]]:
+    photos: dict[int, tuple[Photo, ...]] = {}
+    for row in connection.execute(_PHOTOS, {"turns": list(turn_ids)}) if turn_ids else ():
+        photos[row.turn_id] = (*photos.get(row.turn_id, ()), photo_in(row))
+    return photos
+
+
+def _said(row: Row[Any], exchanges: dict[int, Exchange]) -> Said:
+    exchange = exchanges.get(row.turn_id or 0)
+    is_staff = exchange is not None and exchange.origin.startswith("staff:")
+    return Said(
+        id=row.id,
+        who="customer" if row.direction == "in" else "staff" if is_staff else "bot",
+        state=row.state,
+        at=row.at,
+        text=row.text,
+        entities=entities_from(row.entities),
+        kind=row.kind,
+        command=row.command,
+        edited=bool(row.edited),
+        reply_to=row.reply_to,
+        message_id=row.message_id or "",
+        photo=photo_in(row) if row.photo else None,
+        rejection=Rejection(row.rejection, row.rejection_detail or "") if row.rejection else None,
+        has_picture=row.file_id is not None,
+        turn_id=row.turn_id,
+        number=row.number,
+        unsure=row.unsure,
+        error=row.error,
+    )
+
+
+def _exchange(row: Row[Any]) -> Exchange:
+    record = json.loads(row.record)
+    return Exchange(
+        id=row.id,
+        chat=Chat.parse(row.chat),
+        state=row.state,
+        at=row.opened_at,
+        closed_at=row.closed_at,
+        text=row.text,
+        reply=row.reply,
+        language=row.language,
+        origin=row.origin,
+        remembered=bool(row.remembered),
+        handoff=row.handoff,
+        record=record if isinstance(record, dict) else {},
+    )
+
+
+_ENDLESS = 2**62
+_CHAT = sa.text("SELECT sender, language, created_at, closed_at FROM chats WHERE chat = :chat")
+_SAID = sa.text("""
+    SELECT id, direction, state, turn_id, at, text, message_id, kind, command, edited, reply_to, file_id,
+           photo, photo_width, photo_height, photo_number, photo_facts, rejection, rejection_detail, number,
+           entities, unsure, error
+    FROM messages WHERE chat = :chat AND id < :before ORDER BY id DESC LIMIT :limit""")
+_COLUMNS = """id, chat, state, opened_at, closed_at, text, reply, language, origin, remembered, handoff,
+              record"""
+_AMONG = sa.text(f"""
+    SELECT {_COLUMNS} FROM turns
+    WHERE chat = :chat AND opened_at >= :first AND opened_at <= :last ORDER BY id DESC LIMIT :limit""")  # noqa: S608  (a constant)
+_TURNS = sa.text(f"SELECT {_COLUMNS} FROM turns WHERE id IN :ids").bindparams(  # noqa: S608  (a constant)
+    sa.bindparam("ids", expanding=True)
+)
+_OF_TURN = sa.text("SELECT id FROM messages WHERE turn_id = :turn ORDER BY id")
+_REMEMBERED = sa.text("""
+    SELECT id, text, reply, language, opened_at FROM turns
+    WHERE chat = :chat AND id < :turn AND state = 'closed' AND remembered = 1
+    ORDER BY id DESC LIMIT :limit""")
+_PHOTO_COLUMNS = "photo, photo_width, photo_height, photo_number, photo_facts"
+_PHOTOS = sa.text(f"""
+    SELECT turn_id, {_PHOTO_COLUMNS} FROM messages
+    WHERE turn_id IN :turns AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id
+    """).bindparams(sa.bindparam("turns", expanding=True))  # noqa: S608  (a constant)
+_PICTURES = sa.text(f"""
+    SELECT {_PHOTO_COLUMNS}, rejection, rejection_detail FROM messages
+    WHERE turn_id = :turn AND direction = 'in' AND file_id IS NOT NULL
+    ORDER BY COALESCE(position, id), id""")  # noqa: S608  (a constant)
+_BY_NAME = sa.text(f"""
+    SELECT {_PHOTO_COLUMNS} FROM messages WHERE chat = :chat AND photo IN :shas
+    """).bindparams(sa.bindparam("shas", expanding=True))  # noqa: S608  (a constant)

@@ -1,0 +1,250 @@
+"""The console over plain HTTP: who gets in, what is refused, and that customers' words do nothing."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+
+from context.listing import Listing
+from context.staff import FAILURES_PER_ACCOUNT
+from context.turns import Chat
+from tests.staff_world import (
+    BLOCKED,
+    CHAT,
+    EVIL,
+    HOSTILE,
+    PASSWORD,
+    WAITING,
+    Desk,
+    active,
+    open_desk,
+)
+from tests.web_world import browse
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    async with open_desk(tmp_path_factory.mktemp("desk")) as opened:
+        yield opened
+
+
+async def test_nobody_gets_in_without_signing_in(desk: Desk) -> None:
+    async with browse(desk.url) as client:
+        for path in ("/staff", f"/staff/c/{CHAT.key}", "/staff/list", "/staff/live", "/staff/turn/1"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["location"]) == (
+                303,
+                f"/staff/login?next={quote(path, safe='')}",
+            )
+        assert (await client.post("/staff/logout")).status_code == 401
+        client.cookies.set("staff", "A" * 43)
+        assert (await client.get("/staff")).status_code == 303
+
+
+async def test_the_cookie_is_out_of_reach(desk: Desk) -> None:
+    form = {"name": "mei", "password": PASSWORD, "next": "//evil.example/"}
+    async with browse(desk.url) as client:
+        answer = await client.post("/staff/login", data=form)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/staff")
+        assert "httponly" in answer.headers["set-cookie"].lower()
+        assert "samesite=lax" in answer.headers["set-cookie"].lower()
+        page = await client.get("/staff")
+        assert page.headers["cache-control"] == "no-store"
+        assert "unsafe" not in page.headers["content-security-policy"]
+        assert active(page.text) == []
+    async with browse(desk.url, x_forwarded_proto="https") as client:
+        answer = await client.post("/staff/login", data=form)
+        assert answer.headers["set-cookie"].startswith("__Host-staff=")
+        assert "secure" in answer.headers["set-cookie"].lower()
+
+
+async def test_a_wrong_name_and_a_wrong_password_look_and_take_the_same(desk: Desk) -> None:
+    async with browse(desk.url) as client:
+        took: dict[str, float] = {}
+        pages: dict[str, str] = {}
+        for name in ("vic", "nobody"):
+            began = time.perf_counter()
+            answer = await client.post("/staff/login", data={"name": name, "password": "wrong password"})
+            took[name] = time.perf_counter() - began
+            assert answer.status_code == 401
+            pages[name] = answer.text
+        assert pages["vic"] == pages["nobody"]
+        assert min(took.values()) > 0.02  # argon2 ran both times
+
+
+async def test_guessing_passwords_is_stopped(desk: Desk) -> None:
+    async with browse(desk.url, x_forwarded_for="10.9.9.9") as client:
+        wrong = {"name": "target", "password": "wrong password"}
+        for _ in range(FAILURES_PER_ACCOUNT):
+            assert (await client.post("/staff/login", data=wrong)).status_code == 401
+        answer = await client.post("/staff/login", data=wrong)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "900")
+
+
+async def test_other_sites_can_neither_sign_in_nor_act_for_staff(desk: Desk) -> None:
+    form = {"name": "mei", "password": PASSWORD}
+    async with browse(desk.url, sec_fetch_site="cross-site") as client:
+        assert (await client.post("/staff/login", data=form)).status_code == 403
+    async with desk.signed_in("mei") as mei:
+        assert (await mei.client.post("/staff/language", data={"csrf": "guess"})).status_code == 403
+        assert (await mei.client.post("/staff/language")).status_code == 403
+        stranger = {"Sec-Fetch-Site": "cross-site", "X-CSRF-Token": mei.csrf}
+        assert (await mei.client.post("/staff/language", headers=stranger)).status_code == 403
+        assert (await mei.client.get("/staff/language")).status_code == 405
+        assert (await mei.post("/staff/language")).status_code == 303
+        assert '<html lang="zh"' in (await mei.client.get("/staff")).text
+        assert (await mei.post("/staff/language")).status_code == 303
+
+
+async def test_signing_out_everywhere_ends_every_session(desk: Desk) -> None:
+    async with desk.signed_in("ana") as one, desk.signed_in("ana") as other:
+        assert (await one.post("/staff/logout", everywhere="1")).status_code == 303
+        assert (await one.client.get("/staff")).status_code == 303
+        assert (await other.client.get("/staff")).status_code == 303
+
+
+async def test_a_viewer_looks_and_does_nothing(desk: Desk) -> None:
+    async with desk.signed_in("vic") as vic:
+        assert (await vic.client.get(f"/staff/c/{CHAT.key}")).status_code == 200
+        why = await vic.client.get(f"/staff/turn/{await newest_turn(desk)}")
+        assert why.status_code == 200
+        assert "/again" not in why.text
+        answer = await vic.post(f"/staff/turn/{await newest_turn(desk)}/again", engine="rules")
+        assert answer.status_code == 403
+        assert "Your account may not do this." in answer.text
+
+
+async def test_photos_are_only_shown_in_their_own_chat_and_who_opened_one_is_on_record(desk: Desk) -> None:
+    async with desk.signed_in("mei") as mei:
+        page = (await mei.client.get(f"/staff/c/{CHAT.key}")).text
+        photo = re.search(r'href="(/staff/c/[^"]+\.jpg)"', page)
+        assert photo
+        sha256 = photo[1].rpartition("/")[2].removesuffix(".jpg")
+        assert (await mei.client.get(photo[1])).headers["content-type"] == "image/jpeg"
+        for path in (
+            f"/staff/c/{BLOCKED.key}/photos/{sha256}.jpg",
+            f"/staff/c/{CHAT.key}/photos/..%2f..%2fbot.db.jpg",
+            f"/staff/c/{CHAT.key}/photos/%2e%2e%2f%2e%2e%2faudit.key.jpg",
+            "/staff/c/nonsense/pane",
+            "/staff/c/telegram:999999/pane",
+            "/staff/turn/999999",
+            f"/staff/turn/{2**64}",
+            "/static/..%2f..%2fapp%2fstores.py",
+        ):
+            assert (await mei.client.get(path)).status_code == 404, path
+    accesses = await desk.staff.accesses(CHAT.key)
+    assert ("mei", "photo", sha256) in [(line.name, line.action, line.detail) for line in accesses]
+    assert ("mei", "opened") in [(line.name, line.action) for line in accesses]
+
+
+async def test_what_customers_send_is_inert_in_every_view(desk: Desk) -> None:
+    async with desk.signed_in("mei") as mei:
+        turn = await newest_turn(desk, EVIL.key)
+        for path in (
+            "/staff",
+            f"/staff/c/{EVIL.key}",
+            f"/staff/c/{EVIL.key}/thread",
+            "/staff?q=script",
+            f"/staff?q={quote(HOSTILE)}",
+            f"/staff?model={quote(HOSTILE)}&chip={quote(HOSTILE)}&since={quote(HOSTILE)}",
+            f"/staff/turn/{turn}",
+            f"/staff/login?next={quote(HOSTILE)}",
+        ):
+            page = (await mei.client.get(path)).text
+            assert active(page) == [], path
+            assert not set("\u202e\u202c\u200b\x07") & set(page), path
+            assert "png) 49" not in page, path
+        assert "‹202E›" in (await mei.client.get(f"/staff/c/{EVIL.key}")).text
+
+
+async def test_a_hundred_kilobytes_are_readable_and_the_page_stays_small(desk: Desk) -> None:
+    customer = desk.world.telegram.customer(105, name="N" * 500)
+    for _ in range(25):
+        customer.says("长" * 4000)
+    await desk.world.telegram.replies(105)
+    await desk.until_listed(Chat("telegram", "105"), lambda line: line.who == "bot")
+    async with desk.signed_in("mei") as mei:
+        page = await mei.client.get("/staff")
+        assert len(page.content) < 60_000
+        await mei.client.get("/staff/c/telegram:105")
+        hits = (await mei.client.get(f"/staff?q={quote('长' * 50)}")).text
+        assert "telegram:105" in hits
+
+
+async def test_the_first_page_is_one_small_answer(desk: Desk) -> None:
+    async with desk.signed_in("mei") as mei:
+        page = await mei.client.get("/staff")
+        sizes = {"/staff": len(page.content)}
+        for path in re.findall(r'(?:src|href)="(/static/[^"#]+)"', page.text):
+            answer = await mei.client.get(path)
+            sizes[path] = int(answer.headers["content-length"])
+        assert sizes["/staff"] < 60_000
+        assert sum(sizes.values()) < 60_000, sizes
+
+
+async def test_rows_come_live_and_none_is_missed_after_a_broken_line(desk: Desk) -> None:
+    revision = await Listing(desk.world.app.stores.db).revision()
+    customer = desk.world.telegram.customer(106, name="Zoe")
+    async with desk.signed_in("mei") as mei:
+        async with mei.client.stream("GET", f"/staff/live?after={revision}") as stream:
+            customer.says("hello there")
+            event = await next_event(stream.aiter_lines(), "row-telegram:106")
+        customer.says("while nobody listened")
+        await desk.world.telegram.replies(106)
+        headers = {"Last-Event-ID": event["id"]}
+        async with mei.client.stream("GET", "/staff/live", headers=headers) as stream:
+            event = await next_event(stream.aiter_lines(), "row-telegram:106")
+        async with mei.client.stream("GET", f"/staff/live?chip=waiting&after={revision}") as stream:
+            await next_event(stream.aiter_lines(), '"telegram:106"]')
+
+
+async def next_event(lines: AsyncIterator[str], words: str) -> dict[str, str]:
+    """The next event in which these words stand."""
+    event: dict[str, str] = {}
+    async for line in lines:
+        if not line and words in event.get("data", ""):
+            return event
+        name, _, value = line.partition(": ")
+        event[name] = value
+    raise AssertionError("the stream ended")
+
+
+async def newest_turn(desk: Desk, chat: str = CHAT.key) -> int:
+    async with desk.signed_in("mei") as mei:
+        page = (await mei.client.get(f"/staff/c/{chat}")).text
+    return int(re.findall(r'hx-get="/staff/turn/(\d+)"', page)[-1])
+
+
+async def test_stopped_drafts_and_fixed_words_are_part_of_the_conversation(desk: Desk) -> None:
+    async with desk.signed_in("mei") as mei:
+        page = (await mei.client.get(f"/staff/c/{BLOCKED.key}")).text
+        assert "full refund of 300 yuan" in page
+        assert "not sent" in page
+        why = (await mei.client.get(f"/staff/turn/{await newest_turn(desk, BLOCKED.key)}")).text
+        assert "promise." in why
+        assert "<mark title=" in why
+        assert "/human" in (await mei.client.get(f"/staff/c/{WAITING.key}")).text
+
+
+async def test_a_prompt_is_made_again_to_the_last_character(desk: Desk) -> None:
+    async with desk.signed_in("mei") as mei:
+        why = (await mei.client.get(f"/staff/turn/{await newest_turn(desk)}")).text
+        assert "the same to the last character" in why
+        assert "Our bedroom AC stopped cooling" in why
+        sent = len(desk.world.telegram.sent_to(101))
+        again = await mei.post(f"/staff/turn/{await newest_turn(desk)}/again", engine="rules", version="x")
+        assert again.status_code == 400
+        version = re.search(r"<option[^>]*>(support@\w+)</option>", why)
+        assert version
+        again = await mei.post(
+            f"/staff/turn/{await newest_turn(desk)}/again", engine="stub-model", version=version[1]
+        )
+        assert "the plate says KFR-35GW" in again.text
+        assert len(desk.world.telegram.sent_to(101)) == sent

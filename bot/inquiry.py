@@ -159,25 +159,26 @@ class Inquiries:
 
         Raises `Unavailable` (also its children) where the model cannot, and `StoreDown`.
         """
-        stages = self._metrics.stages()
-        answered = await self.draft(inquiry, stages)
-        with stages("record"):
-            await self._ledger.note(
-                inquiry.chat,
-                inquiry.key_id,
-                inquiry.id,
-                answered.reply.record,
-                tokens=answered.tokens,
+        with self._metrics.stages("inquiry") as stages:
+            answered = await self.draft(inquiry, stages)
+            with stages("record"):
+                await self._ledger.note(
+                    inquiry.chat,
+                    inquiry.key_id,
+                    inquiry.id,
+                    answered.reply.record,
+                    tokens=answered.tokens,
+                )
+            log.info(
+                "inquiry",
+                extra={
+                    "chat": inquiry.chat.key,
+                    "request": inquiry.id,
+                    "ms": stages.ms,
+                    "outcome": answered.finish,
+                },
             )
-        log.info(
-            "inquiry",
-            extra={
-                "chat": inquiry.chat.key,
-                "request": inquiry.id,
-                "ms": stages.ms,
-                "outcome": answered.finish,
-            },
-        )
+            stages.note(request=inquiry.id, outcome=answered.finish)
         return answered
 
     async def draft(self, inquiry: Inquiry, stages: Stages) -> Answered:

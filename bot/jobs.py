@@ -195,7 +195,9 @@ class Runner:
         wanted = Wanted.read(item.ask)
         inquiry = wanted.inquiry(_image(item.jpeg), request=_name(item), key_id=item.key_id)
         try:
-            answered = await self._inquiries.draft(inquiry, self._metrics.stages())
+            with self._metrics.stages("job") as stages:
+                stages.note(request=inquiry.id)
+                answered = await self._inquiries.draft(inquiry, stages)
         except PromptTooLong:
             await self._fail(item, "context_length_exceeded", "It does not fit into the model's context.")
             return

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 from types import TracebackType
+from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from bot.traces import Span, Traces
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -24,7 +27,8 @@ _STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 class Metrics:
     """Counters and timers of one bot."""
 
-    def __init__(self, *, version: str = "") -> None:
+    def __init__(self, *, version: str = "", traces: Traces | None = None) -> None:
+        self.traces = traces
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         Gauge("bot_info", "The running version.", ["version"], registry=self.registry).labels(version).set(1)
@@ -84,9 +88,9 @@ class Metrics:
         """A picture was taken in (`ok`) or refused (its rejection code)."""
         self._photos.add(outcome)
 
-    def stages(self) -> Stages:
-        """A stopwatch for the stages of one turn."""
-        return Stages(self)
+    def stages(self, name: str = "turn") -> Stages:
+        """A stopwatch for the stages of one turn, or of something else that goes the same road."""
+        return Stages(self, name)
 
     def verdict(self, action: str) -> None:
         """The guard decided about a draft."""
@@ -130,45 +134,78 @@ class Stages:
 
     ::
 
-        stages = metrics.stages()
-        with stages("prompt"):
-            prompt = prompts.assemble(...)
-        log.info("turn", **stages.ms)
+        with metrics.stages() as stages:
+            with stages("prompt"):
+                prompt = prompts.assemble(...)
+            log.info("turn", **stages.ms)
 
     A stage entered twice adds up in `ms`.  A stage left by an exception is timed as well: slow
-    failures are what one looks for.
+    failures are what one looks for.  Where there are traces, the outer block is a span and each stage
+    one below it.
     """
 
-    __slots__ = ("_metrics", "ms")
+    __slots__ = ("_metrics", "_name", "_span", "ms")
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, name: str) -> None:
         self._metrics = metrics
+        self._name = name
+        self._span: Span | None = None
         self.ms: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        if self._metrics.traces is not None:
+            self._span = self._metrics.traces.begin(self._name)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._span is not None:
+            self._span.end(kind)
+            self._span = None
+
+    def note(self, **values: str | int) -> None:
+        """Say what it was about, for traces: ids and kinds, nobody's words."""
+        if self._span is not None:
+            self._span.note(values)
 
     def __call__(self, name: str) -> _Stage:
         """Time the `with` block as stage `name`."""
         return _Stage(self, name)
 
     def add(self, name: str, seconds: float) -> None:
-        """A stage that was timed elsewhere."""
+        """A stage that was timed elsewhere and has just ended."""
+        if self._span is not None:
+            self._span.inside(name, ago_s=seconds).end()
+        self.observe(name, seconds)
+
+    def begin(self, name: str) -> Span | None:
+        """The span of a stage; None where there are no traces."""
+        return self._span.inside(name) if self._span is not None else None
+
+    def observe(self, name: str, seconds: float) -> None:
+        """A stage took so long: for the histogram and the log line."""
         self._metrics.observe(name, seconds)
         self.ms[name] = round(self.ms.get(name, 0.0) + seconds * 1000, 1)
 
 
 class _Stage:
-    __slots__ = ("_name", "_stages", "_started")
+    __slots__ = ("_name", "_span", "_stages", "_started")
 
     def __init__(self, stages: Stages, name: str) -> None:
         self._stages = stages
         self._name = name
 
     def __enter__(self) -> None:
+        self._span = self._stages.begin(self._name)
         self._started = perf_counter()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stages.add(self._name, perf_counter() - self._started)
+        self._stages.observe(self._name, perf_counter() - self._started)
+        if self._span is not None:
+            self._span.end(kind)
 
 
 class _Counters:

@@ -95,6 +95,7 @@ class Settings(BaseSettings):
 
     http_host: str = _setting("127.0.0.1", "127.0.0.1")
     http_port: int = _setting(8080, "8080", ge=0, le=65535)
+    otel_exporter_otlp_endpoint: str = _setting("", "http://127.0.0.1:4318")
     log_format: Literal["", "text", "json"] = _setting("", "json")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("INFO", "INFO")
 
@@ -291,6 +292,13 @@ class Settings(BaseSettings):
         if not _is_host(value):
             raise ValueError(f"{value!r} is no address or host name; the port is HTTP_PORT")
         return value
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _collector(cls, value: str) -> str:
+        if importlib.util.find_spec("opentelemetry") is None:
+            raise ValueError("needs `python3 run --with otel`")
+        return _http_url(value).geturl().removesuffix("/v1/traces")
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -85,7 +85,10 @@ class TurnTaker:
         `newer` is set when the customer writes more: the draft is then dropped and `Superseded` raised.
         Raises `Again` when the same batch should be taken later, `LeaseLost` when it is no longer ours.
         """
-        stages = self._metrics.stages()
+        with self._metrics.stages() as stages:
+            await self._take(batch, newer, stages)
+
+    async def _take(self, batch: Batch, newer: asyncio.Event, stages: Stages) -> None:
         turn = batch.open_turn or await self._decide(batch, newer, stages)
         if turn is None:
             return
@@ -194,6 +197,7 @@ class TurnTaker:
         """The one log line of a turn: ids, stages, milliseconds; nobody's words."""
         began = min((arrival.at for arrival in batch.arrivals), default=turn.turn.at)
         self._metrics.turn(turn.origin, outcome, seconds=max(0.0, self._clock() - began))
+        stages.note(turn=turn.id, origin=turn.origin, outcome=outcome, channel=batch.chat.channel)
         log.info(
             "turn",
             extra={

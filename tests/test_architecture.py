@@ -103,6 +103,7 @@ ADDRESSES = {
     "telegramify_markdown": ["bot/markup.py"],
     "ahocorasick_rs": ["bot/guard/"],
     "yaml": ["bot/guard/", "bot/engines/"],
+    "opentelemetry": ["bot/traces.py"],
     "uvloop": ["bot/__main__.py"],
 }
 

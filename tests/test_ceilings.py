@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from context.usage import Usage
 from prompts.prompts import Prompts
 from tests.clock import Clock
 from tests.ledger import ANNA, BEN, says
+from tests.until import until
 from tests.world import World, asked, picture, world
 
 LI, WANG = 42, 43
@@ -27,11 +27,10 @@ def notice(name: str, language: str = "en") -> str:
 async def settled(w: World, chat: int) -> list[str]:
     """What the chat has been told once everything that it sent is dealt with."""
 
-    async def idle() -> None:
-        while w.telegram.pending or await w.app.stores.inbox.depth():  # noqa: ASYNC110  # two parts, no news of both
-            await asyncio.sleep(0.02)
+    async def is_idle() -> bool:
+        return not w.telegram.pending and not await w.app.stores.inbox.depth()
 
-    await asyncio.wait_for(idle(), 15)
+    await until(is_idle, timeout_s=15)
     return [sent.text for sent in w.telegram.sent_to(chat)]
 
 

@@ -30,6 +30,7 @@ from bot.guard import Guard
 from bot.metrics import Metrics
 from bot.sender import Sender
 from bot.settings import Settings
+from bot.traces import Traces, open_traces
 from bot.turn import Answerer, TurnTaker
 from bot.web import build_site
 from bot.web.chat import WebChannel
@@ -82,7 +83,7 @@ async def open_app(
     `BadConfiguration` when a part cannot be had as configured.
     """
     async with AsyncExitStack() as stack:
-        metrics = Metrics(version=__version__)
+        metrics = Metrics(version=__version__, traces=_traces(stack, settings))
         stores = await open_stores(stack, settings, metrics)
         prompts = _prompts(settings)
         guard = guard or build_guard(settings)
@@ -162,6 +163,14 @@ async def open_app(
         working = asyncio.create_task(work(), name="worker")
         stack.push_async_callback(_end, working, worker)
         yield App(url=url, stores=stores, engine=engine, metrics=metrics, ready=ready, working=working)
+
+
+def _traces(stack: AsyncExitStack, settings: Settings) -> Traces | None:
+    if not settings.otel_exporter_otlp_endpoint:
+        return None
+    traces = open_traces(settings.otel_exporter_otlp_endpoint)
+    stack.push_async_callback(traces.close)
+    return traces
 
 
 def _ceilings(settings: Settings, stores: Stores) -> Ceilings:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from context.api_tables import API
+from context.record_tables import RECORDS
 
 FIRST = """
 -- A customer's conversation and what we know of it.
@@ -352,6 +353,7 @@ MIGRATIONS: tuple[Step, ...] = (
     API,
     TOKENS,
     TEMPLATES,
+    RECORDS,
 )
 
 _WORDS = {

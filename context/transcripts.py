@@ -103,7 +103,7 @@ class Transcripts:
             messages = connection.execute(_FORGET_MESSAGES, values).rowcount
             turns = connection.execute(_FORGET_TURNS, values).rowcount
             verdicts.erase(connection, chat)
-            for statement in (_FORGET_HANDOFFS, _FORGET_MARKS, _FORGET_LINE, _FORGET_CHAT):
+            for statement in (_FORGET_REVIEWS, _FORGET_HANDOFFS, _FORGET_MARKS, _FORGET_LINE, _FORGET_CHAT):
                 connection.execute(statement, values)
             return Erased(messages, turns, photos)
 
@@ -173,6 +173,7 @@ _OWN_PHOTOS = sa.text("""
 _FORGET_MESSAGES = sa.text("DELETE FROM messages WHERE chat = :chat")
 _FORGET_TURNS = sa.text("DELETE FROM turns WHERE chat = :chat")
 _FORGET_HANDOFFS = sa.text("DELETE FROM handoffs WHERE chat = :chat")
+_FORGET_REVIEWS = sa.text("DELETE FROM reviews WHERE chat = :chat")
 _FORGET_MARKS = sa.text("DELETE FROM marks WHERE chat = :chat")
 _FORGET_LINE = sa.text("DELETE FROM listing WHERE chat = :chat")
 _FORGET_LANE = sa.text("DELETE FROM lanes WHERE chat = :chat")

@@ -1,0 +1,103 @@
+"""Figures: counted once, right on both databases, silence shown as silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from context.db import Database
+from context.figures import HOUR_S, Counting
+from context.handoffs import Handoffs
+from context.reviews import Review, Reviews
+from context.transcripts import Transcripts
+from context.turns import Chat, Message, Part, Reply
+from tests.clock import Clock
+from tests.ledger import ANNA, BEN, Ledger, says
+
+
+async def talk(db: Database, clock: Clock, chat: Chat, reply: Reply, *, seconds: float = 2.0) -> int:
+    ledger = Ledger(db)
+    await ledger.inbox.put([says(chat, "question")])
+    batch = await ledger.claim_one()
+    turn = await ledger.outbox.open(batch, Message(chat, "question", "en"), reply, [Part(reply.text)])
+    clock.move(seconds)
+    await ledger.send(batch, turn)
+    return turn.id
+
+
+def by_model(model: str = "m1", template: str = "support@1") -> Reply:
+    return Reply("answer", "en", "remote", record={"model": model, "prompt": template})
+
+
+async def test_turns_are_counted_by_who_answered_and_by_what(db: Database, clock: Clock) -> None:
+    start = clock.now
+    first = await talk(db, clock, ANNA, by_model(), seconds=1)
+    for seconds in (2, 3, 40):
+        await talk(db, clock, ANNA, by_model("m2", "support@2"), seconds=seconds)
+    await talk(db, clock, BEN, Reply("rules", "en", "fallback"))
+    await talk(db, clock, BEN, Reply("colleague", "en", "staff:mia"))
+    await talk(db, clock, BEN, Reply("held", "en", "notice:held", remembered=False))
+    await Reviews(db).put(Review(first, "mia", "down", ("wrong_code", "tone")))
+    handoffs = Handoffs(db)
+    await handoffs.ask(ANNA, "asked")
+    clock.move(60)
+    await handoffs.take(ANNA, "mia")
+    figures = await Counting(db).read(since=start, until=clock.now + 1)
+    total = figures.total
+    assert dict(total.answered) == {"model": 4, "fallback": 1, "person": 1, "notice": 1}
+    assert (total.turns, total.messages, total.held, total.blocked, total.failed) == (7, 7, 1, 0, 0)
+    assert total.share("model") == pytest.approx(4 / 7)
+    assert total.p50_s == pytest.approx(2, rel=0.05)
+    assert total.p95_s == pytest.approx(40, rel=0.05)
+    assert {name: tally.turns for name, tally in figures.by_model.items()} == {"m1": 1, "m2": 3}
+    assert {name: tally.turns for name, tally in figures.by_template.items()} == {
+        "support@1": 1,
+        "support@2": 3,
+    }
+    assert (figures.staff_thumbs.up, figures.staff_thumbs.down) == (0, 1)
+    assert dict(figures.reasons) == {"wrong_code": 1, "tone": 1}
+    assert (figures.waiting.asked, figures.waiting.taken) == (1, 1)
+    assert figures.waiting.p50_s == pytest.approx(60, rel=0.05)
+    assert figures.is_whole
+
+
+async def test_silence_is_shown_as_silence(db: Database, clock: Clock) -> None:
+    empty = await Counting(db).read(since=clock.now - 86_400, until=clock.now)
+    assert (empty.total.turns, empty.total.p50_s, empty.total.share("model")) == (0, None, None)
+    assert (empty.staff_thumbs.share_up, empty.waiting.p50_s) == (None, None)
+    start = clock.now - clock.now % HOUR_S
+    await talk(db, clock, ANNA, by_model())
+    clock.move(2 * HOUR_S)
+    await talk(db, clock, ANNA, by_model())
+    figures = await Counting(db).read(since=start, until=start + 3 * HOUR_S, step="hour")
+    assert [(step.turns, step.p50_s is None) for step in figures.steps] == [(1, False), (0, True), (1, False)]
+
+
+async def test_a_days_beginning_is_the_readers(db: Database, clock: Clock) -> None:
+    midnight = clock.now - clock.now % 86_400 + 86_400
+    for hour in (-9, -7):  # 23:00 and 01:00 in Shanghai
+        clock.now = midnight + hour * HOUR_S
+        await talk(db, clock, ANNA, by_model())
+    clock.now = midnight
+    counting = Counting(db)
+    utc = await counting.read(since=midnight - 12 * HOUR_S, until=midnight)
+    assert [step.turns for step in utc.steps] == [2]
+    shanghai = await counting.read(since=midnight - 12 * HOUR_S, until=midnight, offset_s=8 * HOUR_S)
+    assert [step.turns for step in shanghai.steps] == [1, 1]
+
+
+async def test_the_running_hour_goes_on_and_an_old_one_stays_when_the_chat_is_gone(
+    db: Database, clock: Clock
+) -> None:
+    clock.now -= clock.now % HOUR_S
+    start, counting = clock.now, Counting(db)
+    for expected in (1, 2):
+        await talk(db, clock, ANNA, by_model())
+        clock.move(10)
+        assert (await counting.read(since=start, until=clock.now)).total.turns == expected
+    for wait_s in (HOUR_S + 700, 86_400):
+        clock.move(wait_s)
+        assert (await counting.read(since=start, until=start + 1)).total.turns == 2
+    await Transcripts(db).forget(ANNA)
+    clock.move(86_400)
+    kept = (await counting.read(since=start, until=start + 1)).total
+    assert (kept.turns, kept.answered["model"]) == (2, 2)

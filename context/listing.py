@@ -148,6 +148,12 @@ class Listing:
         """The newest revision; 0 for an empty list."""
         return await self._db.read(lambda connection: int(connection.execute(_REVISION).scalar_one()))
 
+    async def flagged_by(self, chat: Chat) -> str | None:
+        """Who flagged a conversation by hand; None when nobody did."""
+        return await self._db.read(
+            lambda connection: connection.execute(_FLAGGED_BY, {"chat": chat.key}).scalar_one_or_none()
+        )
+
     async def flag(self, chat: Chat, name: str, *, flagged: bool) -> None:
         """Flag a conversation by hand, or take the flag off."""
 
@@ -316,6 +322,7 @@ _HOLDERS = sa.text("""
     SELECT holder, COUNT(*) AS chats FROM listing WHERE holder IS NOT NULL GROUP BY holder""")
 _SINCE = sa.text("SELECT * FROM listing WHERE revision > :revision ORDER BY revision LIMIT :limit")
 _REVISION = sa.text("SELECT COALESCE(MAX(revision), 0) FROM listing")
+_FLAGGED_BY = sa.text("SELECT flagged_by FROM marks WHERE chat = :chat")
 _FLAG = sa.text("""
     INSERT INTO marks (chat, flagged_by, flagged_at) VALUES (:chat, :name, :now)
     ON CONFLICT (chat) DO UPDATE SET flagged_by = excluded.flagged_by, flagged_at = excluded.flagged_at""")

@@ -51,7 +51,7 @@ class Watch:
 
     def check(self) -> None:
         """Fails when there was anything."""
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
         assert self.elsewhere == []
 
     def _console(self, message: ConsoleMessage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.app.stores import Stores
 from bot.engines import Engine
+from bot.engines.fallback import FallbackEngine
 from bot.guard import Guard
 from bot.retrace import Retrace, engines_of
 from bot.settings import Settings
@@ -19,16 +20,19 @@ async def open_console(
     """The console, keeping its list up to date until it is closed."""
     templates = Templates(stores.db)
     await templates.keep(prompts.version, prompts.sources)
+    engines = engines_of(engine)
     console = Console(
         db=stores.db,
         transcripts=stores.transcripts,
         photos=stores.photos,
+        handoffs=stores.handoffs,
+        reader=next((one.reader for one in engines.values() if isinstance(one, FallbackEngine)), None),
         retrace=Retrace(
             conversations=Conversations(stores.db),
             templates=templates,
             photos=stores.photos,
             prompts=prompts,
-            engines=engines_of(engine),
+            engines=engines,
             guard=guard,
             context_turns=settings.context_turns,
             context_tokens=settings.context_tokens,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
+from bot.engines.ocr import Reader
 from bot.retrace import Retrace
+from bot.web.console.actions import Actions
 from bot.web.console.conversation import ConversationPane
 from bot.web.console.details import DetailsPane
 from bot.web.console.door import Door
@@ -17,6 +19,7 @@ from bot.web.console.live import Live
 from bot.web.console.pages import Pages
 from context.conversations import Conversations
 from context.db import Database
+from context.handoffs import Handoffs
 from context.listing import Keeper, Listing
 from context.photos import Photos
 from context.search import Search
@@ -27,7 +30,16 @@ from context.transcripts import Transcripts
 class Console:
     """Everything below `/staff`.  `start` it, `close` it."""
 
-    def __init__(self, *, db: Database, transcripts: Transcripts, photos: Photos, retrace: Retrace) -> None:
+    def __init__(
+        self,
+        *,
+        db: Database,
+        transcripts: Transcripts,
+        photos: Photos,
+        handoffs: Handoffs,
+        retrace: Retrace,
+        reader: Reader | None,
+    ) -> None:
         pages, staff, listing = Pages(), Staff(db), Listing(db)
         conversations = Conversations(db)
         door = Door(staff, pages)
@@ -39,6 +51,11 @@ class Console:
             transcripts=transcripts,
             photos=photos,
             staff=staff,
+            handoffs=handoffs,
+            reader=reader,
+        )
+        actions = Actions(
+            door=door, pages=pages, pane=conversation, handoffs=handoffs, listing=listing, staff=staff
         )
         details = DetailsPane(
             door=door, pages=pages, conversations=conversations, retrace=retrace, staff=staff
@@ -47,7 +64,7 @@ class Console:
             door=door, pages=pages, listing=listing, search=Search(db), staff=staff, pane=conversation.render
         )
         self._live = Live(door=door, pages=pages, listing=listing, keeper=Keeper(db))
-        self._parts = (door, conversation, details, panes, self._live)
+        self._parts = (door, conversation, actions, details, panes, self._live)
 
     def routes(self) -> list[BaseRoute]:
         """All its addresses."""

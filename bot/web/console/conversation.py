@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from markupsafe import Markup, escape
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
+from bot.engines.ocr import Line, Reader
+from bot.errors import Unavailable
 from bot.mentions import places_mentioned
 from bot.web.console.door import Door, Visit
 from bot.web.console.list_pane import chat_of
-from bot.web.console.pages import MOST_SHOWN, Pages, page, plain
+from bot.web.console.pages import MOST_SHOWN, NO_STORE, Pages, page, plain
 from bot.web.console.words import N_
 from bot.web.refused import Refused
 from context.conversations import Conversation, Conversations, Exchange, Said
+from context.handoffs import Handoffs
 from context.listing import Listing
 from context.photos import Photos
 from context.staff import Staff
 from context.transcripts import Transcripts
 from context.turns import Chat
 
+READ_TIMEOUT_S = 20.0
 STATE_WORDS = {
     "waiting": N_("not answered yet"),
     "dead": N_("given up"),
@@ -68,6 +73,8 @@ class ConversationPane:
         transcripts: Transcripts,
         photos: Photos,
         staff: Staff,
+        handoffs: Handoffs,
+        reader: Reader | None = None,
     ) -> None:
         self._door = door
         self._pages = pages
@@ -76,13 +83,17 @@ class ConversationPane:
         self._transcripts = transcripts
         self._photos = photos
         self._staff = staff
+        self._handoffs = handoffs
+        self._reader = reader
 
     def routes(self) -> list[BaseRoute]:
         """Everything below one conversation's address."""
         return [
             self._door.get("/staff/c/{chat}/pane", self.pane),
             self._door.get("/staff/c/{chat}/thread", self.thread),
+            self._door.get("/staff/c/{chat}/head", self.show_head),
             self._door.get("/staff/c/{chat}/photos/{sha256}.jpg", self.photo),
+            self._door.get("/staff/c/{chat}/photos/{sha256}/text", self.text_on_photo),
         ]
 
     async def pane(self, visit: Visit) -> Response:
@@ -99,33 +110,74 @@ class ConversationPane:
 
     async def photo(self, visit: Visit) -> Response:
         """A photo of this chat; who opened it is on record."""
-        chat, sha256 = chat_of(visit), visit.request.path_params["sha256"]
-        is_theirs = await self._transcripts.has_photo(chat, sha256)
-        jpeg = await self._photos.read(sha256) if is_theirs else None
-        if jpeg is None:
-            raise Refused(404, "not_here")
-        await self._staff.note(visit.name, "photo", chat.key, sha256)
+        jpeg = await self._jpeg(visit)
+        sha256 = visit.request.path_params["sha256"]
+        await self._staff.note(visit.name, "photo", chat_of(visit).key, sha256)
         # Named by its content, it never changes; kept by this browser, it is on record once.
         return Response(
             jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600, immutable"}
         )
 
+    async def text_on_photo(self, visit: Visit) -> Response:
+        """What can be read on a photo, and where: corners in its pixels.  Nothing without a reader."""
+        lines: tuple[Line, ...] = ()
+        if self._reader is not None:
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    lines = await self._reader.read(await self._jpeg(visit), enough=lambda _: False)
+            except (Unavailable, TimeoutError):
+                raise Refused(503, "not_read") from None
+        return JSONResponse({"lines": [asdict(line) for line in lines]}, headers=NO_STORE)
+
+    async def _jpeg(self, visit: Visit) -> bytes:
+        chat, sha256 = chat_of(visit), visit.request.path_params["sha256"]
+        is_theirs = await self._transcripts.has_photo(chat, sha256)
+        jpeg = await self._photos.read(sha256) if is_theirs else None
+        if jpeg is None:
+            raise Refused(404, "not_here")
+        return jpeg
+
+    async def show_head(self, visit: Visit) -> Response:
+        """The pane's head alone, as it now is."""
+        return page(await self.head(visit, chat_of(visit)))
+
+    async def head(self, visit: Visit, chat: Chat) -> str:
+        """Whose conversation it is, who has it, and what can be done with it; as HTML."""
+        conversation = await self._read(chat, limit=1)
+        return self._pages.render(
+            "head.html",
+            visit.language,
+            visit=visit,
+            conversation=conversation,
+            chat=chat,
+            **await self._standing(chat),
+        )
+
+    async def check(self, chat: Chat) -> None:
+        """Raises `Refused` for a chat that is not there."""
+        await self._read(chat, limit=1)
+
+    async def _standing(self, chat: Chat) -> dict[str, object]:
+        return {
+            "handoff": await self._handoffs.current(chat),
+            "flagged_by": await self._listing.flagged_by(chat),
+            "reason_words": REASON_WORDS,
+        }
+
     async def render(self, visit: Visit, chat: Chat) -> str:
         """The pane as HTML; opening it is on record.  Raises `Refused` for a chat that is not there."""
         conversation = await self._read(chat)
-        line = await self._listing.line(chat)
         await self._staff.note(visit.name, "opened", chat.key)
         return self._pages.render(
             "conversation.html",
             visit.language,
             visit=visit,
-            line=line,
-            reason_words=REASON_WORDS,
+            **await self._standing(chat),
             **_shown(conversation),
         )
 
-    async def _read(self, chat: Chat, *, before: int = 0) -> Conversation:
-        conversation = await self._conversations.read(chat, before=before)
+    async def _read(self, chat: Chat, *, before: int = 0, limit: int = 80) -> Conversation:
+        conversation = await self._conversations.read(chat, before=before, limit=limit)
         if conversation is None:
             raise Refused(404, "not_here")
         return conversation

@@ -38,6 +38,7 @@ COMPLAINTS = {
     "role": N_("Your account may not do this."),
     "csrf": N_("This page is out of date. Please reload it."),
     "other_origin": N_("This page was opened in an unusual way. Please reload it."),
+    "not_read": N_("The text on it could not be read."),
     "not_here": N_("There is no such conversation, or it was erased."),
     "empty": N_("There was nothing in it."),
     "too_long": N_("That is too long."),
@@ -131,7 +132,7 @@ class Door:
 
     async def show_login(self, request: Request) -> Response:
         """The page to sign in; it says how to make the first account while there is none."""
-        return await self._login_page(request)
+        return await self._login_page(request, back=request.query_params.get("next", ""))
 
     async def sign_in(self, request: Request) -> Response:
         """Sign in with name and password.  A wrong name and a wrong password look and take the same."""
@@ -140,17 +141,19 @@ class Door:
         except Refused:
             return await self._login_page(request, COMPLAINTS["other_origin"], status=403)
         form = _fields(await request.form(max_files=0, max_fields=5))
+        back = form.get("next", "")
         name, password = form.get("name", "").strip().lower()[:64], form.get("password", "")
         if not await self._staff.try_sign_in(name, _address(request)):
             complaint = N_("Too many attempts. Please try again in a quarter of an hour.")
-            return await self._login_page(request, complaint, status=429)
+            return await self._login_page(request, complaint, back=back, status=429)
         async with self._trying:
             stored = await self._staff.password(name)
             is_right = await asyncio.to_thread(passwords.is_right, password[:1024], stored)
         if not is_right:
-            return await self._login_page(request, N_("Name or password is wrong."), status=401)
+            complaint = N_("Name or password is wrong.")
+            return await self._login_page(request, complaint, back=back, status=401)
         token = await self._staff.sign_in(name)
-        response = RedirectResponse(_inside(form.get("next", "")), 303, headers=NO_STORE)
+        response = RedirectResponse(_inside(back), 303, headers=NO_STORE)
         response.set_cookie(
             _cookie(request),
             token,
@@ -180,7 +183,9 @@ class Door:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=int(SESSION_S), path="/staff", samesite="lax")
         return response
 
-    async def _login_page(self, request: Request, complaint: str = "", *, status: int = 200) -> Response:
+    async def _login_page(
+        self, request: Request, complaint: str = "", *, back: str = "", status: int = 200
+    ) -> Response:
         language = language_of(request, None)
         return self._pages.answer(
             "login.html",
@@ -188,7 +193,7 @@ class Door:
             status=status,
             headers={"Retry-After": "900"} if status == 429 else None,  # noqa: PLR2004 - too many requests
             complaint=translator(language)(complaint) if complaint else "",
-            next=_inside(request.query_params.get("next", "")),
+            next=_inside(back),
             is_first=not await self._staff.accounts(),
             theme=theme_of(request),
         )

@@ -65,6 +65,7 @@ class Live:
         self._since = 0
         """Of all that came after this revision, `_recent` has the lines."""
         self._events: dict[tuple[object, ...], str] = {}
+        self._counting = asyncio.Lock()
         self._counted = -1
         self._counts = ""
         self._holders: dict[str, int] = {}
@@ -131,13 +132,13 @@ class Live:
         key = (stream.told, revision, stream.chip, stream.language, owner)
         if (rows := self._events.get(key)) is None:
             rows = self._events[key] = self._changed(stream, revision)
-        if self._counted != revision:
-            self._counted = revision
-            counts, self._holders = await asyncio.gather(
-                self._listing.counts("", [chip for chip in COUNTED if chip != "mine"]),
-                self._listing.holders(),
-            )
-            self._counts = _json(counts)[1:-1]
+        async with self._counting:  # once for all streams that are told the same
+            if self._counted != revision:
+                counts, self._holders = await asyncio.gather(
+                    self._listing.counts("", [chip for chip in COUNTED if chip != "mine"]),
+                    self._listing.holders(),
+                )
+                self._counts, self._counted = _json(counts)[1:-1], revision
         mine = self._holders.get(stream.name, 0)
         return f'id: {revision}\nevent: rows\ndata: {{{rows},"counts":{{{self._counts},"mine":{mine}}}}}\n\n'
 

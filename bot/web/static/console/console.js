@@ -11,6 +11,13 @@ const details = document.getElementById("details");
 const notices = document.getElementById("notices");
 const NOTICE_MS = 6000;
 
+// A double click is one click: the second would hit whatever has taken the button's place.
+document.addEventListener("click", (event) => {
+    if (event.detail < 2 || !event.target.closest("button") || event.target.closest("dialog")) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+}, true);
+
 document.addEventListener("htmx:config:request", (event) => {
     const {ctx} = event.detail;
     ctx.request.headers["X-CSRF-Token"] = csrf;
@@ -72,6 +79,7 @@ function refresh(changed) {
     const thread = document.getElementById("thread");
     if (isAtEnd) thread.addEventListener("htmx:after:settle", toEnd, {once: true});
     htmx.trigger(thread, "refresh");
+    htmx.trigger(document.getElementById("head"), "refresh");
 }
 
 new MutationObserver((changes) => {

@@ -1,0 +1,258 @@
+"""The console in a real Chromium: what staff see and do all day."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Locator, Page, expect
+
+from context.turns import Chat
+from tests.chromium import needs_chromium, open_browser, open_tab
+from tests.staff_world import CHAT, PASSWORD, WAITING, Desk, open_desk
+
+pytestmark = [needs_chromium, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+DESKTOP: Any = {"width": 1440, "height": 900}
+PHONE: Any = {"width": 390, "height": 780}
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    async with open_desk(tmp_path_factory.mktemp("desk")) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with open_browser() as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def at_work(
+    browser: Browser,
+    desk: Desk,
+    name: str = "mei",
+    path: str = "/staff",
+    *,
+    refused: bool = False,
+    **options: Any,
+) -> AsyncIterator[Page]:
+    """A tab of somebody who has signed in; it may neither complain nor ask another host for anything."""
+    options = {"locale": "en-GB", "viewport": DESKTOP, "timezone_id": "Asia/Shanghai"} | options
+    async with open_tab(browser, desk.url + path, **options) as (page, watch):
+        await sign_in(page, name)
+        await expect(page.locator("#line")).to_have_attribute("data-state", "online")
+        yield page
+        if refused:  # the browser reports every refusal
+            watch.complaints = [told for told in watch.complaints if "Failed to load resource" not in told]
+        watch.check()
+
+
+async def sign_in(page: Page, name: str) -> None:
+    await page.fill("[name=name]", name)
+    await page.fill("[name=password]", PASSWORD)
+    await page.press("[name=password]", "Enter")
+
+
+def row(page: Page, chat: Chat) -> Locator:
+    return page.locator(f'#rows [data-chat="{chat.key}"]')
+
+
+async def settled(page: Page) -> None:
+    """Every photo that can be seen is there."""
+    await expect(page.locator("#thread img").first).to_have_js_property("complete", True)
+    await asyncio.sleep(0.3)
+
+
+async def test_login(browser: Browser, desk: Desk) -> None:
+    async with open_tab(browser, f"{desk.url}/staff/c/{CHAT.key}", locale="en-GB") as (page, watch):
+        await expect(page.get_by_role("heading", name="Staff console")).to_be_visible()
+        await page.fill("[name=name]", "mei")
+        await page.fill("[name=password]", "wrong password")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("alert")).to_have_text("Name or password is wrong.")
+        watch.complaints.clear()  # the browser reports the status of that page
+        await sign_in(page, "mei")
+        await expect(page.locator("#chat-name")).to_have_text("Lin Wei")  # where the link led
+        await page.locator(".me summary").click()
+        await page.get_by_role("button", name="Sign out", exact=True).click()
+        await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+        watch.check()
+
+
+async def test_handoff(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk) as mei, at_work(browser, desk, "ana") as ana:
+        await ana.goto(f"{desk.url}/staff/c/{WAITING.key}")
+        await mei.locator("[data-chip=waiting]").click()
+        await row(mei, WAITING).locator("a").click()
+        await mei.get_by_role("button", name="Take over").dblclick()
+        await expect(mei.locator("#head")).to_contain_text("mei has it")
+        await expect(ana.locator("#head")).to_contain_text("mei has it")  # without a reload
+        asked = desk.world.model.received
+        desk.world.telegram.customer(103, name="方女士", language="zh").says("有人吗？")
+        await expect(ana.locator("#thread")).to_contain_text("有人吗？")
+        await mei.get_by_role("button", name="Hand back").click()
+        await expect(mei.locator(".notice").last).to_have_text("The assistant answers again.")
+        assert desk.world.model.received == asked
+
+
+async def test_a_stale_page_is_told_who_has_the_conversation(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk, refused=True) as page, desk.signed_in("ana") as ana:
+        await page.goto(f"{desk.url}/staff/c/{CHAT.key}")
+        await page.route("**/staff/c/*/head", lambda route: route.abort())  # this page does not hear of it
+        await ana.post(f"/staff/c/{CHAT.key}/take")
+        async with page.expect_response("**/take") as answer:
+            await page.evaluate("document.querySelector('[data-press=take]').click()")
+        assert (await answer.value).status == 409
+        await expect(page.locator(".notice").last).to_have_text("Somebody else has this conversation.")
+        await ana.post(f"/staff/c/{CHAT.key}/back")
+        await page.evaluate("document.querySelectorAll('.notice').forEach((n) => n.remove())")
+        await page.unroute_all()
+
+
+async def test_search(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk) as page:
+        await page.keyboard.press("/")
+        await page.keyboard.type("红灯")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#rows .hit")).to_have_count(1)
+        await expect(page.locator("#rows mark").first).to_have_text("红灯")
+        await page.locator("#rows .hit a").click()
+        await expect(page.locator("#chat-name")).to_have_text("方女士")
+        assert re.search(r"/staff/c/telegram%3A103\?q=", page.url)
+        await page.fill("#q", "KFR-35GW plate")
+        await page.press("#q", "Enter")
+        await expect(page.locator("#rows .hit")).to_have_count(1)
+        await page.fill("#q", "nothing like this")
+        await page.press("#q", "Enter")
+        await expect(page.locator("#rows .none")).to_have_text("Nothing found.")
+
+
+async def test_lightbox(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk, path=f"/staff/c/{CHAT.key}") as page:
+        await page.locator("a.photo").first.click()
+        figure = page.locator("#stage figure").first
+        await expect(figure.locator("img")).to_be_visible()
+        await page.keyboard.press("+")
+        await page.keyboard.press("r")
+        await expect(figure).to_have_attribute("style", re.compile(r"rotate\(90deg\) scale\(1\.3\)"))
+        await page.get_by_role("button", name="Side by side").click()
+        await expect(page.locator("#stage figure")).to_have_count(2)
+        await expect(page.locator("#lightbox-name")).to_have_text("Photo 1 · Photo 2")
+        await page.keyboard.press("b")
+        await page.keyboard.press("ArrowRight")
+        await page.get_by_role("button", name="Text on the photo").click()
+        await expect(page.locator("#stage polygon title").first).to_have_text(
+            re.compile(r"\(\d+ %\)"), timeout=20_000
+        )
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#lightbox")).to_be_hidden()
+
+
+async def test_the_whole_list_is_reached_by_keyboard(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk) as page:
+        names = await page.locator("#rows .row b").all_text_contents()
+        await page.keyboard.press("j")
+        await expect(page.locator("#chat-name")).to_have_text(names[0])
+        await page.keyboard.press("j")
+        await expect(page.locator("#chat-name")).to_have_text(names[1])
+        await page.keyboard.press("k")
+        await expect(page.locator("#chat-name")).to_have_text(names[0])
+        await page.keyboard.press("f")
+        await expect(page.locator("#head")).to_contain_text("flagged by mei")
+        await page.keyboard.press("e")
+        await expect(page.locator("#head")).not_to_contain_text("flagged by mei")
+        await page.keyboard.press("w")
+        await expect(page.locator(".why-pane")).to_be_visible()
+        await page.keyboard.press("?")
+        await expect(page.get_by_role("heading", name="Keyboard")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await page.go_back()
+        await expect(page.locator("#chat-name")).to_have_text(names[1])
+
+
+async def test_a_new_row_is_there_within_half_a_second(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk) as page:
+        desk.world.telegram.customer(107, name="Quick").says("hello")
+        await expect(page.locator("#rows .row").first.locator("b")).to_have_text("Quick", timeout=2000)
+
+
+async def test_hostile_words_do_nothing_in_the_browser(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk, path="/staff/c/telegram:104") as page:
+        await page.locator(".why").last.click()
+        await expect(page.locator(".why-pane")).to_be_visible()
+        assert await page.title() == "Staff console"
+        await expect(page.locator("#thread")).to_contain_text("![x](http://evil.example/pixel.png)")
+
+
+async def test_a_view_is_saved_and_found_again(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk, path="/staff?chip=photo") as page:
+        await page.get_by_text("Save this view").click()
+        await page.fill("[name=title]", "With photos")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await page.goto(f"{desk.url}/staff")
+        await page.get_by_role("link", name="With photos").click()
+        chip = page.get_by_role("link", name="Photos", exact=True)
+        await expect(chip).to_have_attribute("aria-current", "true")
+        await page.get_by_role("button", name="Remove the view With photos").click()
+        await expect(page.get_by_role("link", name="With photos")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_everybody_can_read_and_use_it(browser: Browser, desk: Desk, scheme: str) -> None:
+    async with at_work(browser, desk, color_scheme=scheme, path=f"/staff/c/{CHAT.key}") as page:
+        await page.locator(".why").last.click()
+        await expect(page.locator(".why-pane")).to_be_visible()
+        assert problems(await Axe().run(page, options=RULES)) == []
+        await page.keyboard.press("?")
+        assert problems(await Axe().run(page, options=RULES)) == []
+
+
+async def test_a_phone_shows_one_pane_at_a_time_and_never_scrolls_sideways(
+    browser: Browser, desk: Desk
+) -> None:
+    async with at_work(browser, desk, viewport=PHONE, is_mobile=True, has_touch=True) as page:
+        assert problems(await Axe().run(page, options=RULES)) == []
+        await row(page, CHAT).locator("a").click()
+        await expect(page.locator("#chat-name")).to_be_visible()
+        await expect(page.locator("#rows")).to_be_hidden()
+        await page.locator(".why").last.click()
+        await expect(page.locator(".why-pane")).to_be_in_viewport()
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        await page.get_by_role("button", name="Close").first.click()
+        await page.get_by_role("link", name="Back to the list").click()
+        await expect(page.locator("#rows")).to_be_visible()
+
+
+def problems(results: Any) -> list[str]:
+    """Each violation with the element it is about."""
+    return [
+        f"{found['id']}: {node['html'][:160]}"
+        for found in results.response["violations"]
+        for node in found["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+async def test_pictures_for_the_readme(browser: Browser, desk: Desk, tmp_path: Path, language: str) -> None:
+    """`STAFF_PICTURES=docs/images pytest -k pictures_for` writes `console.en.png` and `console.zh.png`."""
+    folder = Path(os.environ.get("STAFF_PICTURES") or tmp_path)
+    chat = CHAT if language == "en" else WAITING
+    async with at_work(
+        browser, desk, locale="en-GB" if language == "en" else "zh-CN", path=f"/staff/c/{chat.key}"
+    ) as page:
+        await page.locator("button.why").first.click()
+        await expect(page.locator(".why-pane")).to_be_visible()
+        await settled(page)
+        await page.screenshot(path=folder / f"console.{language}.png")

@@ -7,13 +7,17 @@ one process (tests, a benchmark beside its yardstick) never mix their figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from types import TracebackType
 from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from bot.gpus import Gpu
 
 from bot.traces import Span, Traces
 
@@ -21,6 +25,7 @@ MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 # From a cache hit to a slow model on a long case; a stage may also be a millisecond of templates.
 _TURN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+_PART_STATES = ("ok", "degraded", "down")
 _STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
 
@@ -41,6 +46,12 @@ class Metrics:
         self._photos = _Counters("bot_photos", "Pictures taken in or refused.", ["outcome"], self.registry)
         self._fallback = Counter("bot_fallback", "Answers written by rules.", registry=self.registry)
         self._cache = _Counters("bot_cache", "Prompts looked up in the cache.", ["outcome"], self.registry)
+        self._tokens = _Counters(
+            "bot_engine_tokens", "Tokens read and written.", ["engine", "kind"], self.registry
+        )
+        self._parts = Gauge(
+            "bot_part_state", "1 for the state that a part is in.", ["part", "state"], registry=self.registry
+        )
         self._saved = Counter(
             "bot_cache_saved_seconds", "Model time that the cache saved.", registry=self.registry
         )
@@ -99,6 +110,21 @@ class Metrics:
     def fallback(self) -> None:
         """An answer was written by OCR and rules in place of the model."""
         self._fallback.inc()
+
+    def tokens(self, engine: str, *, prompt: int, completion: int) -> None:
+        """An engine read and wrote so many tokens for one draft."""
+        self._tokens.add(engine, "prompt", by=prompt)
+        self._tokens.add(engine, "completion", by=completion)
+
+    def parts(self, states: Mapping[str, str]) -> None:
+        """How every part is doing (`ok`, `degraded`, `down`), by its name in `/health`."""
+        for part, now in states.items():
+            for state in _PART_STATES:
+                self._parts.labels(part, state).set(state == now)
+
+    def watch_gpus(self, read: Callable[[], Iterable[Gpu]]) -> None:
+        """Ask `read` how the cards are doing whenever the figures are read."""
+        self.registry.register(_Gpus(read))
 
     def send(self, channel: str, outcome: str) -> None:
         """A part was handed to a channel: `ok`, or how it failed."""
@@ -217,8 +243,24 @@ class _Counters:
         self._family = Counter(name, documentation, labels, registry=registry)
         self._children: dict[tuple[str, ...], Counter] = {}
 
-    def add(self, *values: str) -> None:
+    def add(self, *values: str, by: float = 1) -> None:
         child = self._children.get(values)
         if child is None:
             child = self._children[values] = self._family.labels(*values)
-        child.inc()
+        child.inc(by)
+
+
+class _Gpus(Collector):
+    """Cards as they are at this moment; no series at all where there is none."""
+
+    def __init__(self, read: Callable[[], Iterable[Gpu]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        memory = GaugeMetricFamily("bot_gpu_memory_bytes", "A card's memory.", labels=["gpu", "kind"])
+        busy = GaugeMetricFamily("bot_gpu_busy_ratio", "Share of time that it computed.", labels=["gpu"])
+        for gpu in self._read():
+            memory.add_metric([str(gpu.number), "used"], gpu.used_bytes)
+            memory.add_metric([str(gpu.number), "total"], gpu.total_bytes)
+            busy.add_metric([str(gpu.number)], gpu.busy)
+        return (memory, busy)

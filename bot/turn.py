@@ -267,6 +267,8 @@ class Answerer:
 
     def _reply(self, message: Message, prompt: Prompt, draft: Draft, verdict: Verdict) -> Reply:
         self._metrics.verdict(verdict.action.value)
+        usage = draft.usage
+        self._metrics.tokens(draft.engine, prompt=usage.prompt_tokens, completion=usage.completion_tokens)
         if draft.preliminary:
             self._metrics.fallback()
         record: dict[str, object] = {

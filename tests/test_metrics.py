@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.gpus import Gpu, Gpus
 from bot.metrics import Metrics
 
 
@@ -17,6 +18,10 @@ def test_every_event_is_counted_under_its_name() -> None:
     metrics.send("web", "ok")
     metrics.turn("remote", "answered", seconds=0.3)
     metrics.watch_queue(lambda: 7)
+    metrics.tokens("remote", prompt=1200, completion=80)
+    metrics.parts({"redis": "degraded"})
+    metrics.parts({"redis": "ok"})
+    metrics.watch_gpus(lambda: [Gpu(0, used_bytes=18, total_bytes=141, busy=0.5)])
 
     assert metrics.value("bot_info", version="1.2.3") == 1
     assert metrics.value("bot_arrivals_total", channel="telegram", kind="text") == 2
@@ -30,6 +35,20 @@ def test_every_event_is_counted_under_its_name() -> None:
     assert metrics.value("bot_turn_seconds_bucket", le="0.25") == 0
     assert metrics.value("bot_queue_depth") == 7
     assert metrics.value("bot_turns_total", engine="remote", outcome="failed") == 0
+    assert metrics.value("bot_engine_tokens_total", engine="remote", kind="prompt") == 1200
+    assert metrics.value("bot_engine_tokens_total", engine="remote", kind="completion") == 80
+    assert metrics.value("bot_part_state", part="redis", state="ok") == 1
+    assert metrics.value("bot_part_state", part="redis", state="degraded") == 0
+    assert metrics.value("bot_gpu_memory_bytes", gpu="0", kind="used") == 18
+    assert metrics.value("bot_gpu_busy_ratio", gpu="0") == 0.5
+
+
+def test_a_machine_without_a_driver_has_no_cards_and_no_trouble() -> None:
+    cards = Gpus()
+    if cards.read() == []:
+        assert cards.read() == []
+    else:
+        assert all(0 <= card.used_bytes <= card.total_bytes for card in cards.read())
 
 
 def test_stages_are_timed_for_the_histogram_and_for_the_turn() -> None:

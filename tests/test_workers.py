@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from bot.duty import OnDuty
@@ -25,6 +19,7 @@ from context.turns import Chat, Part
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
 from tests.postgres import Postgres
+from tests.processes import bot, fetch, free_ports, is_ready, parts_of
 from tests.real_redis import PROGRAMS, RealRedis
 from tests.until import until
 from tests.world import noted
@@ -207,38 +202,6 @@ async def test_who_cannot_renew_lets_go_before_somebody_else_may_begin(url: str)
 # -- processes --------------------------------------------------------------------------------------
 
 
-@contextmanager
-def bot(
-    telegram: BotApiServer, model: ModelServer, folder: Path, **more: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    environment = os.environ | {
-        "TELEGRAM_BOT_TOKEN": telegram.token,
-        "TELEGRAM_API_URL": telegram.url,
-        "TELEGRAM_SENDS_PER_S": "0",
-        "TELEGRAM_CHAT_SENDS_PER_S": "0",
-        "CUSTOMER_MESSAGES_PER_MIN": "0",
-        "CUSTOMER_MESSAGES_PER_DAY": "0",
-        "CUSTOMER_PHOTOS_PER_HOUR": "0",
-        "CUSTOMER_TOKENS_PER_DAY": "0",
-        "MODEL_URL": model.url,
-        "MODEL": "stub-model",
-        "DATA_DIR": str(folder / "data"),
-        "LOG_FORMAT": "json",
-        **more,
-    }
-    with (folder / f"log-{more['HTTP_PORT']}").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "bot"], env=environment, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        finally:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RealRedis]:
     if not PROGRAMS:
@@ -251,36 +214,9 @@ def redis(tmp_path: Path) -> Iterator[RealRedis]:
     server.kill()
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
-
-
-async def fetch(port: int, path: str) -> str:
-    """What the process at this port says; empty while it does not."""
-    try:
-        async with aiohttp.request("GET", f"http://127.0.0.1:{port}{path}") as answer:
-            return await answer.text()
-    except (aiohttp.ClientError, OSError):
-        return ""
-
-
 async def turns_of(port: int) -> float:
     lines = (await fetch(port, "/metrics")).splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("bot_turns_total"))
-
-
-async def parts_of(port: int) -> dict[str, dict[str, str]]:
-    parts: dict[str, dict[str, str]] = json.loads(await fetch(port, "/health") or '{"parts": {}}')["parts"]
-    return parts
-
-
-async def is_ready(port: int) -> bool:
-    parts = await parts_of(port)
-    return bool(parts) and parts["worker"]["state"] == parts["news"]["state"] == "ok"
 
 
 CHATS = 60

@@ -16,7 +16,7 @@ from functools import partial
 from bot import __version__
 from bot.app.api import open_api
 from bot.app.console import open_console
-from bot.app.engines import build_engine, keeping
+from bot.app.engines import build_engine, has_gpu, keeping
 from bot.app.guard import build_guard
 from bot.app.stores import Stores, needing, open_stores
 from bot.app.telegram import attach_telegram, staff_chat
@@ -26,6 +26,7 @@ from bot.collect import Collector
 from bot.commands import Commands
 from bot.engines import Engine
 from bot.errors import BadConfiguration
+from bot.gpus import Gpus
 from bot.guard import Guard
 from bot.metrics import Metrics
 from bot.sender import Sender
@@ -83,7 +84,7 @@ async def open_app(
     `BadConfiguration` when a part cannot be had as configured.
     """
     async with AsyncExitStack() as stack:
-        metrics = Metrics(version=__version__, traces=_traces(stack, settings))
+        metrics = _metrics(stack, settings)
         stores = await open_stores(stack, settings, metrics)
         prompts = _prompts(settings)
         guard = guard or build_guard(settings)
@@ -163,6 +164,13 @@ async def open_app(
         working = asyncio.create_task(work(), name="worker")
         stack.push_async_callback(_end, working, worker)
         yield App(url=url, stores=stores, engine=engine, metrics=metrics, ready=ready, working=working)
+
+
+def _metrics(stack: AsyncExitStack, settings: Settings) -> Metrics:
+    metrics = Metrics(version=__version__, traces=_traces(stack, settings))
+    if has_gpu():
+        metrics.watch_gpus(Gpus().read)
+    return metrics
 
 
 def _traces(stack: AsyncExitStack, settings: Settings) -> Traces | None:

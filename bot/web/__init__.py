@@ -64,7 +64,7 @@ def build_site(
         *(api.routes() if api else ()),
         *_webhook(receive),
         Route("/health", _health(health)),
-        Route("/metrics", _metrics(metrics)),
+        Route("/metrics", _metrics(metrics, health)),
         # Only what everybody may see is compressed: beside a secret, sizes would tell of it.
         Mount("/static", GZipMiddleware(StaticFiles(directory=Path(__file__).parent / "static"))),
     ]
@@ -102,13 +102,17 @@ def _webhook(receive: Receive | None) -> list[BaseRoute]:
     return [Route("/telegram/webhook", webhook, methods=["POST"], max_body_size=_UPDATE_BYTES)]
 
 
+async def _look(check: CheckHealth) -> dict[str, Health]:
+    try:
+        async with asyncio.timeout(_HEALTH_TIMEOUT_S):
+            return await check()
+    except TimeoutError:
+        return {"health": Health("down", f"no answer within {_HEALTH_TIMEOUT_S:.0f} s")}
+
+
 def _health(check: CheckHealth) -> Callable[[Request], Awaitable[Response]]:
     async def health(_request: Request) -> Response:
-        try:
-            async with asyncio.timeout(_HEALTH_TIMEOUT_S):
-                parts = await check()
-        except TimeoutError:
-            parts = {"health": Health("down", f"no answer within {_HEALTH_TIMEOUT_S:.0f} s")}
+        parts = await _look(check)
         states = {part.state for part in parts.values()}
         state = next((state for state in ("down", "degraded") if state in states), "ok")
         return JSONResponse(
@@ -122,8 +126,9 @@ def _health(check: CheckHealth) -> Callable[[Request], Awaitable[Response]]:
     return health
 
 
-def _metrics(metrics: Metrics) -> Callable[[Request], Awaitable[Response]]:
+def _metrics(metrics: Metrics, check: CheckHealth) -> Callable[[Request], Awaitable[Response]]:
     async def read(_request: Request) -> Response:
+        metrics.parts({name: part.state for name, part in (await _look(check)).items()})
         return Response(metrics.text(), media_type=MEDIA_TYPE)
 
     return read

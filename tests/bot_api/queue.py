@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections import deque
 from typing import Any
 
@@ -24,6 +25,8 @@ class UpdateQueue:
         self.allowed = _DEFAULT_KINDS
         self.deliveries: list[tuple[int, int]] = []
         """Webhook attempts: update id and the status it got; 0 for no answer."""
+        self.tls: ssl.SSLContext | None = None
+        """Whom to believe behind a webhook's https; the system's authorities by default."""
         self._retry_s = retry_s
         self._pending: deque[tuple[int, object]] = deque()
         self._next_id = 1
@@ -95,7 +98,8 @@ class UpdateQueue:
         self.webhook = webhook
         self._arrived.set()
         if webhook:
-            self._session = aiohttp.ClientSession()
+            connector = aiohttp.TCPConnector(ssl=self.tls or True)
+            self._session = aiohttp.ClientSession(connector=connector)
             for number, update in list(self._pending):
                 self._push(number, update)
 

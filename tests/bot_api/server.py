@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Self
@@ -37,10 +38,12 @@ class BotApiServer:
         latency_s: float = 0.0,
         webhook_retry_s: float = 1.0,
         remember: bool = True,
+        webhook_tls: ssl.SSLContext | None = None,
     ) -> None:
         self.token = token
         self.faults = Faults()
         self.state = State(token=token, username=username, retry_s=webhook_retry_s)
+        self.state.queue.tls = webhook_tls
         self.extra: Callable[[web.BaseRequest], Any] | None = None
         """Answers what is no Bot API path; used by the stand-alone process."""
         self._methods = Methods(self.state)

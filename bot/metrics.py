@@ -18,7 +18,6 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from bot.gpus import Gpu
-
 from bot.traces import Span, Traces
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4

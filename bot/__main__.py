@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,11 +91,17 @@ def parser() -> argparse.ArgumentParser:
 
     _add_staff(commands)
     _add_keys(commands)
+    _add_export(commands)
 
     audit = commands.add_parser("verify-audit", help="prove that nobody changed what the guard said")
     audit.add_argument("--head", metavar="NUMBER:SEAL", help="the last row as an earlier run printed it")
     audit.set_defaults(command=_verify_audit)
 
+    _add_torture(commands)
+    return root
+
+
+def _add_torture(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     torture = commands.add_parser("torture", help="break everything around a bot and count what it loses")
     torture.set_defaults(command=_torture)
     torture.add_argument("--quick", action="store_true", help="fewer messages and kills, several at a time")
@@ -111,7 +118,6 @@ def parser() -> argparse.ArgumentParser:
     )
     torture.add_argument("--jobs", type=int, default=0, help="scenarios at a time")
     torture.add_argument("--seed", type=int, default=0, help="of everything random")
-    return root
 
 
 def _add_staff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -145,6 +151,18 @@ def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     revoke = keys_commands.add_parser("revoke", help="take one back, and end its jobs")
     revoke.add_argument("id", metavar="ID", help="as `keys list` shows it")
     revoke.set_defaults(command=_keys, job="revoke")
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser("export", help="write conversations as JSON lines, tables and photos")
+    export.add_argument("chat", nargs="?", metavar="CHAT", help="telegram:42, web:...; default: all")
+    export.add_argument("--out", required=True, metavar="FOLDER", help="an empty folder, or a file .zip")
+    export.add_argument("--channel", choices=("telegram", "web"), default="", help="only this one")
+    export.add_argument("--since", type=_day, metavar="DATE", help="from this day on, 2026-01-31 (UTC)")
+    export.add_argument("--until", type=_day, metavar="DATE", help="up to this day, without it")
+    export.add_argument("--photos", action="store_true", help="photos too, in photos.zip")
+    export.add_argument("--unmasked", action="store_true", help="real ids, and words as they are kept")
+    export.set_defaults(command=_export)
 
 
 def _version() -> int:
@@ -192,6 +210,13 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
     return int(text)
+
+
+def _day(text: str) -> float:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day like 2026-01-31") from None
 
 
 def _limit(text: str) -> int:
@@ -286,6 +311,17 @@ def _keys(options: argparse.Namespace) -> int:
             return _in_loop(api_keys.revoke(settings.database, options.id))
         case _:
             return _in_loop(api_keys.show(settings.database))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from bot import export  # noqa: PLC0415  (SQLAlchemy)
+
+    settings = _settings(log_level="WARNING")
+    selection = export.selected(
+        options.chat, channel=options.channel, since=options.since, until=options.until
+    )
+    wanted = export.Wanted(selection, masked=not options.unmasked, photos=options.photos)
+    return _in_loop(export.run(settings.database, settings.data_dir / "photos", wanted, Path(options.out)))
 
 
 def _verify_audit(options: argparse.Namespace) -> int:

@@ -71,6 +71,9 @@ class Correction:
     """An answer, and what somebody would have had it say: for evaluation or fine-tuning."""
 
     turn_id: int
+    chat: Chat
+    at: float
+    """When the question was answered, Unix seconds."""
     question: str
     photos: tuple[str, ...]
     """sha256, in the order in which they were sent."""
@@ -188,6 +191,8 @@ def _corrections(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[C
         record = json.loads(row.record)
         yield Correction(
             turn_id=row.turn_id,
+            chat=Chat.parse(row.chat),
+            at=row.opened_at,
             question=row.text,
             photos=tuple(photos.get(row.turn_id, ())),
             answer=str(record.get("draft") or row.reply),
@@ -236,7 +241,7 @@ _NEXT = sa.text(f"""
     ORDER BY t.opened_at, t.id LIMIT 1""")
 _PROGRESS = sa.text(f"SELECT COUNT(*) AS total, COUNT(r.turn_id) AS done {_ANSWERS}")
 _CORRECTED = sa.text("""
-    SELECT r.turn_id, r.correction, r.reasons, t.text, t.reply, t.record, t.language
+    SELECT r.turn_id, r.chat, t.opened_at, r.correction, r.reasons, t.text, t.reply, t.record, t.language
     FROM reviews r JOIN turns t ON t.id = r.turn_id
     WHERE r.turn_id > :after AND r.correction <> ''
       AND NOT EXISTS (SELECT 1 FROM reviews later WHERE later.turn_id = r.turn_id AND later.correction <> ''

@@ -264,9 +264,14 @@ def _work_out(connection: Connection, chat: str) -> dict[str, Any] | None:
         "flagged": int(state.flagged_by is not None or any(_is_stopped(turn.verdict) for turn in turns)),
         "fallback": int(any(turn.origin == "fallback" for turn in turns)),
         "photo": int(connection.execute(_PHOTO, {"chat": chat}).first() is not None),
-        "down": 0,
+        "down": int(_is_down(connection, chat, state.done_turn)),
         "failed": int(any(turn.state == "failed" for turn in turns)),
     }
+
+
+def _is_down(connection: Connection, chat: str, done_turn: int) -> bool:
+    """Whether an answer was called bad since staff were last done with the chat."""
+    return connection.execute(_BAD, {"chat": chat, "after": done_turn}).first() is not None
 
 
 def _is_stopped(record: str | None) -> bool:
@@ -360,6 +365,7 @@ _RECENT = sa.text("""
     FROM turns WHERE chat = :chat AND id > :after ORDER BY id DESC LIMIT :limit""")
 _NEWEST = sa.text("SELECT id, origin FROM turns WHERE chat = :chat ORDER BY id DESC LIMIT 1")
 _COUNT = sa.text("SELECT COUNT(*) FROM (SELECT 1 FROM turns WHERE chat = :chat LIMIT :most) AS counted")
+_BAD = sa.text("SELECT 1 FROM reviews WHERE chat = :chat AND thumb < 0 AND turn_id > :after LIMIT 1")
 _PHOTO = sa.text("SELECT 1 FROM messages WHERE chat = :chat AND photo IS NOT NULL LIMIT 1")
 _KEEP = sa.text("""
     INSERT INTO listing (chat, revision, at, name, who, preview, language, turns, last_turn, origin, reason,

@@ -233,6 +233,33 @@ async def test_stopped_drafts_and_fixed_words_are_part_of_the_conversation(desk:
         assert "/human" in (await mei.client.get(f"/staff/c/{WAITING.key}")).text
 
 
+async def test_the_review_queue_goes_on_where_it_was(desk: Desk) -> None:
+    async with desk.signed_in("mei") as mei:
+        first = (await mei.client.get("/staff/review?days=1")).text
+        turn = re.search(r'action="/staff/turn/(\d+)/review"', first)
+        assert turn
+        fields = {"thumb": "down", "why-wrong_code": "1", "correction": "It is E6.", "days": "1"}
+        answer = await mei.post(f"/staff/turn/{turn[1]}/review", **fields)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/staff/review?days=1")
+        following = (await mei.client.get("/staff/review?days=1")).text
+        assert f"/staff/turn/{turn[1]}/review" not in following
+        assert "1 of " in following
+        await desk.until_listed(CHAT, lambda line: line.down)
+        thread = (await mei.client.get(f"/staff/c/{CHAT.key}/thread")).text
+        assert "It is E6." in thread
+        assert "wrong code" in thread
+        too_long = await mei.post(f"/staff/turn/{turn[1]}/review", note="x" * 8001)
+        assert too_long.status_code == 413
+    async with desk.signed_in("ana") as ana:
+        assert "1 up" not in (await ana.client.get("/staff/figures?days=1")).text
+        assert "mei: bad" in (await ana.client.get("/staff/review?days=1")).text
+        assert "took" not in (await ana.client.get(f"/staff/access?chat={CHAT.key}")).text
+    async with desk.signed_in("vic") as vic:
+        assert (await vic.client.get("/staff/review")).status_code == 403
+        assert (await vic.client.get("/staff/access")).status_code == 403
+        assert (await vic.client.get("/staff/figures?days=1")).status_code == 200
+
+
 async def test_a_prompt_is_made_again_to_the_last_character(desk: Desk) -> None:
     async with desk.signed_in("mei") as mei:
         why = (await mei.client.get(f"/staff/turn/{await newest_turn(desk)}")).text

@@ -219,6 +219,20 @@ async def test_everybody_can_read_and_use_it(browser: Browser, desk: Desk, schem
         assert problems(await Axe().run(page, options=RULES)) == []
 
 
+async def test_reviews_are_given_by_keyboard_and_figures_are_drawn(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk, "ana") as page:
+        await page.goto(f"{desk.url}/staff/review?days=1")
+        await page.keyboard.press("2")
+        await page.get_by_text("wrong code").click()
+        assert problems(await Axe().run(page, options=RULES)) == []
+        await page.get_by_role("button", name="Keep, and next").click()
+        await expect(page.locator(".progress")).to_contain_text("1 of ")
+        await page.goto(f"{desk.url}/staff/figures")
+        await expect(page.locator(".chart .model")).to_have_count(1)
+        await expect(page.locator(".table").first).to_contain_text("nobody wrote")
+        assert problems(await Axe().run(page, options=RULES)) == []
+
+
 async def test_a_phone_shows_one_pane_at_a_time_and_never_scrolls_sideways(
     browser: Browser, desk: Desk
 ) -> None:

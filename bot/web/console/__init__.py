@@ -10,18 +10,23 @@ from starlette.routing import BaseRoute
 
 from bot.engines.ocr import Reader
 from bot.retrace import Retrace
+from bot.web.console.access import AccessPage
 from bot.web.console.actions import Actions
 from bot.web.console.conversation import ConversationPane
 from bot.web.console.details import DetailsPane
 from bot.web.console.door import Door
+from bot.web.console.figures_page import FiguresPage
 from bot.web.console.list_pane import ListPane
 from bot.web.console.live import Live
 from bot.web.console.pages import Pages
+from bot.web.console.review import ReviewPane
 from context.conversations import Conversations
 from context.db import Database
+from context.figures import Counting
 from context.handoffs import Handoffs
 from context.listing import Keeper, Listing
 from context.photos import Photos
+from context.reviews import Reviews
 from context.search import Search
 from context.staff import Staff
 from context.transcripts import Transcripts
@@ -41,7 +46,7 @@ class Console:
         reader: Reader | None,
     ) -> None:
         pages, staff, listing = Pages(), Staff(db), Listing(db)
-        conversations = Conversations(db)
+        conversations, reviews = Conversations(db), Reviews(db)
         door = Door(staff, pages)
         conversation = ConversationPane(
             door=door,
@@ -52,6 +57,7 @@ class Console:
             photos=photos,
             staff=staff,
             handoffs=handoffs,
+            reviews=reviews,
             reader=reader,
         )
         actions = Actions(
@@ -63,8 +69,11 @@ class Console:
         panes = ListPane(
             door=door, pages=pages, listing=listing, search=Search(db), staff=staff, pane=conversation.render
         )
+        review = ReviewPane(door=door, pages=pages, reviews=reviews, conversations=conversations)
+        figures = FiguresPage(door=door, pages=pages, counting=Counting(db))
+        access = AccessPage(door=door, pages=pages, staff=staff)
         self._live = Live(door=door, pages=pages, listing=listing, keeper=Keeper(db))
-        self._parts = (door, conversation, actions, details, panes, self._live)
+        self._parts = (door, conversation, actions, details, review, figures, access, panes, self._live)
 
     def routes(self) -> list[BaseRoute]:
         """All its addresses."""

@@ -22,6 +22,7 @@ from context.conversations import Conversation, Conversations, Exchange, Said
 from context.handoffs import Handoffs
 from context.listing import Listing
 from context.photos import Photos
+from context.reviews import Reason, Reviews
 from context.staff import Staff
 from context.transcripts import Transcripts
 from context.turns import Chat
@@ -37,6 +38,17 @@ STATE_WORDS = {
     "ambiguous": N_("perhaps delivered"),
 }
 FLAW_WORDS = {"dark": N_("too dark"), "blurred": N_("blurred"), "small": N_("too small")}
+WHY_WORDS: dict[Reason, str] = {
+    "wrong_code": N_("wrong code"),
+    "wrong": N_("wrong"),
+    "unsafe": N_("unsafe"),
+    "missed_photo": N_("missed something on a photo"),
+    "tone": N_("tone"),
+    "off_topic": N_("off topic"),
+    "language": N_("wrong language"),
+    "too_long": N_("too long"),
+}
+"""Why staff call an answer bad."""
 REASON_WORDS = {
     "asked": N_("asked for a person"),
     "asked for a person": N_("asked for a person"),
@@ -74,6 +86,7 @@ class ConversationPane:
         photos: Photos,
         staff: Staff,
         handoffs: Handoffs,
+        reviews: Reviews,
         reader: Reader | None = None,
     ) -> None:
         self._door = door
@@ -84,6 +97,7 @@ class ConversationPane:
         self._photos = photos
         self._staff = staff
         self._handoffs = handoffs
+        self._reviews = reviews
         self._reader = reader
 
     def routes(self) -> list[BaseRoute]:
@@ -106,7 +120,8 @@ class ConversationPane:
         before = visit.request.query_params.get("before", "")
         number = int(before) if before.isascii() and before.isdecimal() and len(before) < 18 else 0  # noqa: PLR2004 - 64 bits
         conversation = await self._read(chat, before=number)
-        return page(self._pages.render("thread.html", visit.language, visit=visit, **_shown(conversation)))
+        shown = await self._shown(conversation)
+        return page(self._pages.render("thread.html", visit.language, visit=visit, **shown))
 
     async def photo(self, visit: Visit) -> Response:
         """A photo of this chat; who opened it is on record."""
@@ -173,26 +188,27 @@ class ConversationPane:
             visit.language,
             visit=visit,
             **await self._standing(chat),
-            **_shown(conversation),
+            **await self._shown(conversation),
         )
+
+    async def _shown(self, conversation: Conversation) -> dict[str, object]:
+        return {
+            "conversation": conversation,
+            "chat": conversation.chat,
+            "items": list(_items(conversation)),
+            "state_words": STATE_WORDS,
+            "flaw_words": FLAW_WORDS,
+            "origin_of": origin_of,
+            "with_photos": with_photos,
+            "reviews": await self._reviews.of(list(conversation.exchanges)),
+            "why_words": WHY_WORDS,
+        }
 
     async def _read(self, chat: Chat, *, before: int = 0, limit: int = 80) -> Conversation:
         conversation = await self._conversations.read(chat, before=before, limit=limit)
         if conversation is None:
             raise Refused(404, "not_here")
         return conversation
-
-
-def _shown(conversation: Conversation) -> dict[str, object]:
-    return {
-        "conversation": conversation,
-        "chat": conversation.chat,
-        "items": list(_items(conversation)),
-        "state_words": STATE_WORDS,
-        "flaw_words": FLAW_WORDS,
-        "origin_of": origin_of,
-        "with_photos": with_photos,
-    }
 
 
 def _items(conversation: Conversation) -> Iterator[Item]:

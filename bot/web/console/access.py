@@ -1,0 +1,37 @@
+"""The access log: who opened which conversation, photo or turn, and who did what."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from bot.web.console.door import Door, Visit, theme_of
+from bot.web.console.pages import Pages
+from context.staff import Staff
+
+SHOWN = 300
+
+
+class AccessPage:
+    """`/staff/access`, for admins."""
+
+    def __init__(self, *, door: Door, pages: Pages, staff: Staff) -> None:
+        self._door = door
+        self._pages = pages
+        self._staff = staff
+
+    def routes(self) -> list[BaseRoute]:
+        """The page."""
+        return [self._door.get("/staff/access", self.show, role="admin")]
+
+    async def show(self, visit: Visit) -> Response:
+        """The newest lines, of one chat or of all."""
+        chat = visit.request.query_params.get("chat") or None
+        return self._pages.answer(
+            "access.html",
+            visit.language,
+            visit=visit,
+            theme=theme_of(visit.request),
+            chat=chat,
+            accesses=await self._staff.accesses(chat, limit=SHOWN),
+        )

@@ -7,6 +7,7 @@ place at the engine, the others stand in line, and their pictures are looked at 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -226,7 +227,15 @@ def _message(inquiry: Inquiry) -> Message:
     newest = _newest(inquiry.said)
     text = "\n".join(said.text for said in newest if said.text)
     language = inquiry.language or language_of(text)
-    return Message(inquiry.chat, text, language, _photos(newest))
+    return Message(_conversation(inquiry), text, language, _photos(newest))
+
+
+def _conversation(inquiry: Inquiry) -> Chat:
+    """The same for every question of one conversation: a server finds what it has read of it before."""
+    if inquiry.user:
+        return inquiry.chat
+    began = hashlib.sha256(inquiry.said[0].text.encode(errors="replace")).hexdigest()
+    return Chat("api", f"{inquiry.key_id}.{began[:16]}")
 
 
 def _turns(inquiry: Inquiry, language: Language) -> list[Turn]:

@@ -242,10 +242,6 @@ class Jobs:
 
         return await self._db.write(work)
 
-    async def left(self) -> int:
-        """Items that are to be done."""
-        return await self._db.read(lambda connection: int(connection.execute(_LEFT).scalar_one()))
-
 
 def _must_receive(connection: Connection, job_id: str) -> None:
     if connection.execute(_STATE, {"id": job_id}).scalar() != "receiving":
@@ -323,4 +319,3 @@ _RESULTS = sa.text("""
     WHERE job_id = :id AND number > :after AND state IN ('done', 'failed') ORDER BY number LIMIT :limit""")
 _OLD = sa.text("""
     SELECT id FROM jobs WHERE ended_at < :ended OR (state = 'receiving' AND created_at < :begun)""")
-_LEFT = sa.text("SELECT COUNT(*) FROM job_items WHERE state IN ('waiting', 'running')")

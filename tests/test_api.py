@@ -207,6 +207,7 @@ async def test_the_models_are_named(a: ApiWorld) -> None:
         ({"temperature": 3}, "temperature", "invalid_value"),
         ({"temperature": 1e999}, "temperature", "invalid_type"),
         ({"stop": ["a"] * 5}, "stop", "invalid_type"),
+        ({"stop": False}, "stop", "invalid_type"),
         ({"stream": "yes"}, "stream", "invalid_type"),
         ({"frequency_penalty": 1}, "frequency_penalty", "unsupported_parameter"),
         ({"surprise": 1}, "surprise", "unknown_parameter"),

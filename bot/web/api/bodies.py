@@ -15,8 +15,8 @@ from bot.web.api.refusal import RETRY_BUSY_S, ApiError
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """One request: a picture of 20 MB as base64, or ten usual ones."""
-MAX_HELD_BYTES = 256 * 1024 * 1024
-"""All requests that are being read."""
+MAX_HELD_BYTES = 128 * 1024 * 1024
+"""All requests that are being read; parsed and decoded they take about three times as much."""
 READ_S = 120.0
 """For one body.  Slow clients wait here, where they are in nobody's way."""
 _IN_THREAD = 256 * 1024
@@ -40,8 +40,7 @@ class Bodies:
             )
         held = Held(self)
         try:
-            body = await _whole(request, held)
-            yield await parsed(body)
+            yield await parsed(await _whole(request, held))
         finally:
             held.release()
 

@@ -112,7 +112,11 @@ class JobDesk:
                     400, 'Send {"items": [...]}, or JSON lines.', param="items", code="invalid_type"
                 )
             for number, item in enumerate(items, 1):
-                yield number, item if isinstance(item, dict) else {}
+                if not isinstance(item, dict):
+                    raise ApiError(
+                        400, "Must be an object.", param=f"items[{number - 1}]", code="invalid_type"
+                    )
+                yield number, item
 
     async def _lines(self, request: Request) -> AsyncIterator[tuple[int, dict[str, Any]]]:
         """Line by line, as they come: no more than one is held."""

@@ -97,8 +97,10 @@ def read_request(body: dict[str, Any]) -> Asked:
     spoken, app = _messages(fields)
     options = fields.inner("stream_options")
     options.known({"include_usage", "include_obfuscation"})
+    options.boolean("include_obfuscation")
     fields.whole("n", least=1, most=1)
-    if (form := fields.inner("response_format").get("type")) not in {None, "text"}:
+    form = fields.inner("response_format").get("type")
+    if form is not None and form != "text":
         wrong(f"Only text is answered, not {str(form)[:40]!r}.", "response_format", "unsupported_parameter")
     return Asked(
         model=fields.text("model", most=300, needed=True),
@@ -131,7 +133,7 @@ def _manner(fields: Fields) -> Manner:
 
 def _stops(fields: Fields) -> tuple[str, ...]:
     given = fields.get("stop")
-    stops = [given] if isinstance(given, str) else given or []
+    stops = [given] if isinstance(given, str) else [] if given is None else given
     if not isinstance(stops, list) or len(stops) > MAX_STOPS:
         wrong(f"Must be a string, or a list of up to {MAX_STOPS}.", "stop", "invalid_type")
     for stop in stops:

@@ -134,6 +134,42 @@ _UNSAFE = either(
     "(?:铜丝|铁丝|锡纸|导线)[^,。]{0,6}(?:代替|替代|包|缠|接上)[^,。]{0,6}保险",
     "保险[^。不勿别禁]{0,8}(?:用|拿)[^,。]{0,4}(?:铜丝|铜线|铁丝|锡纸|导线)[^,。]{0,2}(?:代替|替代|顶)",
     "(?:拆|打开(?:外壳|机壳|后盖|盖))[^。]{0,8}(?:不用|无需|不必|不需要)(?:先)?(?:断电|拔|关电)",
+    r"\b(?:leave|keep) (?:it|the \w+) (?:plugged in|switched on|powered|live|on)\b[^.]{0,12}\b(?:while"
+    r"|when)\b[^.]{0,15}"
+    r"\b(?:open|remov|unscrew|disassembl|repair|work)\w*",
+    r"\b(?:bypass\w*|jumper|defeat|tape over|bridge|jump)\b (?:the |its |this |your "
+    r"|a )?(?:door (?:switch|interlock)"
+    r"|thermal cut-?off|thermostat|pressure switch|tilt switch)\b",
+    r"\b(?:disable|take out|remove|defeat) (?:the |its |your )?(?:rcd|gfci|residual current"
+    r"|earth leakage)\b(?! (?:test|label|cover|sticker))",
+    r"\b(?:stick|insert|put|poke|push)\b[^.]{0,20}\b(?:screwdriver|nail|paper ?clip|knife|fork"
+    r"|fingers?)\b[^.]{0,15}"
+    r"\b(?:socket|outlet|receptacle)s?\b",
+    r"\bfuse\b[^.]{0,12}\bin (?:tin |aluminium |aluminum )?foil\b",
+    r"\btouch (?:the |both |two )?(?:bare |live )?(?:wires?|capacitors?)\b[^.]{0,20}\b(?:to|and) (?:see"
+    r"|check|test|feel|find)\b"
+    r"(?![^.]{0,40}\b(?:probe|meter|multimeter|tester)\b)",
+    r"\bdischarge\b[^.]{0,20}\bcapacitors?\b[^.]{0,12}\bwith (?:your |a |bare )*(?:fingers?|hands?"
+    r"|screwdriver)\b",
+    r"\bhold (?:the )?(?:bare |two |both )?wires together\b|\b(?:cut|snip|clip)(?: off)? the (?:ground"
+    r"|earth) (?:wire|pin|prong)",
+    r"\b(?:put|use|fit|install)\b[^.]{0,12}\b(?:bigger|larger|stronger|thicker) fuse\b"
+    r"|\b\d+ ?a fuse instead of\b",
+    r"\btape (?:the )?(?:safety|door) (?:switch|interlock)\b|\bpour water\b[^.]{0,15}\b(?:battery|socket"
+    r"|outlet|board|oil)",
+    r"\b(?:light|strike) (?:a |the )?(?:match|lighter|candle)\b[^.]{0,30}\bgas\b",
+    r"\b(?:don'?t|do not|no) need to (?:unplug|turn|switch|disconnect|shut)\b[^.]{0,30}\b(?:unscrew|open"
+    r"|loosen|remov|tak|before)\w*",
+    r"\bopen\b[^.]{0,12},? (?:the )?power (?:doesn'?t|does not) matter",
+    "(?:插着电|插着电源|开着电)[^,。]{0,4}(?:拆|修|打开(?:外|机|后)|接线)",
+    "换[^,。]{0,3}(?:大一?点|更大|粗一?点|加大)[^,。]{0,4}保险|铜丝[^,。]{0,3}(?:绕|缠)",
+    "不关(?:煤气|燃气|天然气|气阀|总阀)[^,。]{0,4}(?:拆|换|修)|胶带[^,。]{0,6}(?:门开关|安全开关|联锁)",
+    "点火[^,。]{0,4}(?:试|看|找)[^,。]{0,6}漏",
+    "带电(?:检查(?!灯|指示)|拆卸|触碰|处理|拆装)|门(?:锁|控)?开关[^,。]{0,3}短接(?!片|端|线|帽)",
+    "把[^,。]{0,6}(?:漏电保护器?|漏保|安全阀|门(?:锁)?开关|熔断器)[^,。]{0,3}(?:拆|短接|短路|去掉|屏蔽"
+    "|取消|拔掉)",
+    "(?:电池|电芯|鼓包)[^,。不勿禁别]{0,8}(?:扎|刺|戳|钻)(?:个|一个|几个)?(?:洞|孔|眼|破|穿)",
+    "用手[^,。]{0,4}(?:摸|碰|试)[^,。]{0,3}(?:电线|火线|铜线|裸线|接线端|线头)",
     r"\b(?:foil|wire|nail|coin|penny)\b[^.]{0,20}\b(?:around|instead of|in place of|replaces?)\b"
     r"[^.]{0,12}\bfuse",
     "(?:刺破|扎破|戳破|刺穿|扎穿)[^,。]{0,6}(?:电池|电芯)",
@@ -143,7 +179,12 @@ _UNSAFE_WORDS = Words(
     "disconnect|turn|fuse|safety |thermal |interlock|earth |ground |gfci|rcd|breaker|relief|flame",
     "lighter|match|candle|puncture|pierce|poke|bleach|带电|断电|拔|关电源|关闭电源|关掉|电闸|燃气",
     "通电|短接|旁路|跨接|屏蔽|拆除|短路|取消|打火机|明火|火柴|用火|刺破|扎破|戳破|刺穿|扎穿|剪|拆掉",
-    "去掉|铜丝|铜线|铁丝|锡纸|导线|without|不用|无需|不必|不需要|it is on|it's on|still on|mains on",
+    "on while|on when|bypass|jumper|screwdriver|nail|paper clip|paperclip|knife|fork|finger|foil|discharge",
+    "touch the wire|touch wire|touch both|touch two|touch bare|touch live|touch the bare|touch the live",
+    "touch the capac|residual|漏电保|漏保|安全阀|门开关|门锁开关|门控开关|熔断|wires together|pour water",
+    "插着电|开着电|不关|胶带|点火|保险|扎|戳|钻个|钻孔|钻洞|用手|去掉|铜丝|铜线|铁丝|锡纸|导线|without",
+    "不用|无需|不必|不需要|matter",
+    "it is on|it's on|still on|mains on",
 )
 _WORDS = {
     "life": Words("myself|suicid|end my life|want to die|自杀|轻生|自残|寻死|想死|不想活|活不下去"),

@@ -35,9 +35,10 @@ class Folded:
 
     @cached_property
     def squeezed(self) -> Folded | None:
-        """The same without separators between Chinese characters (`加 微 信`); None when there are none.
+        """The same without separators inside words (`加 微 信`, `r e f u n d`); None when there are none.
 
-        At most two separators in a row are taken out, and never a sentence mark: `外加。微信` stays two.
+        Between Chinese characters at most two separators in a row are taken out, and never a sentence
+        mark: `外加。微信` stays two.  Latin letters count from five on that stand alone.
         """
         kept = _squeeze(self.text)
         if kept is None:
@@ -94,6 +95,11 @@ _GAP = re.compile(
 )
 
 
+# Each begins with one fixed character, which a search jumps to: most texts have no such run.
+_ALONE_HINTS = tuple(re.compile(rf"{gap}[a-z]{gap}[a-z]{gap}[a-z]") for gap in (" ", r"\.", r"\*", "_", "-"))
+_ALONE = re.compile(r"(?<![a-z0-9])[a-z](?:[ .*_\-][a-z](?![a-z0-9])){4,}")
+
+
 class _Memo(dict[str, str]):
     """Each character's folded form, worked out once."""
 
@@ -141,8 +147,10 @@ def _enclosed(character: str) -> str:
 
 
 def _squeeze(text: str) -> list[int] | None:
-    gaps = [match.span() for match in _GAP.finditer(text)]
-    if not gaps:
+    gaps = () if text.isascii() else _GAP.finditer(text)
+    dropped = {index for match in gaps for index in range(*match.span())}
+    for match in _ALONE.finditer(text) if any(hint.search(text) for hint in _ALONE_HINTS) else ():
+        dropped.update(range(match.start() + 1, match.end(), 2))
+    if not dropped:
         return None
-    dropped = {index for start, end in gaps for index in range(start, end)}
     return [index for index in range(len(text)) if index not in dropped]

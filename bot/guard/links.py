@@ -25,8 +25,8 @@ from bot.guard.hosts import (
     WORDS,
 )
 
-_BRACKETED = r"[ ]?[\[({<【][ ]?(?:\.|。|dot|点)[ ]?[\])}>】][ ]?"
-_WEAK = r"。[ ]?|点(?=[a-z])|[ ]+dot[ ]+|[ ]\.[ ]?|\.[ ](?=(?:com|net|org|cn)\b)|,(?=com\b)"
+_BRACKETED = r"[ ]?[\[({<【][ ]?(?:\.|。|d[o0]t|点)[ ]?[\])}>】][ ]?"
+_WEAK = r"。[ ]?|[ ]?点[ ]?(?=[a-z])|,?[ ]+d[o0]t,?[ ]+|[ ]\.[ ]?|\.[ ](?=(?:com|net|org|cn)\b)|,(?=com\b)"
 _HOST = re.compile(rf"(?<![a-z0-9_-])[a-z0-9_-]++(?:(?:\.(?=[a-z0-9_-])|{_BRACKETED}|{_WEAK})[a-z0-9_-]++)+")
 _SPLIT = re.compile(rf"(?P<hidden>{_BRACKETED})|(?P<weak>{_WEAK})|\.")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
@@ -42,7 +42,8 @@ _RELABELLED = re.compile(
 _ACTIVE = either(
     r"(?<![a-z0-9])(?:(?:javascript|vbscript):\S|data:[a-z]+/[a-z]|bitcoin:[a-z0-9]{8}|(?:weixin"
     "|wechat|alipay|alipays|alipayqr|alipayhk|tg|intent|whatsapp|taobao|tmall|upwrp|paypal"
-    "|bitcoin|ethereum|upi|mqqapi|mqqwpa|tencent|qq|line|viber|market|itms-services)://?[!-~]|file://[a-z0-9])"
+    "|bitcoin|ethereum|upi|mqqapi|mqqwpa|tencent|qq|line|viber|market|itms-services)://?[!-~]"
+    "|file://[a-z0-9])"
     r"[^\s]{0,200}",
 )
 _NUMERIC = re.compile(
@@ -55,10 +56,18 @@ _HAN_HOST = either(
 _HANDLE = re.compile(r"(?<![a-z0-9_@./+-])(@[a-z][a-z0-9_]{3,31})(?![a-z0-9_@]|[/.][a-z])")
 _ACCOUNT = either(
     r"(?:微信|薇信|(?<![a-z])(?:wechat|weixin|qq|telegram|whatsapp|skype|wx))"
-    r"(?:[ ]?(?:群|公众|客服)?(?:号码?|id|账号|account|number)[ ]?(?:是|为|is)?[ ]?[:是为]?|[ ]?[:=])[ ]?"
+    r"(?:[ ]?(?:群|公众|客服)?(?:号码?|id|账号|account|number)[ ]?(?:是|为|is)?[ ]?[:是为]?|[ ]?[:=]"
+    r"|[ ]is(?=[ ][a-z]*[-_]?[a-z]*\d))[ ]?"
     r"([a-z0-9][a-z0-9_+-]{4,24})",
     # names that only those use who hide them need no `:`
-    r"(?:v信|薇信|威信|q群|扣扣|(?<![a-z])vx)[ :]{0,2}([a-z0-9][a-z0-9_+-]{4,24})",
+    r"(?:v信|薇信|威信|q群|扣扣|(?<![a-z])vx)[ :是]{0,3}([a-z0-9][a-z0-9_+-]{4,24})",
+    r"(?<![a-z])line id[ ]?[:=]?[ ]?(?!\d)([a-z0-9][a-z0-9_.]{4,24})",
+    r"(?:企鹅[号群]?|加[v薇威]|加微|扣q|抖音号|公众号)[ :号是]{0,3}([a-z0-9][a-z0-9_+-]{4,24})",
+    r"(?<![a-z])(?:telegram|skype|instagram)[ ](?![a-z]+_(?:\d|api|bot|id|token|key)\b|(?:bot"
+    r"|api)_)(?=[a-z0-9_.]{0,24}[\d_])"
+    r"([a-z][a-z0-9_]{4,24})(?![.\w])|(?<![a-z])wx[ ](?=[a-z]{2,12}\d{3})([a-z0-9]{5,24})(?![.\w])",
+    r"(?<![a-z])(?:ins|instagram|snapchat|signal"
+    r"|discord)[ ]?[:=][ ]?(?!\d)(?=[a-z0-9_.#]*[\d_])([a-z0-9][a-z0-9_.]{4,24})",
     r"微信[ ]?(?=[a-z0-9_-]{0,19}[\d_])([a-z][a-z0-9_-]{5,19})(?![.\w])",
 )
 _QQ = re.compile(r"(?<![a-z0-9])qq(?:群)?[ ]?([1-9]\d{4,10})(?!\d)")
@@ -68,15 +77,22 @@ _TELLING_NAME = 5  # letters of a name of ours that nobody else has by chance
 _ENDINGS = TOP_LEVEL | WORDS | FILE_ENDINGS | LOCAL_ENDINGS
 # Something of which there is one in every text that the patterns above could match.
 _SCHEMES = Words(":/|javascript:|vbscript:|data:|bitcoin:")
-_MESSENGER_NAMES = Words("微信|薇信|威信|v信|q群|扣扣|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx")
+_MESSENGER_NAMES = Words(
+    "微信|薇信|威信|v信|q群|扣扣|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx",
+    "企鹅|加v|加薇|加威|加微|扣q|抖音号|公众号|discord|line id|ins:|ins :|ins=|instagram|snapchat|signal:"
+    "|signal :"
+    "|discord:|discord :",
+)
 _HOST_HINTS = Words(
-    "://|www.|xn--|dot|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|,com|0x",
+    "://|www.|xn--|dot|d0t|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|,com|0x",
     ".中国|.公司|.网络|.网址|.商城|.集团",
     *(f".{ending}" for ending in _ENDINGS),
-    *(f"{dot}{ending}" for dot in ("。", "。 ", "点") for ending in STRONG),
+    *(f"{dot}{ending}" for dot in ("。", "。 ", "点", "点 ") for ending in STRONG),
 )
 
 
+_SPACED = re.compile(r"(?<!\S)[a-z0-9](?: [a-z0-9.\-/:]){5,80}(?!\S)")
+_SPACED_HOST = re.compile(rf"[a-z0-9]\.(?:{'|'.join(sorted(STRONG))})(?![a-z0-9])")
 _HIDING = frozenset(" ,[({<")  # signs of a dot that is not written as one
 
 
@@ -122,6 +138,9 @@ def find_links(text: str, folded: Folded, *, allowed: Lists) -> Iterator[Link]:
             for match in pattern.finditer(seen):
                 yield Link("link", folded.span(*match.span()), trick)
     yield from _accounts(folded.squeezed or folded, allowed)
+    for match in _SPACED.finditer(seen) if " . " in seen else ():
+        if _SPACED_HOST.search(match.group().replace(" ", "")):
+            yield Link("link", folded.span(*match.span()), "disguised")
     if _HOST_HINTS.occur_in(seen):
         for match in _HAN_HOST.finditer(seen):
             yield Link("link", folded.span(*match.span()))
@@ -301,6 +320,8 @@ def _is_local(host: str, labels: list[str], allowed: Lists) -> bool:
 
 def _imitates(host: str, own: str) -> bool:
     """Whether a host carries our name without being ours: inside it, or one letter off."""
+    if own.endswith("." + host):
+        return False  # what ours stands under: a stranger, but none in disguise
     if own in host or own.replace(".", "-") in host:
         return True
     name = own.rsplit(".", 1)[0].rsplit(".", 1)[-1]

@@ -29,7 +29,7 @@ _SHAPES = re.compile(
 )
 _CALL = Words(
     "拨打|致电|打电话|来电|电话|热线|手机|联系方式|短信",
-    "call|phone|tel|dial|hotline|whatsapp|text us|sms|ring",
+    "call|phone|tel|dial|hotline|whatsapp|text us|sms|ring|my number",
 )
 _AFTER_CALL = re.compile(rf"[^\d\n,，。;；]{{0,12}}(\d(?:[\s-]?\d){{4,14}}){_END}")
 _LABEL = re.compile(
@@ -40,9 +40,16 @@ _LABEL = re.compile(
 _RUN = re.compile(r"[+(\d][\d\s().*·-]{5,24}")  # what a number could be part of
 _ROOM = 10  # characters after a run: letters that stand for digits, and what must not follow
 _SPELLED = re.compile(
-    r"[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖\d](?:[\s-]?[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖\d]){6,16}"
+    r"[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖\d](?:[\s,-]?[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖\d]){6,16}"
 )
 _SPELLING = str.maketrans("零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖", "001234567891123456789")
+_NAMES = {"zero": "0", "oh": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"}
+_NAMES |= {"seven": "7", "eight": "8", "nine": "9", "hundred": "00", "double": "", "triple": ""}
+_NAME = "|".join(_NAMES)
+_NAMED = re.compile(rf"(?<![a-z])(?:{_NAME}|\d{{1,4}})(?:[ ,-]{{1,2}}(?:{_NAME}|\d{{1,4}})){{3,}}(?![a-z\d])")
+_NAMED_START = Words("|".join(f"{one}{gap}{two}" for one in _NAMES for two in _NAMES for gap in " -"))
+_LEAST_NAMED = 3
+_LEAST_DIGITS = 7
 _EMERGENCY = frozenset(
     {"110", "119", "120", "122", "112", "911", "999", "12345", "12315", "12320", "12356", "988"}
 )
@@ -69,10 +76,23 @@ def find_numbers(folded: Folded) -> Iterator[Number]:
         after = _AFTER_CALL.match(text, end)
         if after is not None and only_digits(after.group(1)) not in _EMERGENCY:
             yield _number(folded, after.span(1))
+    for start, end, digits in _named(text):
+        yield Number(digits, folded.span(start, end))
     for match in _SPELLED.finditer(text):
         spelled = match.group().translate(_SPELLING)
         if not match.group().isascii() and (_SHAPES.search(spelled) or _calls(text, match.start())):
             yield Number(only_digits(spelled), folded.span(*match.span()))
+
+
+def _named(text: str) -> Iterator[tuple[int, int, str]]:
+    """Numbers spelled in English words, at least three of them: place and digits."""
+    if not _NAMED_START.occur_in(text):
+        return
+    for match in _NAMED.finditer(text):
+        pieces = re.findall(r"[a-z]+|\d+", match.group())
+        digits = "".join(_NAMES.get(piece, piece) for piece in pieces)
+        if sum(piece.isalpha() for piece in pieces) >= _LEAST_NAMED and len(digits) >= _LEAST_DIGITS:
+            yield *match.span(), digits
 
 
 def only_digits(text: str) -> str:

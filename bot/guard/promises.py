@@ -13,6 +13,7 @@ from itertools import islice
 
 from bot.guard.clauses import Words, clause_end, clause_start, either, is_negated
 from bot.guard.fold import Folded
+from bot.guard.statements import STATEMENTS
 from bot.guard.verdict import Action, Reason
 
 _MOST_SUBJECTS = 12  # in one sentence of at most 400 characters
@@ -48,6 +49,7 @@ _PLAIN = either(
     r"\bwill (?:be )?(?:refund|compensat|receive|get|reimburs|issue)\w*",
     r"\b(?:has|have|is|was) (?:been )?(?:approved|issued|granted|processed|refunded|confirmed"
     "|on its way)",
+    r"\b(?:is|are) being (?:sent|shipped|prepared|arranged|processed)\b",
     r"\b(?:approved|granted|entitled to|let me (?:refund|send|offer|arrange))\b",
     "我们?(?:公司|这边|方)?(?:会|将|来|可以|能|同意|愿意|马上|立即|立刻|已|给|为|现在)",
     "(?:会|将|可|能)(?:给|为|向|帮)(?:您|你)",
@@ -80,81 +82,36 @@ _AFTERWARDS = either(
     r"|declined)\b|不|无法|没法|未)",
 )
 
-_STATEMENTS = {
-    "promise.date": either(
-        r"\b(?:technician|engineer|courier|someone|colleague|agent|repairman|we|i|parcel|package"
-        r"|replacement|order|refund|delivery(?! (?:pressure|valve|pipe|rate|flow|volume)))\b"
-        r"[^,.]{0,20}(?:\bwill|'ll)\b[^,.]{0,12}\b(?:arriv|com|visit|deliver|ship|call|contact"
-        "|reply|get back|be (?:there|fixed|repaired|delivered|with you)|repair|resolv|reach"
-        r"|process|send)\w*[^,.]{0,40}\b(?:today|tomorrow|tonight|this (?:afternoon|morning"
-        r"|evening|week)|next (?:week|day|morning)|within (?:\w+ ){1,2}(?:minutes?|hours?|days?"
-        r"|weeks?)|(?:with)?in \d+|by (?:mon|tue|wed|thu|fri|sat|sun|noon|\d)|(?:on|before) (?:mon"
-        r"|tue|wed|thu|fri|sat|sun)|at \d)",
-        r"\b(?:technician|engineer|courier|repairman)\b[^,.]{0,12}\b(?:comes?|arrives?|visits?"
-        r"|is coming)\b[^,.]{0,20}\b(?:today|tomorrow|tonight|at \d|on (?:mon|tue|wed|thu|fri|sat"
-        "|sun))",
-        r"\b(?:delivery|repair|replacement|visit)\b[^,.]{0,12}\bguaranteed\b",
-        r"(?:上午|中午|下午|晚上|早上|[一二三四五六七八九十\d]+点)[^,。]{0,8}(?:师傅|工程师|维修员"
-        "|技术员|快递)[^,。]{0,6}(?:到|上门|来)",
-        "(?:师傅|工程师|维修人?员|技术员|快递|我们|我|客服|专员|同事|专人|货|新机|配件)"
-        r"[^,。]{0,8}(?:今天|明天|后天|今晚|今日|明日|当天|[\d一二三两四五六七八九十半]+ ?个?"
-        "(?:小时|天|分钟|工作日)(?:内|之内|以内)?|(?:周|星期|礼拜)[一二三四五六日天])[^,。]{0,10}"
-        "(?:上门|到达|到您|送达|送到|过去|过来|联系|回电|回复|处理|解决|修好|发货|发出|寄出|到货"
-        "|给您)",
-        r"(?:今天|明天|后天|今晚|[\d一二三两四五六七八九十半]+ ?个?(?:小时|天|分钟|工作日)(?:内"
-        "|之内|以内))[^,。]{0,6}(?:保证|一定|必定|会|将|就)?(?:有(?:人|师傅|工程师))?(?:给您"
-        "|为您)?(?:上门|到货|送达|发货|到账|修好|退款|回电)",
-    ),
-    "promise.free": either(
-        r"\b(?:won'?t|will not|don'?t have to|need not) (?:have to )?pay\b|\bpay nothing\b",
-        r"\b(?:repair|replacement|service|visit|exchange|shipping|part)s? (?:is|are|will be"
-        r"|comes?)(?: \w+)? free\b(?! (?:of|from)\b)",
-        "(?:维修|更换|上门|检测|换新|配件|换|修)[^,。]{0,4}不(?:收|要|花)[^,。]{0,4}(?:钱|费|分)",
-        r"\b(?:we|i)(?:'ll| will)? cover (?:all |the |your )*(?:\w+ )?(?:costs?|bill|expenses)\b",
-        "不收(?:您|你)?[^,。]{0,4}(?:钱|费)|免单",
-        "(?:这次|本次|您的)[^,。]{0,4}(?:维修|检测|上门|更换|配件)[^,。]{0,4}免费",
-    ),
-    "promise.liability": either(
-        r"\b(?:it(?:'s| is| was)|this (?:is|was)|that(?:'s| is| was))(?: \w+){0,2} (?:our|my) "
-        r"(?:fault|mistake|responsibility|liability)\b",
-        r"\bwe (?:accept|take|assume|admit|acknowledge|bear)\b[^,.]{0,25}\b(?:liab\w+|responsib\w+"
-        r"|fault|negligen\w+)",
-        r"\bwe(?:'re| are) (?:\w+ )?(?:liable|responsible|at fault|to blame)\b",
-        r"\bour (?:product|device|unit|battery|design) (?:is|was) (?:\w+ )?(?:defective|dangerous"
-        "|faulty by design)",
-        "责任在我",
-        "我(?:们|司|方)[^,。]{0,4}的?(?:产品|设备|电池)[^,。]{0,4}(?:有|存在)[^,。]{0,4}(?:缺陷|质量问题)",
-        "(?:是|属于|确实是|都是|全是)我(?:们|司|方|公司)?[^,。不]{0,4}的?(?:责任|错|过错|失误"
-        "|过失|质量问题|设计缺陷)",
-        "我(?:们|司|方|公司)[^,。]{0,6}承担[^,。]{0,8}(?:责任|损失|费用|赔)",
-        "我(?:们|司|方|公司)?(?:负全责|全责|负责到底|认错|承认)|承认[^,。]{0,8}(?:缺陷|过错|责任)",
-    ),
-    "promise.warranty": either(
-        r"\byour (?:[\w-]+ ){1,4}(?:is|are) (?:still |definitely |fully )?(?:covered|under|within"
-        r"|in)\b[^,.]{0,12}\bwarranty",
-        r"\bextend(?:ed)? (?:your|the) warranty",
-        r"\byour warranty (?:is|has been) [^,.]{0,12}(?:valid|active|extended)",
-        "您的[^,。]{0,10}(?:仍|还|是)?(?:在|属于|享受)[^,。]{0,4}(?:保修|质保)(?:期|范围)",
-        "(?:为|给)您延长(?:保修|质保)",
-    ),
-}
 _WORDS = {
     "promise.refund": Words(
         "refund|money|reimburs|cashback|cash back|包退|包换|退款|退钱|退给|退全|全额退|退您|退你|退还",
-        "退货款|返现|返还",
+        "退货款|返现|返还|payment|price|amount|funds|back|cash|货款|收到|退了|退掉|全退|不满意|退货申请"
+        "|退回|退到",
     ),
-    "promise.compensation": Words("compensat|credit|voucher|pay you|damages|赔|补偿|代金券|优惠券"),
-    "promise.replacement": Words("free|no cost|no charge|no extra|no additional|免费|换一台|换新机|换台新"),
+    "promise.compensation": Words(
+        "compensat|credit|voucher|pay you|damages|gift card|coupon|$|€|£|¥|usd|eur|rmb|yuan|dollars",
+        "% off|discount|months free|weeks free|years free|pay for|will pay|'ll pay|折|优惠|赔|补偿|补您"
+        "|补你|代金券"
+        "|优惠券|红包|现金|礼品卡|大礼包|送您|送你|给您|给你|发您",
+    ),
+    "promise.replacement": Words(
+        "free|no cost|no charge|no extra|no additional|免费|换一台|换新|换台|换货|给您换|给你换"
+    ),
     "promise.date": Words(
         "today|tomorrow|tonight|this |next |within |will|'ll |comes|arrive|visit|coming|guaranteed",
-        "今天|明天|后天|今晚|今日|明日|当天|小时|天|分钟|工作日|周|星期|礼拜|上午|中午|下午|晚上|早上|点",
+        "ship|arrives|expect |be there|be with you|马上|立刻|立即|很快|在路上|今天|明天|后天|今晚|明早"
+        "|今日|明日|当天|小时|天|分钟|工作日|周"
+        "|星期|礼拜|上午|中午|下午|晚上|早上|点",
     ),
-    "promise.free": Words("pay|free|cover|不收|不要|不花|免单|免费"),
+    "promise.free": Words(
+        "pay|free|waive|cover|nothing| on us|on the house|pick up the|no charge|no cost",
+        "不收|不要|不花|免单|免费|费|钱|不用",
+    ),
     "promise.liability": Words(
-        "fault|mistake|responsib|liab|negligen|blame|defective|dangerous",
-        "责任|错|失误|过失|质量问题|缺陷|承担|负责|承认",
+        "fault|mistake|responsib|liab|negligen|blame|defective|dangerous|admit|caused by our|my company",
+        "责任|错|怪我|我们认|失误|过失|质量问题|缺陷|承担|负责|承认",
     ),
-    "promise.warranty": Words("warranty|保修|质保"),
+    "promise.warranty": Words("warranty|covered|保修|质保|三包|延保|包修|全包"),
 }
 
 
@@ -163,13 +120,15 @@ def find_promises(folded: Folded) -> Iterator[Reason]:
     folded = folded.squeezed or folded
     for rule, words in _WORDS.items():
         for at, sentence in words.sentences(folded.text):
-            place = _subject(rule, sentence) if rule in _SUBJECTS else _statement(rule, sentence)
+            place = _subject(rule, sentence) or _statement(rule, sentence)
             if place is not None:
                 span = folded.span(at + place[0], at + place[1])
                 yield Reason(rule, "promise", Action.HOLD, span)
 
 
 def _subject(rule: str, sentence: str) -> tuple[int, int] | None:
+    if rule not in _SUBJECTS:
+        return None
     for subject in islice(_SUBJECTS[rule].finditer(sentence), _MOST_SUBJECTS):
         if _is_promised(sentence, subject.start(), subject.end()):
             return subject.span()
@@ -177,7 +136,7 @@ def _subject(rule: str, sentence: str) -> tuple[int, int] | None:
 
 
 def _statement(rule: str, sentence: str) -> tuple[int, int] | None:
-    stated = _STATEMENTS[rule].search(sentence)
+    stated = STATEMENTS[rule].search(sentence)
     if stated is None or _QUESTION.search(sentence) or _is_open(sentence, stated.start(), stated.end(), rule):
         return None
     return stated.span()

@@ -33,7 +33,7 @@ async def test_at_most_one_harmless_line_in_two_hundred_is_stopped() -> None:
             stopped.append((line, verdict.record()))
         elif verdict.text != line:
             changed.append(line)
-    assert len(LINES) >= 300
+    assert len(LINES) >= 500
     assert len(stopped) <= 0.005 * len(LINES), stopped
     assert len(changed) <= 0.005 * len(LINES), changed
 
@@ -57,5 +57,5 @@ async def test_nearly_all_attacks_are_stopped_or_masked() -> None:
         verdict = await guard.judge(line, asked="x", language=_language(line))
         if verdict.action is Action.ALLOW and not verdict.repaired:
             through.append(line)
-    assert len(attacks) >= 130
+    assert len(attacks) >= 450
     assert len(through) <= 0.05 * len(attacks), through

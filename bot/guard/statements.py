@@ -1,0 +1,180 @@
+"""Sentences that promise by themselves: money, dates, free service, guilt, warranty.
+
+Where `bot.guard.promises` weighs a subject against the words around it, here the whole statement is the
+promise.  What makes it depend on something, denies or asks it is looked at there.
+"""
+
+from __future__ import annotations
+
+from bot.guard.clauses import either
+
+_DAY_EN = (
+    r"(?:today|tomorrow|tonight|this (?:afternoon|morning|evening|week)|next (?:week|day|morning)"
+    r"|within (?:\w+ ){1,2}(?:minutes?|hours?|days?|weeks?)|(?:by|on|before) (?:mon|tue|wed|thu|fri|sat"
+    r"|sun)\w*)"
+)
+_DAY_ZH = "(?:今天|明天|后天|今晚|明早|今日|明日|当天|(?:下?周|星期|礼拜)[一二三四五六日天])"
+_MONEY = (
+    r"(?:[$€£¥] ?\d|\d+ ?(?:usd|eur|rmb|yuan|dollars|euros)\b|gift cards?\b|vouchers?\b(?! error)"
+    r"|coupons?\b(?! error)"
+    r"|credit notes?\b|(?:full )?credit note\b)"
+)
+_SUM_ZH = r"[\d一二两三四五六七八九十百千几]+ ?(?:元|块|百|千)"
+
+STATEMENTS = {
+    "promise.refund": either(
+        r"\b(?:money|payment|price|amount|funds)\b[^,.]{0,24}\b(?:going|goes|coming|comes|returned|paid"
+        r"|credited"
+        r"|sent|transferred)\b[^,.]{0,12}\bto (?:you\b|your (?:card|account|bank|wallet))",
+        r"\b(?:we|i)(?:'ll| will| shall| can)? (?:gladly )?pay (?:you|it|this|that|everything"
+        r"|them)?[^,.]{0,8}\bback\b",
+        r"\b(?:we|i)(?:'ll| will| shall| can)? (?:return|credit|pay back) (?:you )?(?:your (?:payment|money)"
+        r"|(?:the |your )?(?:full |whole |entire )?(?:amount|price|sum))\b",
+        r"\brefund (?:request|claim|application)[^,.]{0,14}\b(?:accepted|approved|granted|authori[sz]ed"
+        r"|confirmed)",
+        r"\A\W*(?:sure|ok(?:ay)?|yes|done|great|good news)\b[^?]{0,20}\b(?:refund|money back)\b",
+        r"\A\W*(?:now )?refunding (?:you|it|the|your)\b|\b(?:count on|expect|look forward to"
+        r"|get ready for) (?:getting )?"
+        r"(?:your|the|a|full) (?:\w+ )?(?:money back|refund|reimbursement)",
+        r"\byour (?:cash|money|payment) (?:will|is going to) be (?:returned|sent back|refunded|paid back)",
+        r"\bqualify for (?:a |the )?(?:full |partial )?refund\b",
+        r"\b(?:glad|happy|pleased|love) to (?:refund|reimburse)\b",
+        "(?:退款|退货款)[^,。]{0,4}已经?[^,。]{0,4}(?:处理|办|通过|批准|成功|退)",
+        "(?:退款|退货)申请[^,。]{0,4}(?:已|通过|批准)|全额退款[^。]{0,4}已经?(?:通过|批准|办)",
+        "(?:钱|款项?|货款|金额)(?=[^,。]{0,12}[会将已全您你])[^,。]{0,8}(?:退回|退还|返还|原路退|退到|退给)",
+        r"(?:退款|货款|钱)[^,。]{0,3}(?:会|将)[^,。]{0,10}(?:到(?:您|你|账)|打到|退)",
+        "(?:您|你)(?:会|将)?(?:能)?收到[^,。]{0,4}(?:货款|退款|全款)|(?:给|为)(?:您|你)退(?:了|掉|款)(?!出"
+        "|回)",
+        "不(?:满意|行|好用)[^。]{0,3}(?:包退|全额退|全退|退钱|退款|全退)",
+    ),
+    "promise.compensation": either(
+        r"\b(?:owe|pay|grant)\b[^,.]{0,8}\bcompensation\b",
+        rf"\b(?:you|we|i)(?:'ll| will| can)?(?: also)? (?:get|receive|give|send|pay|offer"
+        rf"|credit)\b[^,.]{{0,14}}{_MONEY}",
+        f"(?:补|赔|补偿|赔偿)(?:您|你)?[^,。]{{0,3}}{_SUM_ZH}|(?:送|给|补|发|赠)(?:您|你)[^,。]{{0,6}}"
+        f"(?:{_SUM_ZH}|红包|优惠券|代金券|现金|礼品卡|大礼包)",
+        r"\b(?:you(?:'ll| will)?|we(?:'ll| will)?|i(?:'ll| will| can)?) (?:get|receive|give|do"
+        r"|offer)\b[^,.]{0,16}\d+ ?%"
+        r" (?:off|discount)|\b(?:give|get|offer)\b[^,.]{0,8}\b\w+ (?:months?|weeks?|years?) (?:for )?free\b",
+        r"\b(?:we|i)(?:'ll| will| promise to) pay(?: for (?:the|your|all|any)\b|[ ]*\Z)",
+        r"(?:会|来|将|就|都)(?:赔偿?|补偿)(?=[您你的]|\Z)",
+        r"给(?:您|你)打?[一二两三四五六七八九\d](?:\.\d)?折|给(?:您|你)优惠[^,。]{0,4}\d",
+        "(?:赔偿金?|补偿金|赔款)[^,。]{0,6}(?:到账|发放|打给|转给)",
+    ),
+    "promise.replacement": either(
+        "(?:直接|马上|立刻|立即|这就|今天就|可以)?给(?:您|你)换(?:一?台|台|新)",
+        "(?:换新|以旧换新|换货)[^。]{0,3}(?:不收费|免费|不要钱)",
+    ),
+    "promise.date": either(
+        rf"\b(?:it|order|package|parcel|unit|replacement|part"
+        rf"|device)\b[^,.]{{0,6}}\bships?\b[^,.]{{0,12}}{_DAY_EN}",
+        r"\byou(?:'ll| will) (?:have|get|receive) (?:it(?! \w+ing)|them|(?:your|the|a) (?:new )?(?:part"
+        r"|unit|parcel"
+        r"|package|order"
+        rf"|replacement|device|machine|delivery))\b[^,.]{{0,16}}\b{_DAY_EN}",
+        rf"\b(?:part|parcel|package|order|unit|replacement|courier|technician"
+        rf"|engineer)\b[^,.]{{0,10}}\barrives?\b[^,.]{{0,20}}"
+        rf"\b{_DAY_EN}|\bexpect (?:our|the|a) (?:technician|engineer|courier|parcel|package|delivery"
+        rf"|call)\b[^,.]{{0,16}}"
+        rf"\b{_DAY_EN}",
+        r"\b(?:he|she|someone|they|somebody)(?:'ll| will) be (?:there|with you|at your (?:door|place"
+        r"|home))\b[^,.]{0,12}"
+        r"\b(?:in|within|at|by|today|tomorrow)\b",
+        "(?:师傅|工程师|人员|快递)[^,。]{0,3}(?:马上|立刻|立即|很快)(?:就)?(?:到|来|上门|过去)",
+        rf"(?:[一二两三四五半\d]+个?(?:小时|分钟))[^,。]{{0,3}}(?:就|内|会)?到(?:您|你)(?:家|那)|(?:在路上"
+        rf"|已发出?)[^。]{{0,3}}{_DAY_ZH}到",
+        rf"\b(?:we|i)(?:'ll| will) (?:fix|solve|sort)\b[^,.]{{0,20}}\b{_DAY_EN}",
+        f"{_DAY_ZH}[^,。看试能]{{0,8}}(?:送到(?!控制|电机|设备)|送达|到货|发货|寄到|寄出|上门|到您|到家"
+        f"|修好|收到货)",
+        f"(?:快递|包裹|新机|货|配件|师傅|工程师)[^,。]{{0,4}}{_DAY_ZH}[^,。能]{{0,4}}(?:到|来|送)(?!不)",
+        r"\b(?:technician|engineer|courier|someone|colleague|agent|repairman|we|i|parcel|package"
+        r"|replacement|order|refund|delivery(?! (?:pressure|valve|pipe|rate|flow|volume)))\b"
+        r"[^,.]{0,20}(?:\bwill|'ll)\b[^,.]{0,12}\b(?:arriv|com|visit|deliver|ship|call|contact"
+        "|reply|get back|be (?:there|fixed|repaired|delivered|with you)|repair|resolv|reach"
+        r"|process|send)\w*[^,.]{0,40}\b(?:today|tomorrow|tonight|this (?:afternoon|morning"
+        r"|evening|week)|next (?:week|day|morning)|within (?:\w+ ){1,2}(?:minutes?|hours?|days?"
+        r"|weeks?)|(?:with)?in \d+|by (?:mon|tue|wed|thu|fri|sat|sun|noon|\d)|(?:on|before) (?:mon"
+        r"|tue|wed|thu|fri|sat|sun)|at \d)",
+        r"\b(?:technician|engineer|courier|repairman)\b[^,.]{0,12}\b(?:comes?|arrives?|visits?"
+        r"|is coming)\b[^,.]{0,20}\b(?:today|tomorrow|tonight|at \d|on (?:mon|tue|wed|thu|fri|sat"
+        "|sun))",
+        r"\b(?:delivery|repair|replacement|visit)\b[^,.]{0,12}\bguaranteed\b",
+        r"(?:上午|中午|下午|晚上|早上|[一二三四五六七八九十\d]+点)[^,。]{0,8}(?:师傅|工程师|维修员"
+        "|技术员|快递)[^,。]{0,6}(?:到|上门|来)",
+        "(?:师傅|工程师|维修人?员|技术员|快递|我们|我|客服|专员|同事|专人|货|新机|配件)"
+        r"[^,。]{0,8}(?:今天|明天|后天|今晚|今日|明日|当天|[\d一二三两四五六七八九十半]+ ?个?"
+        "(?:小时|天|分钟|工作日)(?:内|之内|以内)?|(?:周|星期|礼拜)[一二三四五六日天])[^,。]{0,10}"
+        "(?:上门|到达|到您|送达|送到|过去|过来|联系|回电|回复|处理|解决|修好|发货|发出|寄出|到货"
+        "|给您)",
+        r"(?:今天|明天|后天|今晚|[\d一二三两四五六七八九十半]+ ?个?(?:小时|天|分钟|工作日)(?:内"
+        "|之内|以内))[^,。]{0,6}(?:保证|一定|必定|会|将|就)?(?:有(?:人|师傅|工程师))?(?:给您"
+        "|为您)?(?:上门|到货|送达|发货|到账|(?<!能)修好|退款|回电)",
+    ),
+    "promise.free": either(
+        r"\b(?:won'?t|will not|don'?t have to|need not) (?:have to )?pay\b|\bpay nothing\b",
+        r"\b(?:repair|replacement|service|visit|exchange|shipping|part)s? (?:is|are|will be"
+        r"|comes?)(?: \w+)? free\b(?! (?:of|from)\b)",
+        "(?:维修|更换|上门|检测|换新|配件|换|修)[^,。]{0,4}不(?:收|要|花)[^,。]{0,4}(?:钱|费|分)",
+        r"\b(?:we|i)(?:'ll| will)? cover (?:all |the |your )*(?:\w+ )?(?:costs?|bill|expenses)\b",
+        "不收(?:您|你)?[^,。]{0,4}(?:钱|费)|免单",
+        "(?:这次|本次|您的)[^,。]{0,4}(?:维修|检测|上门|更换|配件)[^,。]{0,4}免费",
+        r"\bcosts? you nothing\b|\bcosts? nothing(?! to)\b|\b(?:repairs?|replacement|service|parts?"
+        r"|shipping|it|this"
+        r"|that)(?:'s| is| are)"
+        r"(?: all)? on (?:us|the house)\b|\bpick up the (?:tab|bill)\b",
+        r"\b(?:technician|engineer|colleague|team) will\b[^.]{0,30}\b(?:free of charge|for free"
+        r"|at no (?:cost|charge))",
+        r"\b(?:replac\w+|swap\w*|exchang\w+|new (?:one|unit|device|machine))\b[^.]{0,24}\bno (?:extra "
+        r"|additional )?(?:cost|charge) (?:to|for) you\b",
+        "(?:上门|检测|维修|修理|服务|运|安装)费[^,。]{0,4}(?:免了|全免|免除|免掉|我们?出|我来出)",
+        r"[,;] no (?:extra )?(?:charge|cost)s?\W*\Z",
+        r"\b(?:we|i)(?:'ll| will| can)? waive\b|\b(?:fee|cost|charge)s? (?:is|are|has been"
+        r"|have been) waived\b",
+        r"\bno (?:charge|fee|cost) for (?:this|the|your) (?:repair|replacement|visit|service|part|delivery)",
+        "减免[^,。]{0,4}(?:费|款)|免(?:掉|去|除)(?:您|你)[^,。]{0,4}费|零费用|一分钱?(?:也|都)?不用",
+        "(?:上门|检测|维修)(?:服务)?(?:是|都|全程?|一律)?免费(?!版|升级|电话)",
+        "(?:费用?|钱|运费)[^,。]{0,4}(?:由|归)?我(?:们|司|方)(?:公司)?来?(?:出|承担|付|报销|负担|买单)",
+        "不用?(?:您|你)[^,。]{0,3}(?:花|付|出|掏)[^,。]{0,4}(?:钱|费)|不用(?:花|付|出"
+        "|掏)(?:一分)?(?:任何)?(?:钱|费)",
+    ),
+    "promise.liability": either(
+        r"\b(?:it(?:'s| is| was)|this (?:is|was)|that(?:'s| is| was))(?: \w+){0,2} (?:our|my) "
+        r"(?:fault|mistake|responsibility|liability)\b",
+        r"\bwe (?:accept|take|assume|admit|acknowledge|bear)\b[^,.]{0,25}\b(?:liab\w+|responsib\w+"
+        r"|fault|negligen\w+)",
+        r"\bwe(?:'re| are) (?:\w+ )?(?:liable|responsible|at fault|to blame)\b",
+        r"\bour (?:product|device|unit|battery|design) (?:is|was) (?:\w+ )?(?:defective|dangerous"
+        "|faulty by design)",
+        r"\bour (?:company|firm|factory|team|side)\b[^,.]{0,10}\b(?:to blame|liable|at fault"
+        r"|responsible for (?:the|this"
+        r"|that|your)\b)",
+        r"\bwe take the blame\b|\bmy company (?:is|was) (?:\w+ )?(?:responsible|liable|at fault|to blame)\b",
+        "都?怪我(?:们|司)|(?:确实|就)是产品(?:的)?(?:缺陷|质量问题)|(?:这|我们?)(?:个)?(?:责任|错)我们?认",
+        r"\bwe admit (?:that )?(?:it|our|the|this)\b|\bcaused by our (?:own )?(?:faulty|defective|poor"
+        r"|bad|mistake"
+        r"|error|negligence|design)",
+        "(?:事故|损失|损坏|问题|火灾|起火)[^,。]{0,3}由我(?:们|司|方)(?:公司)?来?(?:负责|承担|赔)",
+        "责任在我",
+        "我(?:们|司|方)[^,。]{0,4}的?(?:产品|设备|电池)[^,。]{0,4}(?:有|存在)[^,。]{0,4}(?:缺陷|质量问题)",
+        "(?:是|属于|确实是|都是|全是)我(?:们|司|方|公司)?[^,。不]{0,4}的?(?:责任|错|过错|失误"
+        "|过失|质量问题|设计缺陷)",
+        "我(?:们|司|方|公司)[^,。]{0,6}承担[^,。]{0,8}(?:责任|损失|费用|赔)",
+        "我(?:们|司|方|公司)?(?:负全责|全责|负责到底|认错|承认)|承认[^,。]{0,8}(?:缺陷|过错|责任)",
+    ),
+    "promise.warranty": either(
+        r"\byour (?:[\w-]+ ){1,4}(?:is|are) (?:still |definitely |fully )?(?:covered|under|within"
+        r"|in)\b[^,.]{0,12}\bwarranty",
+        r"\bextend(?:ed)? (?:your|the) warranty",
+        r"\byour warranty (?:is|has been) [^,.]{0,12}(?:valid|active|extended)",
+        "您的[^,。]{0,10}(?:仍|还|是)?(?:在|属于|享受)[^,。]{0,4}(?:保修|质保)(?:期|范围)",
+        "(?:送|给)(?:您|你)[^,。]{0,4}(?:延保|延长保修|免费保修)|我们(?:包修|全包)",
+        r"\byou(?:'re| are) (?:still |fully )?covered\b(?! (?:in|with|by (?!the|our|your)))",
+        "(?:为|给)您延长(?:保修|质保)|(?:保修|质保)期?[^,。]{0,4}给(?:您|你)[^,。]{0,4}(?:延|加)",
+        r"\b(?:the|your) warranty (?:covers|will cover|includes) (?:this|it|that|the (?:repair|damage|fault"
+        r"|replacement))\b(?! \w)",
+        r"\b(?:this|it|that)(?:'s| is) (?:fully |still |all )?covered (?:by|under) (?:the |your "
+        r"|our )?warranty",
+        "(?:这个|这台|这种|您的)[^,。]{0,4}(?:可以|能|会|属于|还?在)(?:免费)?(?:保修|质保|三包)(?!登记|页"
+        "|查询|卡|码)",
+    ),
+}

@@ -28,8 +28,8 @@ from context.turns import Language
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.2
-"""While a console is open; a row is to be seen half a second after its event."""
+LOOK_EVERY_S, LOOK_EVERY_AT_MOST_S = 0.2, 0.4
+"""While consoles are open, longer for many; a row is to be seen half a second after its event."""
 LOOK_SELDOM_S = 2.0
 """While none is."""
 RETRY_S = 5.0
@@ -158,7 +158,9 @@ class Live:
     async def _run(self) -> None:
         trouble = ""
         while True:
-            pause_s = LOOK_EVERY_S if self._streams else LOOK_SELDOM_S
+            pause_s = min(LOOK_EVERY_AT_MOST_S, LOOK_EVERY_S + len(self._streams) / 500)
+            if not self._streams:
+                pause_s = LOOK_SELDOM_S
             try:
                 if await self._keeper.catch_up():
                     pause_s = 0.0  # there may be more

@@ -92,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     _add_staff(commands)
     _add_keys(commands)
     _add_export(commands)
+    _add_release(commands)
 
     audit = commands.add_parser("verify-audit", help="prove that nobody changed what the guard said")
     audit.add_argument("--head", metavar="NUMBER:SEAL", help="the last row as an earlier run printed it")
@@ -165,6 +166,29 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.set_defaults(command=_export)
 
 
+def _add_release(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    release = commands.add_parser(
+        "release", help="try another model, template or policy on a share of the chats"
+    )
+    jobs = release.add_subparsers(metavar="COMMAND", required=True)
+    start = jobs.add_parser("start", help="begin; it stops by itself when it is worse")
+    start.add_argument("name", metavar="NAME")
+    start.add_argument("--share", type=_share, default=0.1, metavar="PERCENT", help="of the chats: 10")
+    start.add_argument("--model", default="", metavar="NAME", help="another model, here or behind MODEL_URL")
+    start.add_argument("--model-url", type=_server, default="", metavar="URL", help="another server")
+    start.add_argument("--templates", type=Path, metavar="FOLDER", help="templates that replace ours by name")
+    start.add_argument("--policy", type=Path, metavar="FILE", help="a policy beside policy.yaml")
+    start.set_defaults(command=_release, job="start")
+    status = jobs.add_parser("status", help="both side by side")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(command=_release, job="status")
+    share = jobs.add_parser("share", help="give the candidate another share")
+    share.add_argument("share", type=_share, metavar="PERCENT")
+    share.set_defaults(command=_release, job="share")
+    jobs.add_parser("promote", help="let it answer every chat").set_defaults(command=_release, job="promote")
+    jobs.add_parser("withdraw", help="take it back").set_defaults(command=_release, job="withdraw")
+
+
 def _version() -> int:
     print(f"photo-support-bot {__version__}")
     return OK
@@ -221,6 +245,22 @@ def _day(text: str) -> float:
 
 def _limit(text: str) -> int:
     return 0 if text == "0" else _count(text)
+
+
+def _share(text: str) -> float:
+    percent = float(text.removesuffix("%"))
+    if not 0 < percent <= 100:  # noqa: PLR2004  (of a hundred)
+        raise ValueError
+    return percent / 100
+
+
+def _server(text: str) -> str:
+    from bot.settings import openai_url  # noqa: PLC0415  (pydantic)
+
+    try:
+        return openai_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
 
 
 def _lint(_options: argparse.Namespace) -> int:
@@ -322,6 +362,33 @@ def _export(options: argparse.Namespace) -> int:
     )
     wanted = export.Wanted(selection, masked=not options.unmasked, photos=options.photos)
     return _in_loop(export.run(settings.database, settings.data_dir / "photos", wanted, Path(options.out)))
+
+
+def _release(options: argparse.Namespace) -> int:
+    settings = _settings(log_level="WARNING")
+    from bot import releases  # noqa: PLC0415  (SQLAlchemy)
+
+    match options.job:
+        case "start":
+            return _in_loop(
+                releases.start(
+                    settings.database,
+                    options.name,
+                    share=options.share,
+                    model_url=options.model_url,
+                    model=options.model,
+                    templates=options.templates,
+                    policy=options.policy,
+                )
+            )
+        case "share":
+            return _in_loop(releases.widen(settings.database, options.share))
+        case "promote":
+            return _in_loop(releases.promote(settings.database))
+        case "withdraw":
+            return _in_loop(releases.withdraw(settings.database))
+        case _:
+            return _in_loop(releases.status(settings.database, as_json=options.json))
 
 
 def _verify_audit(options: argparse.Namespace) -> int:

@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     @field_validator("model_url")
     @classmethod
     def _model_server(cls, value: str) -> str:
-        return _openai_url(value)
+        return openai_url(value)
 
     @field_validator("model")
     @classmethod
@@ -223,7 +223,7 @@ class Settings(BaseSettings):
     def _guard_server(cls, value: str, info: ValidationInfo) -> str:
         if "guard_model" in info.data and bool(value) != bool(info.data["guard_model"]):
             raise ValueError("and GUARD_MODEL go together: set both or neither")
-        return _openai_url(value) if value else value
+        return openai_url(value) if value else value
 
     @field_validator("allowed_hosts", "allowed_phones", mode="before")
     @classmethod
@@ -331,7 +331,7 @@ def _http_url(value: str) -> SplitResult:
     return url
 
 
-def _openai_url(value: str) -> str:
+def openai_url(value: str) -> str:
     """The address up to and with its version: a bare host gets /v1, a full endpoint loses its tail."""
     url = _http_url(value)
     if url.username or url.password:

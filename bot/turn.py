@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from bot.ceilings import Ceilings, Over
 from bot.channel import Channel
@@ -45,6 +45,16 @@ LATE_S = 600.0
 """An answer to something older than this says that it is late."""
 
 
+class Answers(Protocol):
+    """What a turn needs of an `Answerer`: the one in force, or a trial of two (`bot.trial`)."""
+
+    async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
+        """Answer a message in the light of the last turns."""
+
+    def instead(self, name: str, message: Message) -> Reply:
+        """Fixed words in place of an answer."""
+
+
 class TurnTaker:
     """Takes turns: messages in, an answer out, everything recorded."""
 
@@ -54,7 +64,7 @@ class TurnTaker:
         channels: Mapping[str, Channel],
         collector: Collector,
         commands: Commands,
-        answerer: Answerer,
+        answerer: Answers,
         sender: Sender,
         ceilings: Ceilings,
         outbox: Outbox,

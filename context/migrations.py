@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from context.api_tables import API
 from context.record_tables import RECORDS
+from context.release_tables import RELEASES
 
 FIRST = """
 -- A customer's conversation and what we know of it.
@@ -354,6 +355,7 @@ MIGRATIONS: tuple[Step, ...] = (
     TOKENS,
     TEMPLATES,
     RECORDS,
+    RELEASES,
 )
 
 _WORDS = {

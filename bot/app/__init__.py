@@ -18,8 +18,9 @@ from bot.app.api import open_api
 from bot.app.console import open_console
 from bot.app.engines import build_engine, has_gpu, keeping
 from bot.app.guard import build_guard
+from bot.app.release import open_trial
 from bot.app.stores import Stores, needing, open_stores
-from bot.app.telegram import attach_telegram, staff_chat
+from bot.app.telegram import Telegram, attach_telegram, staff_chat
 from bot.ceilings import Ceilings, Most
 from bot.channel import Channel
 from bot.collect import Collector
@@ -28,10 +29,12 @@ from bot.engines import Engine
 from bot.errors import BadConfiguration
 from bot.gpus import Gpus
 from bot.guard import Guard
+from bot.jobs import Runner
 from bot.metrics import Metrics
 from bot.sender import Sender
 from bot.settings import Settings
 from bot.traces import Traces, open_traces
+from bot.trial import Trial
 from bot.turn import Answerer, TurnTaker
 from bot.web import build_site
 from bot.web.chat import WebChannel
@@ -109,13 +112,29 @@ async def open_app(
         answerer = Answerer(
             prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
         )
+        sender = Sender(channels=channels, outbox=stores.outbox, metrics=metrics, clock=clock)
+        trial = open_trial(
+            settings,
+            stores,
+            answerer,
+            prompts=prompts,
+            engine=engine,
+            guard=guard,
+            keep=lambda its, model, its_guard: keeping(
+                its, model, redis=stores.redis, guard=its_guard, metrics=metrics
+            ),
+            metrics=metrics,
+            sender=sender,
+            staff=staff_chat(settings),
+        )
+        stack.push_async_callback(trial.close)
         apps = open_api(settings, stores, answerer=answerer, prompts=prompts, engine=engine, metrics=metrics)
         taker = TurnTaker(
             channels=channels,
             collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),
             commands=Commands(prompts=prompts, transcripts=stores.transcripts, handoffs=stores.handoffs),
-            answerer=answerer,
-            sender=Sender(channels=channels, outbox=stores.outbox, metrics=metrics, clock=clock),
+            answerer=trial,
+            sender=sender,
             ceilings=_ceilings(settings, stores),
             outbox=stores.outbox,
             window=stores.window,
@@ -130,14 +149,7 @@ async def open_app(
         metrics.watch_queue(lambda: worker.depth)
         ready = asyncio.Event()
 
-        async def health() -> dict[str, Health]:
-            states = await stores.health()
-            states["engine"], states["guard"] = await asyncio.gather(engine.health(), guard.health())
-            states["worker"] = worker.health() if ready.is_set() else Health("degraded", "the engine starts")
-            if telegram is not None:
-                states["telegram"] = telegram.receiver.health()
-            return states
-
+        health = partial(_health, stores, engine, guard, worker, trial, telegram, ready)
         console = await open_console(settings, stores, prompts=prompts, engine=engine, guard=guard)
         site = build_site(
             _chat_page(web, stores),
@@ -153,17 +165,38 @@ async def open_app(
             telegram.receiver.start()
             stack.push_async_callback(telegram.receiver.stop)
 
-        async def work() -> None:
-            await engine.start()
-            ready.set()
-            async with asyncio.TaskGroup() as together:
-                jobs = together.create_task(apps.runner.run(), name="jobs")
-                await worker.run()
-                jobs.cancel()
-
-        working = asyncio.create_task(work(), name="worker")
+        working = asyncio.create_task(_work(engine, trial, apps.runner, worker, ready), name="worker")
         stack.push_async_callback(_end, working, worker)
         yield App(url=url, stores=stores, engine=engine, metrics=metrics, ready=ready, working=working)
+
+
+async def _work(engine: Engine, trial: Trial, runner: Runner, worker: Worker, ready: asyncio.Event) -> None:
+    """Make ready, then answer until told to stop."""
+    await engine.start()
+    trial.start()
+    ready.set()
+    async with asyncio.TaskGroup() as together:
+        jobs = together.create_task(runner.run(), name="jobs")
+        await worker.run()
+        jobs.cancel()
+
+
+async def _health(
+    stores: Stores,
+    engine: Engine,
+    guard: Guard,
+    worker: Worker,
+    trial: Trial,
+    telegram: Telegram | None,
+    ready: asyncio.Event,
+) -> dict[str, Health]:
+    states = await stores.health()
+    states["engine"], states["guard"] = await asyncio.gather(engine.health(), guard.health())
+    states["worker"] = worker.health() if ready.is_set() else Health("degraded", "the engine starts")
+    states["release"] = trial.health()
+    if telegram is not None:
+        states["telegram"] = telegram.receiver.health()
+    return states
 
 
 def _metrics(stack: AsyncExitStack, settings: Settings) -> Metrics:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bot.guard import Guard, load_policy
 from bot.guard.second import SecondCheck
 from bot.settings import Settings
 
 
-def build_guard(settings: Settings) -> Guard:
-    """The guard, with the operator's own terms from `policy.yaml` in the data folder where there are any."""
+def build_guard(settings: Settings, *more: Path) -> Guard:
+    """The guard, with the operator's own terms from `policy.yaml` in the data folder where there are any.
+
+    `more` are further files of the same kind.
+    """
     second = None
     if settings.guard_url:
         second = SecondCheck(
@@ -18,7 +23,7 @@ def build_guard(settings: Settings) -> Guard:
             timeout_s=settings.guard_timeout_s,
         )
     return Guard(
-        policy=load_policy(settings.data_dir / "policy.yaml"),
+        policy=load_policy(settings.data_dir / "policy.yaml", *more),
         allowed_hosts=settings.allowed_hosts,
         allowed_phones=settings.allowed_phones,
         second=second,

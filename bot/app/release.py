@@ -1,0 +1,113 @@
+"""A candidate, built as what is in force is built, with its own model, templates or policy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bot.app.engines import build_model
+from bot.app.guard import build_guard
+from bot.app.stores import Stores
+from bot.engines import Engine
+from bot.engines.fallback import FallbackEngine
+from bot.engines.first_available import FirstAvailable
+from bot.engines.ocr import Ocr
+from bot.errors import BadConfiguration
+from bot.guard import Guard
+from bot.metrics import Metrics
+from bot.sender import Sender
+from bot.settings import Settings
+from bot.trial import Trial
+from bot.turn import Answerer, Answers
+from context.duties import Duties
+from context.releases import Release, Releases
+from context.templates import Templates
+from context.turns import Chat
+from prompts.prompts import Prompts
+
+Keep = Callable[[Settings, Engine, Guard], Engine]
+
+
+def open_trial(
+    settings: Settings,
+    stores: Stores,
+    stable: Answerer,
+    *,
+    prompts: Prompts,
+    engine: Engine,
+    guard: Guard,
+    keep: Keep,
+    metrics: Metrics,
+    sender: Sender,
+    staff: Chat | None,
+) -> Trial:
+    """What answers customers: what is in force, and beside it whatever release is running."""
+
+    @asynccontextmanager
+    async def open_candidate(release: Release) -> AsyncIterator[Answers]:
+        wish = release.candidate
+        its_prompts, its_guard, its_engine = prompts, guard, engine
+        if wish.templates is not None:
+            its_prompts = Prompts(sources=wish.templates, context_tokens=settings.context_tokens)
+            await Templates(stores.db).keep(its_prompts.version, its_prompts.sources)
+        try:
+            if wish.policy:
+                its_guard = _guard(settings, release)
+                await its_guard.start()
+            if wish.model or wish.model_url:
+                its_engine = await _engine(settings, release, guard=its_guard, keep=keep)
+            yield Answerer(
+                prompts=its_prompts,
+                photos=stores.photos,
+                engine=its_engine,
+                guard=its_guard,
+                metrics=metrics,
+            )
+        finally:
+            if its_engine is not engine:
+                await its_engine.close()
+            if its_guard is not guard:
+                await its_guard.close()
+
+    async def tell(words: str) -> None:
+        if staff is not None:
+            await sender.tell(staff, words)
+
+    return Trial(
+        stable,
+        releases=Releases(stores.db),
+        duties=Duties(stores.db),
+        me=stores.news.name,
+        open_candidate=open_candidate,
+        tell=tell,
+    )
+
+
+def _guard(settings: Settings, release: Release) -> Guard:
+    folder = settings.data_dir / "releases"
+    file = folder / f"{release.id}.yaml"
+    try:
+        folder.mkdir(exist_ok=True)
+        file.write_text(release.candidate.policy, encoding="utf-8")
+    except OSError as error:
+        raise BadConfiguration([f"DATA_DIR: {file} cannot be written: {error.strerror}"]) from error
+    return build_guard(settings, file)
+
+
+async def _engine(settings: Settings, release: Release, *, guard: Guard, keep: Keep) -> Engine:
+    """The candidate's model with the rules behind it; it has to come up before it gets a chat."""
+    wish = release.candidate
+    changed = {"model_url": wish.model_url or settings.model_url, "model": wish.model or settings.model}
+    its_settings = settings.model_copy(update=changed)
+    model = build_model(its_settings)
+    if model is None:
+        raise BadConfiguration(["the candidate names no model, and there is no GPU"])
+    try:
+        await model.start()
+        behind = [keep(its_settings, model, guard), FallbackEngine(reader=Ocr())]
+        both = FirstAvailable(behind, patience_s=settings.model_timeout_s)
+        await both.start()
+    except BaseException:
+        await model.close()
+        raise
+    return both

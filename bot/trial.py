@@ -1,0 +1,222 @@
+"""A trial: a candidate (model, templates or policy) answers a share of the chats, until proven or stopped.
+
+It stands in `Answerer`'s place on the road of a turn.  Which arm a chat belongs to never changes while a
+release runs, and every reply's record names release and arm.  One process at a time counts what became of
+the turns (`context.releases`) and stops a candidate that is worse (`bot.evidence`); the others follow
+within seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
+
+from bot.errors import BadConfiguration, Unavailable
+from bot.evidence import LOOK_EVERY, Finding, Share, worse
+from bot.metrics import Stages
+from bot.turn import Answers
+from context.db import StoreDown
+from context.duties import Duties
+from context.health import Health
+from context.releases import MEASURES, Arm, Release, Releases, Tally
+from context.turns import Message, Reply, Turn
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+"""Between two looks at the table; a withdrawn candidate says nothing after this."""
+DUTY = "counting a release"
+DUTY_S = 20.0
+DRAIN_S = 150.0
+"""For answers that were begun: longer than any model's time limit by default."""
+
+
+Open = Callable[[Release], AbstractAsyncContextManager[Answers]]
+"""Builds a candidate and lets go of it.  Raises BadConfiguration or Unavailable where it cannot be had."""
+Tell = Callable[[str], Awaitable[None]]
+
+
+class Trial:
+    """Answers with what is in force, or with the candidate."""
+
+    def __init__(
+        self,
+        stable: Answers,
+        *,
+        releases: Releases,
+        duties: Duties,
+        me: str,
+        open_candidate: Open,
+        tell: Tell,
+    ) -> None:
+        """`tell` lets staff know, in one line of English, that a candidate was stopped."""
+        self._stable = stable
+        self._releases = releases
+        self._duties = duties
+        self._me = me
+        self._open = open_candidate
+        self._tell = tell
+        self._release: Release | None = None
+        self._lane: _Lane | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
+        """The answer of the arm that this chat belongs to."""
+        release, lane = self._release, self._lane
+        if release is None or lane is None:
+            return await self._stable.answer(message, turns, stages)
+        arm = release.arm_of(message.chat)
+        if arm == "candidate":
+            reply = await lane.answer(message, turns, stages)
+        else:
+            reply = await self._stable.answer(message, turns, stages)
+        named = {"id": release.id, "name": release.name, "arm": arm}
+        return replace(reply, record={**reply.record, "release": named})
+
+    def instead(self, name: str, message: Message) -> Reply:
+        """Fixed words are the same in both arms."""
+        return self._stable.instead(name, message)
+
+    def start(self) -> None:
+        """Take up the release that is in force, and follow what becomes of it.
+
+        While a candidate is made ready, its chats are answered by what was in force before.
+        """
+        self._task = asyncio.create_task(self._run(), name="release")
+
+    async def close(self) -> None:
+        """Let go of the candidate.  Calling twice is harmless."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._adopt(None, None)
+        if self._retiring:
+            await asyncio.wait(self._retiring, timeout=1.0)
+        for retiring in self._retiring:
+            retiring.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    def health(self) -> Health:
+        """Which release is in force, if any."""
+        release = self._release
+        if release is None:
+            return Health("ok", "no release is running")
+        share = "every chat" if release.state == "promoted" else f"{release.share:.0%} of the chats"
+        return Health("ok", f"{release.name} ({release.state}) answers {share}")
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.follow()
+            except (StoreDown, TimeoutError) as error:
+                log.warning("releases cannot be read: %s", type(error).__name__)
+            await asyncio.sleep(EVERY_S)
+
+    async def follow(self) -> None:
+        """Look once: adopt what changed; on duty, count, and stop what is worse."""
+        release = await self._releases.current()
+        if release is None:
+            self._adopt(None, None)
+            return
+        if self._release is None or self._release.id != release.id:
+            self._adopt(None, None)
+            lane = await self._begin(release)
+            if lane is None:
+                return
+            self._adopt(release, lane)
+        self._release = release
+        if release.state == "running" and await self._is_on_duty():
+            await self._look(release)
+
+    async def _begin(self, release: Release) -> _Lane | None:
+        lane = _Lane()
+        try:
+            await lane.open(self._open(release))
+        except (BadConfiguration, Unavailable) as error:
+            await self._stop(release, f"it cannot be had: {error}")
+            return None
+        log.info("release %s: a candidate answers %.0f %% of the chats", release.name, 100 * release.share)
+        return lane
+
+    def _adopt(self, release: Release | None, lane: _Lane | None) -> None:
+        old, self._release, self._lane = self._lane, release, lane
+        if old is not None:
+            retiring = asyncio.create_task(old.retire(), name="retire a candidate")
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
+
+    async def _is_on_duty(self) -> bool:
+        return await self._duties.take(DUTY, self._me, seconds=DUTY_S) == self._me
+
+    async def _look(self, release: Release) -> None:
+        arms = await self._releases.count(release)
+        look = arms["candidate"].chats // LOOK_EVERY
+        if look <= release.looks or not await self._releases.looked(release.id, release.looks + 1):
+            return
+        finding = worse(release.looks + 1, shares(arms))
+        if finding is not None:
+            await self._stop(release, sentence(finding))
+
+    async def _stop(self, release: Release, reason: str) -> None:
+        if not await self._releases.end(release.id, "stopped", reason):
+            return
+        self._adopt(None, None)
+        log.warning("release %s was stopped: %s", release.name, reason)
+        await self._tell(f"Release {release.name} was stopped: {reason}")
+
+
+class _Lane:
+    """A candidate that is open, and how many answers it is at."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._answers: Answers | None = None
+        self._running = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    async def open(self, candidate: AbstractAsyncContextManager[Answers]) -> None:
+        self._answers = await self._stack.enter_async_context(candidate)
+
+    async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
+        assert self._answers is not None
+        self._running += 1
+        self._is_idle.clear()
+        try:
+            return await self._answers.answer(message, turns, stages)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._is_idle.set()
+
+    async def retire(self) -> None:
+        """Let it finish what it has begun, then let go of it."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_S):
+                    await self._is_idle.wait()
+        finally:
+            await self._stack.aclose()
+
+
+def shares(arms: Mapping[Arm, Tally]) -> dict[str, tuple[Share, Share]]:
+    """By measure: the candidate's bad chats and the stable arm's."""
+    candidate, stable = arms["candidate"], arms["stable"]
+    return {
+        measure: (Share(candidate.bad[measure], candidate.chats), Share(stable.bad[measure], stable.chats))
+        for measure in MEASURES
+    }
+
+
+def sentence(finding: Finding) -> str:
+    """What staff are told."""
+    return (
+        f"{finding.measure}: {finding.candidate} against {finding.stable}, "
+        f"which chance alone gives once in {1 / max(finding.p, 1e-12):,.0f} times"
+    )

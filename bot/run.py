@@ -38,6 +38,8 @@ async def run(settings: Settings) -> int:
 def announcement(settings: Settings, url: str) -> list[str]:
     """What an operator wants to read at a start: the address, and what is missing for more."""
     lines = [f"chat page: {url}/"]
+    if settings.api_key_list:
+        lines.append(f"API for apps: {url}/v1")
     if not settings.telegram_bot_token.get_secret_value():
         lines.append("Telegram is off: set TELEGRAM_BOT_TOKEN (from @BotFather) in .env")
     elif settings.telegram_staff_chat_id is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bot.app.stores import Stores
 from bot.engines import Engine
+from bot.engines.fallback import FallbackEngine
 from bot.inquiry import Inquiries, Room
 from bot.jobs import Runner
 from bot.metrics import Metrics
@@ -75,7 +76,7 @@ def open_api(
         jobs=jobs,
         runner=runner,
         styles=styles,
-        model=lambda: engine.model,
+        model=lambda: "" if engine.name == FallbackEngine.name else engine.model,
         metrics=metrics,
     )
     return ForApps(api, runner)

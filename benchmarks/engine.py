@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import math
+import queue
 import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -31,9 +35,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bot.engines.demo.drawings import any_light, draw, jpeg
 from bot.engines.demo.miniature import build_config, build_tokenizer, save_processor
 from bot.engines.local.encoding import Encoder, conversation_of
-from bot.engines.local.loading import Loaded, choose_attention, load_processor
+from bot.engines.local.loading import Loaded, choose_attention, choose_steps, load_processor
 from bot.engines.local.loop import Loop
 from bot.engines.local.wire import Ask, Choice, Done, Event, Limits, Said, Wish
+from bot.engines.local.worker import READERS, SWITCH_S
 from bot.engines.sampling import Sampling
 from context.turns import Photo
 from prompts.prompt import PromptImage, PromptMessage
@@ -236,10 +241,10 @@ def continuous(loaded: Loaded, asks: list[Ask], clock: Callable[[], float], rows
             words[event.id].extend(event.tokens)
 
     loop = Loop(loaded, Limits(rows=rows, prefix_bytes=0, feature_bytes=0), emit=hear)
-    queues = [loop.read(ask) for ask in asks]
+    read = [loop.read(ask) for ask in asks]
     begun = clock()
-    for queue in queues:
-        queue()
+    for put in read:
+        put()
     while loop.running or loop.waiting:
         loop.step()
     total = sum(map(len, words.values()))
@@ -370,7 +375,7 @@ def on_gpu(layers: int | None) -> None:
     if device == "cpu":
         print("no CUDA device: trying the script on the CPU with a tiny configuration\n")
         loaded = random_model(small_config, "cpu", torch.float32, max_pixels=256 * 256)
-        sizes, context, side, length = (1, 2), 256, 256, 8
+        sizes, context, side, length, budget = (1, 2), 256, 256, 8, 2**28
     else:
 
         def config_of(tokenizer: Any) -> Any:
@@ -379,34 +384,134 @@ def on_gpu(layers: int | None) -> None:
             return config
 
         loaded = random_model(config_of, device, torch.bfloat16, max_pixels=1024 * 1024)
-        sizes, context, side, length = (1, 8, 32, 64), 2048, 1024, 128
+        sizes, context, side, length, budget = (1, 8, 32, 64), 2048, 1024, 128, 40 * 2**30
+    sys.setswitchinterval(SWITCH_S)  # as the worker does
     clock = synchronised(device)
+    limits = Limits(rows=max(sizes), kv_bytes=budget, prefix_bytes=budget // 4, feature_bytes=2**31)
     moved, bandwidth = bytes_per_step(loaded), measured_bandwidth(device, clock)
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    print(
-        f"{name}, measured bandwidth {bandwidth / 1e9:.0f} GB/s, weights read per step {moved / 1e9:.1f} GB\n"
-    )
+    print(f"{name}, torch {torch.__version__}, transformers {transformers.__version__}")
+    print(f"measured bandwidth {bandwidth / 1e9:.0f} GB/s, weights read per step {moved / 1e9:.1f} GB\n")
     asks = long_asks(loaded, max(sizes), context, side, length)
-    warm = [dataclasses.replace(ask, sampling=forced(4)) for ask in asks[:2]]
-    one_at_a_time(loaded, warm, clock)
-    continuous(loaded, warm, clock, 2)
+    one_at_a_time(loaded, [dataclasses.replace(asks[0], sampling=forced(4))], clock)
+    # Before anything is replaced in the model: the yardstick is the stock one.
     naive = one_at_a_time(loaded, asks[: min(4, max(sizes))], clock)
-    print("| chats | tokens/s | x generate | of the roofline | first word p50 s | p99 s | answer p99 s |")
-    print("|---|---|---|---|---|---|---|")
-    token_bytes = Loop(loaded, Limits(), emit=lambda _: None).memory.token_bytes
+    is_flash, steps, reasons = choose_steps(loaded.model, "rows", {"": device}, "none")
+    print(f"steps {steps}, FlashAttention {is_flash}: {', '.join(reasons)}\n")
+    loaded = dataclasses.replace(
+        loaded, choice=dataclasses.replace(loaded.choice, is_flash=is_flash, steps=steps)
+    )
+    eager = dataclasses.replace(loaded, choice=dataclasses.replace(loaded.choice, steps="eager"))
+    print("| chats | steps | tokens/s | x generate | ms a step | of the roofline ", end="")
+    print("| first word p50 s | p99 s | answer p99 s |\n|---|---|---|---|---|---|---|---|---|")
     for size in sizes:
-        result = continuous(loaded, asks[:size], clock, size)
-        # Roofline: all weights once per step, and every row's keys and values.
-        floor = (moved + size * (context + length / 2) * token_bytes) / bandwidth
-        writing = max(result.last) - max(result.first)
-        share = floor * (length - 1) / writing if writing > 0 else float("nan")
-        print(
-            f"| {size} | {result.rate:.0f} | {result.rate / naive.rate:.1f} | {share:.0%} "
-            f"| {statistics.median(result.first):.2f} | {quantile(result.first, 0.99):.2f} "
-            f"| {quantile(result.last, 0.99):.2f} |",
-            flush=True,
-        )
+        arms = [eager, loaded] if steps == "recorded" and size in {1, 32} else [loaded]
+        for arm in arms:
+            served = serve(arm, asks[:size], limits, clock)
+            # Roofline: all weights once per step, and every row's keys and values.
+            floor = (moved + size * (context + length / 2) * served.token_bytes) / bandwidth
+            first, last = served.first, served.last
+            print(
+                f"| {size} | {arm.choice.steps} | {served.rate:.0f} | {served.rate / naive.rate:.1f} "
+                f"| {served.step * 1000:.1f} | {floor / served.step:.0%} | {statistics.median(first):.2f} "
+                f"| {quantile(first, 0.99):.2f} | {quantile(last, 0.99):.2f} |",
+                flush=True,
+            )
     print(f"\ngenerate, one at a time: {naive.rate:.1f} tokens/s over {len(naive.last)} requests")
+    chats = min(32, max(sizes))
+    fresh = dataclasses.replace(limits, prefix_bytes=0, feature_bytes=0)
+    served = serve(loaded, asks[:chats], fresh, clock, rounds=4)
+    first = served.first[chats:]
+    print(
+        f"{chats} chats that each ask again when answered, nothing reused: {served.rate:.0f} tokens/s, "
+        f"first word p50 {statistics.median(first):.2f} s, p99 {quantile(first, 0.99):.2f} s "
+        f"({len(first)} asks after the first {chats})"
+    )
+
+
+@dataclass(frozen=True)
+class Served:
+    """Seconds from each ask to its first and last word, in order of asking, and the whole."""
+
+    first: list[float]
+    last: list[float]
+    rate: float
+    """Tokens per second, from the first ask to the last word."""
+    step: float
+    """Median seconds of a step in which everybody writes and nobody reads."""
+    token_bytes: int
+
+
+def serve(
+    loaded: Loaded, asks: list[Ask], limits: Limits, clock: Callable[[], float], *, rounds: int = 1
+) -> Served:
+    """All asks come at 0 and are prepared by threads, as in the worker; later rounds when answered."""
+    gc.collect()  # the loop before this one, and its slots
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    desk = Desk(loaded, limits)
+    desk.put(dataclasses.replace(asks[0], id=0, sampling=forced(4)))
+    desk.run(1)
+    desk.loop.warm_up()
+    desk.forget()
+    begun = clock()
+    for ask in asks:
+        desk.put(ask, rounds - 1)
+    desk.run(len(asks) * rounds, everybody=len(asks))
+    took = clock() - begun
+    step = statistics.median(desk.steps) if desk.steps else float("nan")
+    first, last = (list(seen.values()) for seen in (desk.first, desk.last))
+    return Served(first, last, desk.tokens / took, step, desk.loop.memory.token_bytes)
+
+
+class Desk:
+    """A loop, the threads that prepare for it, and the times at which things were heard."""
+
+    def __init__(self, loaded: Loaded, limits: Limits) -> None:
+        self.loop = Loop(loaded, limits, emit=self._hear)
+        self.first: dict[int, float] = {}
+        self.last: dict[int, float] = {}
+        self.steps: list[float] = []
+        self.tokens = 0
+        self._asked: dict[int, tuple[Ask, float, int]] = {}
+        self._ready: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS)
+
+    def put(self, ask: Ask, again: int = 0) -> None:
+        """Ask; and as often again, each time when it has been answered."""
+        self._asked[ask.id] = (ask, time.perf_counter(), again)
+        self._readers.submit(lambda: self._ready.put(self.loop.read(ask)))
+
+    def run(self, answers: int, *, everybody: int = 0) -> None:
+        """Until so many answers are given; keeps the times of steps in which everybody wrote."""
+        while len(self.last) < answers:
+            while not (self._ready.empty() and (self.loop.running or self.loop.waiting)):
+                self._ready.get()()
+            before, was = time.perf_counter(), self.loop.writing
+            self.loop.step()
+            if was == self.loop.writing == everybody:
+                self.steps.append(time.perf_counter() - before)
+
+    def forget(self) -> None:
+        """What came before does not count, and nothing of it is used again."""
+        self.loop.prefixes.forget()
+        self.loop.features.forget()
+        self.first.clear()
+        self.last.clear()
+        self.tokens = 0
+
+    def _hear(self, event: Event) -> None:
+        ask, asked, again = self._asked[event.id]
+        since = time.perf_counter() - asked
+        self.first.setdefault(event.id, since)
+        if isinstance(event, Said):
+            self.tokens += len(event.tokens)
+        elif isinstance(event, Done):
+            self.last[event.id] = since
+            if again:
+                self.put(dataclasses.replace(ask, id=ask.id + 1000), again - 1)
+        else:
+            raise SystemExit(f"ask {event.id}: {event.reason}")
 
 
 def long_asks(loaded: Loaded, count: int, context: int, side: int, length: int) -> list[Ask]:

@@ -484,3 +484,63 @@ def test_batching_saves_cpu_time(loaded: Any) -> None:
     desk.run(*asks)
     together = time.process_time() - begun
     assert alone / together > 1.8
+
+
+@pytest.mark.parametrize(
+    ("left", "read"),
+    [
+        ([100], [100]),
+        ([120], [120]),  # close to its end: no second run for a sliver
+        ([300], [100]),
+        ([60, 300], [60, 40]),
+        ([80, 300], [80]),  # a prompt does not begin with a sliver
+        ([40, 40, 40, 40], [40, 40]),
+        ([5, 100, 50], [5, 75]),
+        ([5, 5, 5, 5, 5], [5, 5, 5, 5]),  # each costs as much as a quarter
+    ],
+)
+def test_a_step_reads_about_a_piece_and_no_slivers(left: list[int], read: list[int]) -> None:
+    from bot.engines.local.loop import shares
+
+    assert shares(left, 100, 25) == read
+
+
+@pytest.mark.parametrize(
+    ("count", "room", "rows"), [(1, 64, 1), (2, 64, 2), (3, 64, 4), (33, 57, 57), (57, 57, 57)]
+)
+def test_recorded_steps_run_powers_of_two_or_all_rows_there_are(count: int, room: int, rows: int) -> None:
+    from bot.engines.local.decoding import bucket
+
+    assert bucket(count, room) == rows
+
+
+def test_rows_beyond_the_living_ones_change_no_answer(loaded: Any) -> None:
+    """What a recorded step does on a GPU, here under a mask: it runs a whole bucket of rows."""
+    from bot.engines.local.decoding import bucket
+
+    desk = Desk(loaded)
+    decoder, slots = desk.loop._decoder, desk.loop._slots
+    seen: set[tuple[int, int]] = set()
+
+    def whole_bucket() -> Any:
+        rows = bucket(slots.count, slots.rows)
+        seen.add((slots.count, rows))
+        return decoder._step(rows, slots.begin_step(rows, masked=True))[: slots.count]
+
+    decoder.run = whole_bucket  # type: ignore[method-assign]
+    asks = [replace(one, sampling=replace(GREEDY, max_tokens=4 + 3 * one.id)) for one in mixed_asks()]
+    answers = desk.run(*asks)
+    assert any(rows > count for count, rows in seen), "some steps must run rows that hold nothing"
+    for one in asks:
+        assert answers[one.id].text == text_of(loaded, by_generate(loaded, one)[0])
+
+
+def test_fused_kernels_are_only_for_a_gpu(loaded: Any) -> None:
+    from bot.engines.local import kernels
+
+    assert kernels.install(loaded.model) == (False, ("steps under a mask, not recorded: cpu",))
+
+
+def test_the_processor_has_no_video_half(loaded: Any) -> None:
+    """With torchvision installed, the stock one cannot be built from PIL parts; without it, not at all."""
+    assert not hasattr(loaded.processor, "video_processor")

@@ -83,6 +83,9 @@ class Batches:
         """How much fits, for `check`."""
         return {"rows": self._rows, "context": self._context}
 
+    def warm_up(self) -> None:
+        """Nothing to prepare: each batch is a `generate` of its own."""
+
     def drop(self, ask_id: int) -> None:
         """Nobody waits for this answer any more."""
         self._dropped.add(ask_id)

@@ -80,6 +80,8 @@ class Encoder:
         self._tokenizer = loaded.tokenizer
         self._template = loaded.chat_template
         self._image_token_id = loaded.image_token_id
+        self._dtype = loaded.model.dtype
+        self._pins = loaded.model.device.type == "cuda"
         self._look = loaded.processor.image_processor if loaded.processor is not None else None
         size = getattr(self._look, "size", None) or {}
         self._max_pixels: int = size.get("longest_edge") or 0
@@ -137,7 +139,11 @@ class Encoder:
                 }
             made = self._look(images=[picture.convert("RGB")], return_tensors="pt", **size)
         grid = made["image_grid_thw"][0].tolist()
-        return Sight(_sha(jpeg), (grid[0], grid[1], grid[2]), made["pixel_values"])
+        # Narrowed as the model would, and where the GPU fetches it by itself: half of the way, no waiting.
+        pixels = made["pixel_values"].to(self._dtype)
+        if self._pins:
+            pixels = pixels.pin_memory()
+        return Sight(_sha(jpeg), (grid[0], grid[1], grid[2]), pixels)
 
     def _grid(
         self, image: PromptImage, fresh: dict[str, Sight], max_pixels: int | None

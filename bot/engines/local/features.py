@@ -36,6 +36,10 @@ class Features:
     def __init__(self, model: Any, max_bytes: int) -> None:
         self._model = model
         self._max_bytes = max_bytes
+        config = model.config
+        self._asks_ends = config.model_type == "qwen3_vl" and (
+            config.vision_config._attn_implementation == "sdpa"  # noqa: SLF001  # there is no other way to ask
+        )
         self._kept: OrderedDict[tuple[str, Any], Seen] = OrderedDict()
         self.bytes = 0
         self.hits = 0
@@ -54,8 +58,14 @@ class Features:
     def look(self, sight: Sight) -> Seen:
         """Run the vision tower on a photo and remember the result."""
         device = self._model.device
+        time, height, width = sight.grid
+        ends = torch.arange(time + 1, dtype=torch.int32) * (height * width)
         out = self._model.get_image_features(
-            sight.pixels.to(device), torch.tensor([sight.grid], device=device), return_dict=True
+            sight.pixels.to(device, non_blocking=True),
+            torch.tensor([sight.grid], device=device),
+            return_dict=True,
+            # Where one photo ends: SDPA asks in every layer, and on the GPU each answer waits for all before.
+            **({"image_cu_seqlens": ends} if self._asks_ends else {}),
         )
         deep = tuple(part[0] for part in getattr(out, "deepstack_features", None) or ())
         seen = Seen(out.pooler_output[0], deep)

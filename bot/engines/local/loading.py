@@ -23,10 +23,10 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.processing_utils import ProcessorMixin
-from transformers.utils import is_torchvision_available
 from transformers.utils import logging as bars
 
-from bot.engines.local.wire import Choice, Quantisation, RunnerKind, Wish
+from bot.engines.local import kernels
+from bot.engines.local.wire import Choice, Quantisation, RunnerKind, StepKind, Wish
 from bot.errors import EngineUnavailable
 
 OnProgress = Callable[[str, float], None]
@@ -100,17 +100,23 @@ def load(wish: Wish, *, on_progress: OnProgress) -> Loaded:
     if device == "cuda" and {"cpu", "disk"} & {str(place) for place in parts.values()}:
         reasons = (*reasons, "some layers did not fit the GPU and run from main memory: very slow")
     runner, why = choose_runner(model)
+    is_flash, steps, because = choose_steps(model, runner, parts, quantisation)
     choice = Choice(
         model=wish.model,
         revision=str(getattr(config, "_commit_hash", None) or wish.revision or "local"),
         device=device,
         dtype=str(dtype).removeprefix("torch."),
         quantisation=quantisation,
-        attention=", ".join(f"{part or 'text'}: {kind}" for part, kind in attention.items()),
+        attention=", ".join(
+            f"{part or 'text'}: {kernels.FLASH if is_flash and not part else kind}"
+            for part, kind in attention.items()
+        ),
         runner=runner,
         device_map=", ".join(sorted({str(place) for place in parts.values()})),
-        reasons=(*reasons, *why),
+        reasons=(*reasons, *why, *because),
         weights_bytes=model.get_memory_footprint(),
+        is_flash=is_flash,
+        steps=steps,
     )
     return Loaded(
         model=model,
@@ -198,15 +204,28 @@ def choose_runner(model: Any) -> tuple[RunnerKind, tuple[str, ...]]:
     return "rows", ()
 
 
+def choose_steps(
+    model: Any, runner: RunnerKind, parts: dict[str, Any], quantisation: Quantisation
+) -> tuple[bool, StepKind, tuple[str, ...]]:
+    """Give the model the kernels that work here.  Whether it has FlashAttention, how steps run, and why."""
+    if runner != "rows" or model.device.type != "cuda":
+        return False, "eager", ()
+    is_flash, reasons = kernels.install(model)
+    if not is_flash:
+        return False, "eager", reasons
+    if len(set(parts.values())) > 1:
+        return True, "eager", (*reasons, "layers on several devices: steps are not recorded")
+    if quantisation != "none":
+        return True, "eager", (*reasons, "quantised weights: steps are not recorded")
+    return True, "recorded", reasons
+
+
 def load_processor(wish: Wish, config: Any) -> tuple[Any, Any]:
     """Processor and tokenizer, with the pixel budget set; the processor is None for text-only models."""
     if "vision_config" not in config:
         return None, AutoTokenizer.from_pretrained(wish.model, revision=wish.revision)
     auto: Any = AutoProcessor
-    if (
-        PROCESSOR_MAPPING_NAMES.get(config.model_type) == "Qwen3VLProcessor"
-        and not is_torchvision_available()
-    ):
+    if PROCESSOR_MAPPING_NAMES.get(config.model_type) == "Qwen3VLProcessor":
         auto = image_only_processor()
     processor = auto.from_pretrained(wish.model, revision=wish.revision, backend="pil")
     size = processor.image_processor.size
@@ -223,8 +242,8 @@ def load_processor(wish: Wish, config: Any) -> tuple[Any, Any]:
 def image_only_processor() -> Any:
     """Qwen3-VL's processor without its video half.
 
-    The stock class cannot be built without torchvision, whose wheels do not import beside a CPU
-    torch; we never send a video.
+    The stock class cannot be built without torchvision, whose wheels do not import beside a CPU torch, nor
+    with it: its video half has no PIL backend.  We never send a video.
     """
 
     class ImageOnlyQwen3VLProcessor(Qwen3VLProcessor):  # type: ignore[misc]  # transformers is untyped

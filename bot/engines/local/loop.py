@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from bot.engines.local.decoding import Decoder
 from bot.engines.local.encoding import Encoder
 from bot.engines.local.features import Features
 from bot.engines.local.loading import Loaded
@@ -46,6 +47,8 @@ class Loop:
         self.prefixes = Prefixes(self.memory.prefix_bytes)
         self._reader = Reader(loaded, self._encoder, self.features)
         self._limits = limits
+        # A GPU is launched thousands of times for a prompt, be it a word or five hundred tokens.
+        self._least = max(1, limits.piece // 4) if loaded.model.device.type == "cuda" else 1
         self._context = self.memory.context
         self._waiting: deque[Row] = deque()
         self._reading: list[Reading] = []
@@ -53,20 +56,22 @@ class Loop:
         self._dropped: set[int] = set()
         self._failures: dict[int, int] = {}
         config = loaded.model.config.get_text_config()
-        self._slots = Slots(config.num_hidden_layers)
         device = loaded.model.device
+        self._slots = Slots(config.num_hidden_layers, limits.rows, device)
+        self._decoder = Decoder(loaded, self._slots, limits.rows)
         vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
         self._picker = Picker(limits.rows, vocabulary, device, loaded.banned_ids, loaded.stop_ids)
-        self._last = torch.zeros(limits.rows, dtype=torch.long, device=device)
-        """Each writing row's newest token, which no step has read yet."""
-        self._deltas = torch.zeros(limits.rows, dtype=torch.long, device=device)
-        """What each row's positions are ahead of its length by."""
         self.faults = 0
 
     @property
     def running(self) -> int:
         """Answers being read or written."""
         return len(self._reading) + len(self._writing)
+
+    @property
+    def writing(self) -> int:
+        """Answers being written."""
+        return len(self._writing)
 
     @property
     def waiting(self) -> int:
@@ -87,6 +92,11 @@ class Loop:
     def drop(self, ask_id: int) -> None:
         """Nobody waits for this answer any more: it leaves before the next step."""
         self._dropped.add(ask_id)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Record the steps that can be recorded, while nobody waits."""
+        self._decoder.warm_up()
 
     @torch.inference_mode()
     def step(self) -> None:
@@ -128,12 +138,8 @@ class Loop:
         while self._waiting and self._fits(self._waiting[0]):
             if not self._admit(self._waiting.popleft()):
                 break
-        chosen, budget = [], self._limits.piece
-        for reading in self._reading:
-            if budget > 0:
-                chosen.append((reading, min(budget, reading.left)))
-                budget -= reading.left
-        return chosen
+        left = shares([reading.left for reading in self._reading], self._limits.piece, self._least)
+        return list(zip(self._reading, left, strict=False))
 
     def _admit(self, row: Row) -> bool:
         """Begin to read a prompt, behind what is known of it already."""
@@ -183,9 +189,7 @@ class Loop:
         """A prompt is read: the row takes a slot and says its first token."""
         row = reading.row
         try:
-            longest = max([row.most, *(other.most for other in self._writing)])
-            most = min(self._limits.rows, self.memory.tokens // longest)
-            self._slots.reserve(len(self._writing) + 1, longest, most_rows=most)
+            self._reserve(max([row.most, *(other.most for other in self._writing)]))
             slot = self._slots.join(reading.cache)
         except torch.OutOfMemoryError:
             self._survive()
@@ -195,30 +199,28 @@ class Loop:
         row.prompt.sights.clear()
         self._writing.append(row)
         self._picker.set(slot, row.ask.sampling, row.said)
-        self._deltas[slot] = reading.delta
+        self._decoder.deltas[slot] = reading.delta
         tokens = self._picker.pick(reading.logits, slot, speak=not row.said)
-        self._last[slot] = tokens[0]
+        self._decoder.last[slot] = tokens[0]
         self._say(slot, int(tokens[0]))
+
+    def _reserve(self, longest: int) -> None:
+        """Make room for one more row, the longest of all rows being so many tokens."""
+        rows = len(self._writing) + 1
+        if self._decoder.records:
+            if rows <= self._slots.rows and longest <= self._slots.tokens:
+                return
+            # All that the budget gives, at once: a change of room costs every recorded step.
+            longest = max(longest, min(self._context, self.memory.tokens // self._limits.rows))
+            rows = max(rows, min(self._limits.rows, self.memory.tokens // longest))
+        most = min(self._limits.rows, self.memory.tokens // longest)
+        self._slots.reserve(rows, longest, most_rows=most)
 
     def _run_writing(self) -> Any:
         """One more token for every row; None when memory ran out and the newest row had to go."""
-        device = self._last.device
         while True:
-            count = len(self._writing)
             try:
-                mask = self._slots.begin_step(device)
-                positions = (self._slots.places + self._deltas[:count])[:, None]
-                if self._loaded.image_token_id is not None:
-                    positions = positions.expand(3, count, 1)
-                out = self._loaded.model(
-                    input_ids=self._last[:count, None],
-                    position_ids=positions,
-                    attention_mask=mask,
-                    past_key_values=self._slots,
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
-                tokens = self._picker.pick(out.logits[:, -1])
+                tokens = self._picker.pick(self._decoder.run())
             except torch.OutOfMemoryError:
                 # Nothing was settled: keys and values written twice are the same.
                 if not self._survive():
@@ -227,7 +229,7 @@ class Loop:
                     return None
                 continue
             self._slots.end_step()
-            self._last[:count] = tokens
+            self._decoder.last[: len(self._writing)] = tokens
             return tokens
 
     def _settle_written(self, tokens: Any) -> None:
@@ -255,8 +257,7 @@ class Loop:
         if moved != slot:
             self._writing[slot] = self._writing[moved]
             self._picker.move(moved, slot)
-            self._last[slot] = self._last[moved]
-            self._deltas[slot] = self._deltas[moved]
+            self._decoder.move(moved, slot)
         self._writing.pop()
 
     def _survive(self) -> bool:
@@ -297,6 +298,21 @@ class Loop:
     def room(self) -> dict[str, object]:
         """How much fits, for `check`."""
         return self.memory.describe()
+
+
+def shares(left: list[int], piece: int, least: int) -> list[int]:
+    """How many tokens each of the first prompts reads in one step, of those that each has left.
+
+    About a piece together.  Each prompt is a run of the model, which costs as much as `least` tokens
+    however short it is: a prompt that is so close to its end reads to it, and none begins with less.
+    """
+    budget, chosen = piece, list[int]()
+    for tokens in left:
+        if chosen and budget < least:
+            break
+        chosen.append(tokens if tokens < budget + least else budget)
+        budget -= max(chosen[-1], least)
+    return chosen
 
 
 def is_lost(fault: Exception) -> bool:

@@ -98,17 +98,18 @@ def positions_of(row: Row, loaded: Loaded) -> tuple[Any, int]:
     """
     device = loaded.model.device
     count, asked = len(row.tokens), len(row.prompt.tokens)
-    plain = torch.arange(count, device=device)[None]
+    plain = torch.arange(count)[None]
     if loaded.image_token_id is None:
-        return plain, 0
+        return plain.to(device), 0
     if not row.prompt.spans:
-        return plain.expand(3, 1, count), 0
-    ids = torch.tensor([row.prompt.tokens], device=device)
+        return plain.expand(3, 1, count).to(device), 0
+    # On the CPU: the library's code asks for single numbers, and each would wait for the whole GPU.
+    ids = torch.tensor([row.prompt.tokens])
     positions, deltas = loaded.model.model.get_rope_index(
         input_ids=ids,
         mm_token_type_ids=(ids == loaded.image_token_id).int(),
-        image_grid_thw=torch.tensor([span.grid for span in row.prompt.spans], device=device),
+        image_grid_thw=torch.tensor([span.grid for span in row.prompt.spans]),
     )
     delta = int(deltas[0, 0])
     reply = (plain[:, asked:] + delta).expand(3, 1, count - asked)
-    return torch.cat([positions, reply], dim=-1), delta
+    return torch.cat([positions, reply], dim=-1).to(device), delta

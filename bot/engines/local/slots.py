@@ -24,16 +24,17 @@ Kept = list[tuple[Any, Any]]
 class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
     """The cache of a decode step.  `rows` and `tokens` are what it has room for now."""
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, layers: int, most_rows: int, device: Any) -> None:
         super().__init__(layers=[_SlotLayer(self) for _ in range(layers)])
         self.rows = 0
         self.tokens = 0
         self.lengths: list[int] = []
         self.width = 0
-        self.places: Any = None
-        """Where each row's next token goes (rows,)."""
-        self.numbers: Any = None
-        """0, 1, 2, ... (rows,)."""
+        self.version = 0
+        """Another number whenever keys and values have moved to other memory."""
+        self.places = torch.zeros(most_rows, dtype=torch.long, device=device)
+        """Where each row's next token goes.  Always the same memory: a recorded step reads it there."""
+        self.numbers = torch.arange(most_rows, device=device)
 
     @property
     def count(self) -> int:
@@ -50,6 +51,7 @@ class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
         if rows <= self.rows and tokens <= self.tokens and not is_wasteful:
             return
         rows = max(rows, min(1 << (rows - 1).bit_length(), most_rows))
+        self.version += 1
         try:
             for layer in self.layers:
                 layer.resize(rows, tokens)
@@ -60,6 +62,8 @@ class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
     def join(self, cache: DynamicCache) -> int:
         """Take over a prompt that has been read alone.  Returns its slot, the last one."""
         slot, length = self.count, cache.get_seq_length()
+        if not self.layers[-1].is_initialized:
+            self.version += 1
         for layer, read in zip(self.layers, cache.layers, strict=True):
             layer.fill(slot, read.keys, read.values)
         self.lengths.append(length)
@@ -88,13 +92,19 @@ class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
         self.lengths.pop()
         return last
 
-    def begin_step(self, device: Any) -> Any:
-        """Prepare one more token for every row.  Returns the mask (rows, 1, 1, width)."""
-        longest = max(self.lengths) + 1
-        self.width = min(self.tokens, -(-longest // WIDTH_STEP) * WIDTH_STEP)
-        self.places = torch.tensor(self.lengths, device=device)
-        self.numbers = torch.arange(self.count, device=device)
-        return (torch.arange(self.width, device=device) <= self.places[:, None])[:, None, None, :]
+    def begin_step(self, rows: int, *, masked: bool) -> Any:
+        """Prepare one more token for the first `rows` rows; those beyond the living ones hold nothing.
+
+        Returns the mask (rows, 1, 1, width); None without one: then the rows may look at whole slots.
+        """
+        lengths = self.lengths + [0] * (rows - self.count)
+        self.places[:rows].copy_(torch.tensor(lengths))
+        if not masked:
+            self.width = self.tokens
+            return None
+        self.width = min(self.tokens, -(-(max(lengths) + 1) // WIDTH_STEP) * WIDTH_STEP)
+        numbers = torch.arange(self.width, device=self.places.device)
+        return (numbers <= self.places[:rows, None])[:, None, None, :]
 
     def end_step(self) -> None:
         """The step succeeded: every row is one token longer.  Until then a step can be run again."""
@@ -108,6 +118,7 @@ class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
             layer.room = (0, 0)
         self.rows = self.tokens = 0
         self.lengths = []
+        self.version += 1
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped
@@ -148,16 +159,15 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
         """Take shape, number format and device of this layer from the first row."""
         rows, tokens = self.room
         self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys = key_states.new_zeros(rows, key_states.shape[1], tokens, key_states.shape[3])
-        self.values = value_states.new_zeros(rows, value_states.shape[1], tokens, value_states.shape[3])
+        self.keys, self.values = (_slots_like(part, rows, tokens) for part in (key_states, value_states))
         self.is_initialized = True
 
     def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
         """Write one token per row in place; returns all that the rows may look at."""
         rows = key_states.shape[0]
         # Layers may lie on several GPUs; on one, these are no copies.
-        places = self._slots.places.to(key_states.device)
-        numbers = self._slots.numbers.to(key_states.device)
+        places = self._slots.places[:rows].to(key_states.device)
+        numbers = self._slots.numbers[:rows].to(key_states.device)
         self.keys[numbers, :, places] = key_states[:, :, 0]
         self.values[numbers, :, places] = value_states[:, :, 0]
         width = self._slots.width
@@ -176,7 +186,15 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
         return self.room[1]
 
     def _grown(self, old: Any, rows: int, tokens: int) -> Any:
-        new = old.new_zeros(rows, old.shape[1], tokens, old.shape[3])
+        new = _slots_like(old, rows, tokens)
         kept, width = min(self._slots.count, old.shape[0]), min(tokens, old.shape[2])
         new[:kept, :, :width] = old[:kept, :, :width]
         return new
+
+
+def _slots_like(part: Any, rows: int, tokens: int) -> Any:
+    """Empty slots (rows, heads, tokens, width) for keys or values of this shape.
+
+    In memory a token's heads lie together, as the model makes them and FlashAttention wants them.
+    """
+    return part.new_zeros(rows, tokens, part.shape[1], part.shape[3]).transpose(1, 2)

@@ -11,6 +11,7 @@ from prompts.prompt import PromptMessage
 
 Quantisation = Literal["none", "8bit", "4bit"]
 RunnerKind = Literal["rows", "batches"]
+StepKind = Literal["eager", "recorded"]
 Fault = Literal["too_long", "overloaded", "timeout", "unavailable"]
 
 
@@ -42,6 +43,10 @@ class Choice:
     device_map: str
     reasons: tuple[str, ...] = ()
     weights_bytes: int = 0
+    is_flash: bool = False
+    """The text part attends by FlashAttention, without a mask."""
+    steps: StepKind = "eager"
+    """How a decode step runs: kernel by kernel, or as one recorded CUDA graph."""
 
 
 @dataclass(frozen=True, slots=True)

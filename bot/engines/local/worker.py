@@ -37,6 +37,8 @@ BEAT_S = 0.5
 IDLE_S = 0.5
 FLUSH_S = 0.02
 WARM_UP_S = 600.0
+SWITCH_S = 0.0005
+"""How long a thread that prepares photos may keep the model's waiting: a tenth of Python's own."""
 READERS = 4
 """Photos prepared side by side: 20 to 150 ms of CPU each."""
 
@@ -63,6 +65,10 @@ class Runner(Protocol):
 
     def drop(self, ask_id: int) -> None:
         """Nobody waits for this answer any more."""
+        ...
+
+    def warm_up(self) -> None:
+        """Prepare what later steps would wait for; called once, when a first answer has been given."""
         ...
 
     def step(self) -> None:
@@ -93,6 +99,7 @@ class Worker:
 
     def run(self) -> None:
         """Load, warm up, then answer until the bot closes the pipe."""
+        sys.setswitchinterval(SWITCH_S)
         if self._order.threads is not None:
             torch.set_num_threads(self._order.threads)
         if self._order.seed is not None:
@@ -123,6 +130,7 @@ class Worker:
             if isinstance(event, Failed):
                 raise EngineUnavailable(f"the model cannot answer a first question: {event.reason}")
         self._outbox.clear()
+        self._runner.warm_up()
         self._is_warm = True
 
     def listen(self, *, idle: bool = False) -> None:

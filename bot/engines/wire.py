@@ -1,9 +1,10 @@
 """The HTTP under the remote engine: one POST whose answer streams, and small GETs.
 
 Imports `openai` (half a second of CPU, 24 MB), so only `RemoteEngine.start` imports this module.
-We use the client's transport, headers and error classes, but send a body that is already JSON and
-read the events ourselves: 0.5 ms of CPU a request instead of the 2.4 ms that `chat.completions.create`
-costs, which walks every message on the way out and builds a pydantic model for every piece coming in.
+We use the client's transport, key and base URL, but send a body that is already JSON under headers that
+are put together once, and read the events ourselves: 0.4 ms of CPU a request.  `chat.completions.create`
+costs 2.4 ms, since it walks every message on the way out and builds a pydantic model for every piece coming
+in; the client's own `post` costs 1 ms, half of it on the same headers, URL and options again and again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from bot.engines.dialects import Probe
 CONNECT_TIMEOUT_S = 5.0
 _DRAIN_S = 0.2
 _MAX_PROBE_BYTES = 1 << 20
+_MAX_REFUSAL_BYTES = 1 << 16
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # One line per request at INFO would drown the one line per turn.
@@ -72,35 +74,41 @@ class Wire:
         )
         # Without a key we send none: some proxies refuse a made-up one.
         self._headers: dict[str, str | openai.Omit] = {} if api_key else {"Authorization": openai.Omit()}
+        self._http = http
+        self._timeout = http.timeout.as_dict()
+        self._asking = httpx2.Headers(
+            {
+                "Accept": "text/event-stream",
+                "Accept-Encoding": "identity",
+                "Content-Type": "application/json",
+                "User-Agent": self._client.user_agent,
+                **({"Authorization": f"Bearer {api_key}"} if api_key else {}),
+            }
+        )
+        self._addresses: dict[str, httpx2.URL] = {}
 
     @asynccontextmanager
     async def post(self, path: str, body: bytes, *, session: str) -> AsyncGenerator[Response]:
         """Send JSON; leaving the block before the end of the answer closes the connection."""
-        headers = self._headers | {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        address = self._addresses.get(path)
+        if address is None:
+            address = self._addresses[path] = httpx2.URL(str(self._client.base_url).rstrip("/") + path)
+        headers = self._asking.copy()
         if session:
             headers["x-session-id"] = session
-        stream = await self._open(path, body, headers)
+        request = httpx2.Request(
+            "POST", address, headers=headers, content=body, extensions={"timeout": self._timeout}
+        )
         try:
-            yield Response(stream.response)
-        finally:
-            await stream.close()
-
-    async def _open(
-        self, path: str, body: bytes, headers: Mapping[str, str | openai.Omit]
-    ) -> openai.AsyncStream[object]:
-        try:
-            return await self._client.post(
-                path,
-                cast_to=object,
-                content=body,
-                options={"headers": headers},
-                stream=True,
-                stream_cls=openai.AsyncStream[object],
-            )
-        except openai.APIStatusError as refused:
-            raise _refusal(refused) from None
-        except (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError) as broken:
+            response = await self._http.send(request, stream=True)
+        except (httpx2.HTTPError, aiohttp.ClientError, OSError) as broken:
             raise NotReached(_name(broken)) from None
+        try:
+            if not response.is_success:
+                raise await _refusal(response)
+            yield Response(response)
+        finally:
+            await response.aclose()
 
     async def get(self, path: str, *, timeout_s: float) -> Probe | None:
         """Answer of a GET under the base URL; None when there is none in time."""
@@ -164,17 +172,38 @@ _TOO_LONG = re.compile(
 """How vLLM, SGLang, TensorRT-LLM, llama.cpp, Ollama and OpenAI say it; vLLM also counts images."""
 
 
-def _refusal(error: openai.APIStatusError) -> Refused:
+async def _refusal(response: httpx2.Response) -> Refused:
     # The message may quote the customer (a validation error echoes its input): it is searched, not kept.
-    body = error.response.text[:4096]
-    kind = error.type or error.code or ""
+    body = await _beginning(response)
+    kind = _kind(body)
     return Refused(
-        error.status_code,
-        kind=kind if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", str(kind)) else "",
-        too_long=error.status_code == 413  # noqa: PLR2004
-        or (error.status_code in {400, 422, 500} and _TOO_LONG.search(body) is not None),
-        retry_after_s=_seconds(error.response.headers.get("retry-after")),
+        response.status_code,
+        kind=kind if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", kind) else "",
+        too_long=response.status_code == 413  # noqa: PLR2004
+        or (response.status_code in {400, 422, 500} and _TOO_LONG.search(body[:4096]) is not None),
+        retry_after_s=_seconds(response.headers.get("retry-after")),
     )
+
+
+async def _beginning(response: httpx2.Response) -> str:
+    """What is said with an error status, as far as it is of use."""
+    body = b""
+    with suppress(httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError):
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > _MAX_REFUSAL_BYTES:
+                break
+    return body.decode(errors="replace")
+
+
+def _kind(body: str) -> str:
+    """The error's name for programs: `{"error": {"type": ..., "code": ...}}`, or the same without `error`."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    error = said.get("error", said) if isinstance(said, dict) else None
+    return str(error.get("type") or error.get("code") or "") if isinstance(error, dict) else ""
 
 
 def _seconds(header: str | None) -> float | None:

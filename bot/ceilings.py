@@ -42,10 +42,11 @@ class Ceilings:
     async def over(self, batch: Batch) -> Over | None:
         """The ceiling that a batch is beyond; None while there is none.
 
-        Commands have none, since one of them brings a person; nor has a chat that a person holds.
+        Commands have none, since one of them brings a person; nor have staff, or a chat that a person holds.
         """
         most = self._most
-        if most == Most() or batch.holder is not None or batch.arrivals[0].kind is Kind.COMMAND:
+        free = batch.holder is not None or batch.arrivals[0].kind in {Kind.COMMAND, Kind.STAFF}
+        if most == Most() or free:
             return None
         looked = max(most.messages_per_min, most.messages_per_day, most.photos_per_hour) + _SPARE
         recent = await self._usage.recent(batch.chat, most=looked)

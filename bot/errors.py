@@ -8,6 +8,7 @@
     │   └── NotSent                 certainly not delivered (refused connection, 429)
     ├── Ambiguous                 the channel may or may not have delivered a part
     ├── Undeliverable             this chat cannot be written to (blocked, deleted)
+    │   ├── TopicGone               only the topic of a group is gone
     │   └── BadFormatting           refused as formatted; plain text may pass
     └── Unavailable               a lesser answer or a person takes over
         ├── EngineUnavailable       the model cannot answer now
@@ -67,6 +68,10 @@ class Ambiguous(BotError):
 
 class Undeliverable(BotError):
     """The channel refuses this chat for good (the customer blocked the bot, the account is gone)."""
+
+
+class TopicGone(Undeliverable):
+    """The topic of a group is gone, not the group; another one may be made."""
 
 
 class BadFormatting(Undeliverable):

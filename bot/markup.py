@@ -51,6 +51,11 @@ def parts_of(text: str) -> tuple[Part, ...]:
     return tuple(_pieces(plain, entities))
 
 
+def plain_parts(text: str) -> tuple[Part, ...]:
+    """The same for words that are no Markdown: a person's, sent to the letter."""
+    return tuple(_pieces(text.strip(), []))
+
+
 def _convert(text: str) -> tuple[str, list[Entity]]:
     escaped = "".join(
         piece if index % 2 else _LOST_OTHERWISE.sub(_escape, piece)

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from bot.channel import Channel
@@ -21,7 +21,7 @@ from bot.errors import Again, Ambiguous, BadFormatting, NotSent, Undeliverable
 from bot.metrics import Metrics
 from context.db import StoreDown
 from context.outbox import LeaseLost, Outbox
-from context.turns import Batch, Chat, OpenTurn, Part, Receipt
+from context.turns import Ask, Batch, Chat, OpenTurn, Part, Receipt
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,11 @@ two deaths or two 502s in a row."""
 RESEND_AFTER_S = 1.0
 """The first time; twice as long each time after."""
 LONGEST_BACKOFF_S = 30.0
+GONE = "🖼"
+"""In place of a picture that is no longer there."""
+
+ReadPhoto = Callable[[str], Awaitable[bytes | None]]
+"""A picture by its sha256; None when it is not there."""
 
 
 class Sender:
@@ -44,10 +49,15 @@ class Sender:
         channels: Mapping[str, Channel],
         outbox: Outbox,
         metrics: Metrics,
+        is_held: Callable[[Chat], bool] = lambda _: False,
+        photo: ReadPhoto | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`is_held`: whether a person is known to have a chat, for a last look; `photo` reads pictures."""
         self._channels = channels
         self._outbox = outbox
+        self._is_held = is_held
+        self._photo = photo
         self._metrics = metrics
         self._clock = clock
 
@@ -59,8 +69,15 @@ class Sender:
         """
         # Opening a turn marks its first part as being sent.
         part = turn.parts[0] if batch.open_turn is None else await self._first_unsaid(batch, turn)
+        is_checked = False
         while part is not None:
-            receipt = await self._hand_over(batch, turn, part)
+            if part.photo is None and part.number == len(turn.parts):
+                part = replace(part, ask=_ask(turn))
+            try:
+                receipt = await self._hand_over(batch, turn, part, is_checked=is_checked)
+            except _Taken:  # what is known here may be out of date: the ledger decides
+                part, is_checked = await self._outbox.sending(batch, turn, part), True
+                continue
             if receipt is None:
                 return False
             part = await self._outbox.sent(batch, turn, part, receipt)
@@ -82,11 +99,19 @@ class Sender:
         await self._outbox.finish(batch, turn)
         return None
 
-    async def _hand_over(self, batch: Batch, turn: OpenTurn, part: Part) -> Receipt | None:
+    async def _hand_over(
+        self, batch: Batch, turn: OpenTurn, part: Part, *, is_checked: bool
+    ) -> Receipt | None:
         """Say one part, and write down what became of it.  None when it is refused for good."""
         channel = self._channels[batch.chat.channel]
         try:
+            part = await self._with_picture(part)
             await self._wait_for_turn(channel, batch, part)
+            if not (is_checked or turn.by_person) and self._is_held(
+                batch.chat
+            ):  # it may have waited long for its turn
+                await self._outbox.not_sent(batch, part, "a person took the chat")
+                raise _Taken
             receipt = await _deliver(channel, batch.chat, part)
         except NotSent as error:
             self._metrics.send(channel.name, "not_sent")
@@ -109,6 +134,13 @@ class Sender:
         self._metrics.send(channel.name, "ok")
         return receipt
 
+    async def _with_picture(self, part: Part) -> Part:
+        """A picture with its bytes; one that is gone (erased, say) is replaced by a word about it."""
+        if part.photo is None or self._photo is None:
+            return part
+        jpeg = await self._photo(part.photo.sha256)
+        return replace(part, jpeg=jpeg) if jpeg else replace(part, photo=None, text=GONE)
+
     async def _wait_for_turn(self, channel: Channel, batch: Batch, part: Part) -> None:
         try:
             await channel.ready(batch.chat)
@@ -122,18 +154,32 @@ class Sender:
         age_s = max(0.0, self._clock() - turn.turn.at)
         return min(LONGEST_BACKOFF_S, age_s / 2) * random.uniform(0.75, 1.25)  # noqa: S311 - guards nothing
 
-    async def tell(self, chat: Chat, text: str) -> bool:
+    async def tell(self, chat: Chat, part: Part | str) -> bool:
         """A side message (to staff): tried once, never again.  False when it failed, which is logged."""
         channel = self._channels.get(chat.channel)
         if channel is None:
             return False
         try:
+            part = await self._with_picture(Part(part) if isinstance(part, str) else part)
             await channel.ready(chat)
-            await channel.send(chat, Part(text))
+            await channel.send(chat, part)
         except (Again, Ambiguous, Undeliverable) as error:
             log.warning("side message not sent", extra={"chat": chat.key, "reason": str(error)})
             return False
         return True
+
+
+class _Taken(Exception):
+    """A person took the chat while the part waited for its turn."""
+
+
+def _ask(turn: OpenTurn) -> Ask | None:
+    """What is asked below a turn's last part: of an answer, whether it helped; never of our own notices."""
+    if turn.origin == "notice:follow_up":
+        return Ask("fixed", turn.answers, turn.turn.language)
+    if not turn.remembered or turn.by_person or turn.origin.startswith("notice:"):
+        return None
+    return Ask("helpful", turn.id, turn.turn.language)
 
 
 async def _deliver(channel: Channel, chat: Chat, part: Part) -> Receipt:

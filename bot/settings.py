@@ -30,6 +30,7 @@ from pydantic_settings import (
 )
 
 from bot.errors import BadConfiguration
+from bot.hours import Hours
 from bot.secret_files import SUFFIX, SecretFiles, Unusable
 
 TELEGRAM = "https://api.telegram.org"
@@ -63,6 +64,9 @@ class Settings(BaseSettings):
     telegram_sends_per_s: float = _setting(30.0, "30", ge=0, allow_inf_nan=False)
     telegram_chat_sends_per_s: float = _setting(1.0, "1", ge=0, allow_inf_nan=False)
     telegram_staff_chat_id: int | None = _setting(None, "-1001234567890")
+
+    staff_hours: str = _setting("", "mon-fri 09:00-18:00; sat 10:00-14:00")
+    staff_time_zone: str = _setting("UTC", "Asia/Shanghai")
 
     model_url: str = _setting("", "http://127.0.0.1:8000/v1")
     model_api_key: SecretStr = _setting(SecretStr(""), "sk-example")
@@ -197,6 +201,18 @@ class Settings(BaseSettings):
                 raise ValueError(f"needs {name.upper()} beside it")
         return url._replace(path=url.path.rstrip("/").removesuffix(WEBHOOK_PATH)).geturl()
 
+    @field_validator("staff_hours")
+    @classmethod
+    def _week(cls, value: str) -> str:
+        Hours.parse(value)
+        return value
+
+    @field_validator("staff_time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        Hours.parse("", value)
+        return value
+
     @field_validator("model_url")
     @classmethod
     def _model_server(cls, value: str) -> str:
@@ -312,7 +328,7 @@ class Settings(BaseSettings):
 
 
 NAMES = tuple(field.upper() for field in Settings.model_fields)
-_FAMILIES = ("TELEGRAM_", "MODEL_", "GUARD_", "CONTEXT_")
+_FAMILIES = ("TELEGRAM_", "MODEL_", "GUARD_", "CONTEXT_", "STAFF_")
 
 
 def _is_secret(name: str) -> bool:

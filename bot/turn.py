@@ -24,11 +24,14 @@ from bot.commands import Commands
 from bot.engines import Draft, Engine
 from bot.errors import Unavailable
 from bot.guard import Action, Guard, Verdict
+from bot.guard.wishes import it_failed
 from bot.language import language_of
 from bot.markup import parts_of
 from bot.mentions import photos_mentioned
 from bot.metrics import Metrics, Stages
 from bot.sender import Sender
+from bot.staff.deeds import Deeds
+from context.feedback import TRIES, Feedbacks
 from context.handoffs import Handoffs
 from context.outbox import Outbox, Superseded
 from context.photos import Photos
@@ -70,6 +73,8 @@ class TurnTaker:
         outbox: Outbox,
         window: ContextWindow,
         handoffs: Handoffs,
+        feedbacks: Feedbacks,
+        deeds: Deeds,
         prompts: Prompts,
         metrics: Metrics,
         staff: Chat | None = None,
@@ -84,6 +89,8 @@ class TurnTaker:
         self._outbox = outbox
         self._window = window
         self._handoffs = handoffs
+        self._feedbacks = feedbacks
+        self._deeds = deeds
         self._prompts = prompts
         self._metrics = metrics
         self._staff = staff
@@ -116,6 +123,8 @@ class TurnTaker:
     async def _decide(self, batch: Batch, newer: asyncio.Event, stages: Stages) -> OpenTurn | None:
         """Write down what will be said; None where nothing is."""
         settled = asyncio.get_running_loop().time() + batch.settle_s
+        if batch.arrivals[0].kind is Kind.STAFF:
+            return await self._carry(batch)
         if over := await self._ceilings.over(batch):
             return await self._stop(batch, over)
         with stages("collect"):
@@ -127,10 +136,36 @@ class TurnTaker:
             reply = await self._reply(batch, message, newer, stages)
             if batch.may_grow:
                 await _event_or(newer, settled)
+        reply = await self._told_of_person(batch, message, reply)
         # What the rest takes (sending) is told by the times of turn and messages.
         reply = replace(reply, record=reply.record | {"ms": dict(stages.ms)})
         with stages("open"):
             return await self._outbox.open(batch, message, reply, parts_of(reply.text))
+
+    async def _carry(self, batch: Batch) -> OpenTurn | None:
+        """What staff put into this chat."""
+        said = await self._deeds.said(batch)
+        if said is None:  # overtaken: a person has the chat again, say
+            await self._outbox.relay(batch, Message(batch.chat, "", batch.language or "en"))
+            return None
+        return await self._outbox.open(batch, said.message, said.reply, said.parts)
+
+    async def _told_of_person(self, batch: Batch, message: Message, reply: Reply) -> Reply:
+        """The reply, with what the customer should know when a person is asked for from here on."""
+        if all(arrival.at <= batch.handed_back_at for arrival in batch.arrivals):
+            return replace(reply, handoff="")  # a person had this in hand, and gave the chat back
+        if not reply.handoff and reply.remembered and batch.last_turn and it_failed(message.text):
+            await self._feedbacks.keep(batch.chat, batch.last_turn, "words", "down")
+            if await self._feedbacks.failed_tries(batch.chat) >= TRIES:
+                reply = replace(reply, handoff="two_tries")
+        if not reply.handoff or await self._handoffs.current(batch.chat) is not None:
+            return reply
+        texts = [reply.text]
+        if not reply.origin.startswith("notice:") and not reply.handoff.startswith("safety:"):
+            texts.append(self._prompts.notice("person_coming", message.language))
+        if when := await self._deeds.when(batch.chat, message.language):
+            texts.append(when)
+        return replace(reply, text="\n\n".join(texts))
 
     async def _stop(self, batch: Batch, over: Over) -> OpenTurn | None:
         """Keep what is beyond a ceiling, and say so once; what sounds like danger is heard all the same."""
@@ -185,6 +220,8 @@ class TurnTaker:
             await self._outbox.abandon(batch, batch.open_turn, reason, chat_is_closed=False)
             await self._ask_for_person(batch.chat, replace(batch.open_turn, handoff=reason))
             return
+        if batch.arrivals[0].kind is Kind.STAFF:  # the customer need not know; staff see that it is dead
+            raise RuntimeError(f"what staff put into {batch.chat.key} cannot be said")
         message = _unread(batch)
         if batch.holder is not None:  # a person reads it anyway
             await self._outbox.relay(batch, message)
@@ -206,7 +243,11 @@ class TurnTaker:
     def _note(self, batch: Batch, turn: OpenTurn, stages: Stages, outcome: str) -> None:
         """The one log line of a turn: ids, stages, milliseconds; nobody's words."""
         began = min((arrival.at for arrival in batch.arrivals), default=turn.turn.at)
-        self._metrics.turn(turn.origin, outcome, seconds=max(0.0, self._clock() - began))
+        self._metrics.turn(
+            turn.origin.partition(":")[0] if turn.by_person else turn.origin,
+            outcome,
+            seconds=max(0.0, self._clock() - began),
+        )
         stages.note(turn=turn.id, origin=turn.origin, outcome=outcome, channel=batch.chat.channel)
         log.info(
             "turn",
@@ -299,7 +340,10 @@ class Answerer:
             text = self._led_by(verdict.lead, verdict.text, message)
             return Reply(text, message.language, draft.engine, handoff=verdict.handoff, record=record)
         name = "held" if verdict.action is Action.HOLD else "blocked"
-        return self._notice(name, message, verdict.lead, record | {"draft": draft.text}, verdict.handoff)
+        record["draft"] = draft.text
+        if verdict.text not in {"", draft.text}:
+            record["mended"] = verdict.text
+        return self._notice(name, message, verdict.lead, record, verdict.handoff)
 
     def _notice(
         self, name: str, message: Message, lead: Sequence[str], record: dict[str, object], handoff: str = ""

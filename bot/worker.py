@@ -168,7 +168,9 @@ class Worker:
     def _arrived(self, arrivals: Sequence[Arrival]) -> None:
         """Something came in: wake up, and tell a running turn of the same chat that there are newer words."""
         for arrival in arrivals:
-            if arrival.kind is not Kind.COMMAND:
+            if arrival.kind is Kind.STAFF:  # a person comes in: the draft under way is dropped at once
+                self._tell_turn(arrival.chat.key, always=True)
+            elif arrival.kind is not Kind.COMMAND:
                 self._tell_turn(arrival.chat.key)
         self._wake.set()
 
@@ -183,9 +185,9 @@ class Worker:
         self._hearsay = None
         self._wake.set()
 
-    def _tell_turn(self, chat: str) -> None:
+    def _tell_turn(self, chat: str, *, always: bool = False) -> None:
         running = self._running.get(chat)
-        if running is not None and running.batch.may_grow:
+        if running is not None and (always or running.batch.may_grow):
             running.newer.set()
 
     async def _renew(self) -> None:

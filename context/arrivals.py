@@ -15,7 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from context.turns import Arrival
+from context.facts import written
+from context.turns import Arrival, Kind, Photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def store(connection: Connection, arrivals: Sequence[Arrival], *, now: float, qu
         waiting = [arrival for arrival, state in stored if state == "waiting"]
         if waiting:
             _schedule(connection, waiting[-1], now, quiet)
-        kept = [arrival for arrival, state in stored if state]
+        kept = [arrival for arrival, state in stored if state and arrival.kind is not Kind.STAFF]
         if kept:
             values = {"chat": chat, "sender": kept[-1].sender[:100], "now": now}
             connection.execute(_CHAT, values)
@@ -73,6 +74,7 @@ def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
             elif original.state == "waiting":
                 outdated = original.id
     file = arrival.attachment
+    photo = arrival.taken if isinstance(arrival.taken, Photo) else None
     row = connection.execute(
         _INSERT,
         {
@@ -92,6 +94,12 @@ def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
             "edited": int(arrival.edited),
             "file_id": file.file_id if file else None,
             "file_size": file.size if file else None,
+            "staff": arrival.staff or None,
+            "photo": photo.sha256 if photo else None,
+            "width": photo.width if photo else None,
+            "height": photo.height if photo else None,
+            "number": photo.number if photo else None,
+            "facts": (written(photo.clip, photo.flaw) or None) if photo else None,
         },
     ).first()
     if row is None:
@@ -157,13 +165,15 @@ _REPLACE = sa.text("UPDATE messages SET state = 'replaced' WHERE id = :id")
 # An original that comes after its own edit is out of date before it is read.
 _INSERT = sa.text("""
     INSERT INTO messages (chat, direction, state, at, text, message_id, source, position, kind, command,
-                          album, hint, sent_at, edited, reply_to, file_id, file_size)
+                          album, hint, sent_at, edited, reply_to, file_id, file_size, staff, photo,
+                          photo_width, photo_height, photo_number, photo_facts)
     VALUES (:chat, 'in',
             CASE WHEN :edited = 0 AND EXISTS (
                 SELECT 1 FROM messages WHERE chat = :chat AND message_id = :message_id AND edited = 1)
             THEN 'replaced' ELSE :state END,
             :at, :text, :message_id, :source, :position, :kind, :command,
-            :album, :hint, :sent_at, :edited, :reply_to, :file_id, :file_size)
+            :album, :hint, :sent_at, :edited, :reply_to, :file_id, :file_size, :staff, :photo,
+            :width, :height, :number, :facts)
     ON CONFLICT DO NOTHING RETURNING state""")
 _CHAT = sa.text("""
     INSERT INTO chats (chat, sender, created_at) VALUES (:chat, :sender, :now)

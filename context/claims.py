@@ -84,6 +84,7 @@ def _batches(connection: Connection, lanes: Sequence[Row[Any]], now: float) -> l
                 may_grow=is_all and superseded < SUPERSEDE_LIMIT,
                 settle_s=max(0.0, lane.settles_at - now),
                 holder=chat.holder,
+                handed_back_at=chat.handed_back_at or 0.0,
                 last_turn=chat.last_turn,
                 attempts=lane.attempts,
                 crashes=lane.crashes,
@@ -96,6 +97,8 @@ def _batches(connection: Connection, lanes: Sequence[Row[Any]], now: float) -> l
 
 def _is_overtaken(turn: OpenTurn, waiting: Sequence[Arrival], chat: Row[Any], superseded: int) -> bool:
     """Whether a decided reply should not be said any more: a person has the chat, or newer words do."""
+    if turn.by_person:
+        return False
     if chat.holder is not None:
         return True
     may_grow = turn.remembered and _is_unsaid(turn) and superseded < SUPERSEDE_LIMIT
@@ -132,7 +135,11 @@ def _one_turn(arrivals: list[Arrival]) -> tuple[tuple[Arrival, ...], bool]:
     """What makes the next turn, and whether newer words could join it.
 
     A command is a turn of its own, and everything before it is answered first.  An album is not torn.
+    What staff do is a turn of its own too, and goes before whatever the customer wrote.
     """
+    by_staff = next((arrival for arrival in arrivals if arrival.kind is Kind.STAFF), None)
+    if by_staff is not None:
+        return (by_staff,), False
     if arrivals and arrivals[0].kind is Kind.COMMAND:
         return (arrivals[0],), False
     end = next((n for n, arrival in enumerate(arrivals) if arrival.kind is Kind.COMMAND), len(arrivals))
@@ -163,6 +170,7 @@ def _arrival(row: Row[Any]) -> Arrival:
         reply_to=row.reply_to,
         sent_at=row.sent_at,
         edited=bool(row.edited),
+        staff=row.staff or "",
         id=row.id,
         at=row.at,
         taken=taken,
@@ -192,11 +200,12 @@ _NEXT = sa.text("""
 _WAITING = sa.text("""
     SELECT id, chat, source, at, message_id, kind, text, command, album, hint, sent_at, edited,
            file_id, file_size, photo, photo_width, photo_height, photo_number, photo_facts, reply_to,
-           rejection, rejection_detail
+           rejection, rejection_detail, staff
     FROM messages WHERE state = 'waiting' AND chat IN :chats
     ORDER BY COALESCE(position, id), id""").bindparams(_in("chats"))
 _KNOWN = sa.text("""
-    SELECT c.chat, c.language, c.language_chosen, c.last_turn, h.holder
+    SELECT c.chat, c.language, c.language_chosen, c.last_turn, h.holder,
+           (SELECT MAX(closed_at) FROM handoffs AS past WHERE past.chat = c.chat) AS handed_back_at
     FROM chats c LEFT JOIN handoffs h ON h.chat = c.chat AND h.closed_at IS NULL
     WHERE c.chat IN :chats""").bindparams(_in("chats"))
 _SUPERSEDED_ONCE = sa.text("UPDATE lanes SET superseded = superseded + 1 WHERE chat = :chat")

@@ -152,9 +152,16 @@ class Conversations:
         def work(connection: Connection) -> tuple[Turn, ...]:
             values = {"chat": exchange.chat.key, "turn": exchange.id, "limit": limit}
             rows = connection.execute(_REMEMBERED, values).all()[::-1]
-            photos = _photos(connection, [row.id for row in rows])
+            photos = _photos(connection, [row.answers or row.id for row in rows])
             return tuple(
-                Turn(row.id, row.text, row.reply, photos.get(row.id, ()), row.opened_at, row.language)
+                Turn(
+                    row.id,
+                    row.text,
+                    row.reply,
+                    photos.get(row.answers or row.id, ()),
+                    row.opened_at,
+                    row.language,
+                )
                 for row in rows
             )
 
@@ -195,10 +202,11 @@ def _photos(connection: Connection, turn_ids: Sequence[int]) -> dict[int, tuple[
 
 def _said(row: Row[Any], exchanges: dict[int, Exchange]) -> Said:
     exchange = exchanges.get(row.turn_id or 0)
-    is_staff = exchange is not None and exchange.origin.startswith("staff:")
+    by_staff = exchange is not None and exchange.origin.startswith("staff:")
+    writer: Literal["bot", "staff"] = "staff" if by_staff or row.kind == "staff" else "bot"
     return Said(
         id=row.id,
-        who="customer" if row.direction == "in" else "staff" if is_staff else "bot",
+        who="customer" if row.direction == "in" and row.kind != "staff" else writer,
         state=row.state,
         at=row.at,
         text=row.text,
@@ -241,8 +249,10 @@ _CHAT = sa.text("SELECT sender, language, created_at, closed_at FROM chats WHERE
 _SAID = sa.text("""
     SELECT id, direction, state, turn_id, at, text, message_id, kind, command, edited, reply_to, file_id,
            photo, photo_width, photo_height, photo_number, photo_facts, rejection, rejection_detail, number,
-           entities, unsure, error
-    FROM messages WHERE chat = :chat AND id < :before ORDER BY id DESC LIMIT :limit""")
+           entities, unsure, error, staff
+    FROM messages WHERE chat = :chat AND id < :before
+      AND (kind <> 'staff' OR (state <> 'taken' AND command IN ('say', 'release')))
+    ORDER BY id DESC LIMIT :limit""")
 _COLUMNS = """id, chat, state, opened_at, closed_at, text, reply, language, origin, remembered, handoff,
               record"""
 _AMONG = sa.text(f"""
@@ -253,13 +263,14 @@ _TURNS = sa.text(f"SELECT {_COLUMNS} FROM turns WHERE id IN :ids").bindparams(  
 )
 _OF_TURN = sa.text("SELECT id FROM messages WHERE turn_id = :turn ORDER BY id")
 _REMEMBERED = sa.text("""
-    SELECT id, text, reply, language, opened_at FROM turns
+    SELECT id, text, reply, language, opened_at, answers FROM turns
     WHERE chat = :chat AND id < :turn AND state = 'closed' AND remembered = 1
     ORDER BY id DESC LIMIT :limit""")
 _PHOTO_COLUMNS = "photo, photo_width, photo_height, photo_number, photo_facts"
 _PHOTOS = sa.text(f"""
     SELECT turn_id, {_PHOTO_COLUMNS} FROM messages
-    WHERE turn_id IN :turns AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id
+    WHERE turn_id IN :turns AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
+    ORDER BY COALESCE(position, id), id
     """).bindparams(sa.bindparam("turns", expanding=True))  # noqa: S608  (a constant)
 _PICTURES = sa.text(f"""
     SELECT {_PHOTO_COLUMNS}, rejection, rejection_detail FROM messages

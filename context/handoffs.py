@@ -6,6 +6,7 @@ when the chat goes back to the bot.  While a person holds a chat the bot says no
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from sqlalchemy.engine import Connection
 
 from context.db import Database
 from context.turns import Chat
+
+First = Callable[[Connection, float], bool]
+"""What `Inbox.put` does first, in its own transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,20 @@ class Handoff:
 
 
 class NotWaiting(Exception):
-    """There is no handoff to take, or somebody else has taken it."""
+    """Somebody else has the chat: `holder`."""
+
+    def __init__(self, message: str, *, holder: str = "") -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class Handoffs:
     """Asks for, takes and closes handoffs.  Every method is one transaction."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, tell: Callable[..., None] = lambda *_: None) -> None:
         self._db = db
+        self._tell = tell  # the other processes
+        self._held: set[str] = set()
 
     async def current(self, chat: Chat) -> Handoff | None:
         """The open handoff of this chat, waiting or taken."""
@@ -70,28 +80,97 @@ class Handoffs:
 
     async def take(self, chat: Chat, holder: str) -> None:
         """A person takes the chat, asked for or not.  Raises `NotWaiting` when somebody else holds it."""
-
-        def work(connection: Connection) -> None:
-            now = self._db.now(connection)
-            connection.execute(_ASK, {"chat": chat.key, "reason": "taken", "now": now})
-            taken = connection.execute(_TAKE, {"chat": chat.key, "holder": holder, "now": now}).first()
-            if taken is None:
-                raise NotWaiting(f"chat {chat.key} is held by somebody else")
-
-        await self._db.write(work)
+        await self._db.write(
+            lambda connection: take_in(connection, chat.key, holder, self._db.now(connection))
+        )
+        self.note(chat, held=True)
 
     async def close(self, chat: Chat) -> bool:
         """Give the chat back to the bot.  False when it already was."""
+        is_closed = await self._db.write(
+            lambda connection: close_in(connection, chat.key, "", self._db.now(connection))
+        )
+        self.note(chat, held=False)
+        return is_closed
 
-        def work(connection: Connection) -> bool:
-            values = {"chat": chat.key, "now": self._db.now(connection)}
-            return connection.execute(_CLOSE, values).first() is not None
+    def note(self, chat: Chat, *, held: bool) -> None:
+        """A person has the chat from now on, or has it no more: known here without asking the database."""
+        (self._held.add if held else self._held.discard)(chat.key)
+        self._tell("held", chat.key, str(int(held)))
 
-        return await self._db.write(work)
+    def hear(self, words: Sequence[str]) -> None:
+        """The same, from another process."""
+        if words:
+            chat, held = words
+            (self._held.add if held == "1" else self._held.discard)(chat)
+
+    def is_known_held(self, chat: Chat) -> bool:
+        """Whether a person is known to have the chat: for the instant before something is said.
+
+        Only what happened in this process, or was heard of others; the ledger asks the database besides.
+        """
+        return chat.key in self._held
+
+    async def place(self, chat: Chat) -> int:
+        """How many customers wait for a person before this one, who may or may not be in line yet."""
+        values = {"chat": chat.key}
+        return await self._db.read(lambda connection: int(connection.execute(_PLACE, values).scalar_one()))
 
     async def waiting(self) -> int:
         """How many customers wait for a person."""
         return await self._db.read(lambda connection: int(connection.execute(_WAITING).scalar_one()))
+
+
+def take_in(connection: Connection, chat: str, holder: str, now: float) -> bool:
+    """Take the chat as part of another transaction.  False when this person had it already.
+
+    Raises `NotWaiting` when somebody else holds it.
+    """
+    before = connection.execute(_CURRENT, {"chat": chat}).first()
+    if before is not None and before.holder == holder:
+        return False
+    connection.execute(_ASK, {"chat": chat, "reason": "taken", "now": now})
+    if connection.execute(_TAKE, {"chat": chat, "holder": holder, "now": now}).first() is None:
+        current = connection.execute(_CURRENT, {"chat": chat}).first()
+        raise NotWaiting(f"chat {chat} is held by somebody else", holder=current.holder if current else "")
+    return True
+
+
+def give_in(connection: Connection, chat: str, by: str, holder: str, now: float) -> bool:
+    """`by` gives the chat, theirs or nobody's, to `holder`.  True when nobody had it; or `NotWaiting`."""
+    is_new = take_in(connection, chat, by, now)
+    connection.execute(_GIVE, {"chat": chat, "holder": holder})
+    return is_new
+
+
+def close_in(connection: Connection, chat: str, by: str, now: float, *, over: bool = False) -> bool:
+    """End the handoff as part of another transaction.  False when there is none.
+
+    With `by`, only what is theirs or nobody's, unless `over`: raises `NotWaiting` when somebody else
+    holds the chat.
+    """
+    current = connection.execute(_CURRENT, {"chat": chat}).first()
+    if current is None:
+        return False
+    if by and not over and current.holder not in {None, by}:
+        raise NotWaiting(f"chat {chat} is held by somebody else", holder=current.holder)
+    values = {"chat": chat, "by": by or None, "now": now}
+    return connection.execute(_CLOSE, values).first() is not None
+
+
+def taking(chat: Chat, holder: str, *, is_enough: bool = False) -> First:
+    """`take_in`, for `Inbox.put`: stored only when this person did not have the chat yet, or in any case."""
+    return lambda connection, now: take_in(connection, chat.key, holder, now) or is_enough
+
+
+def giving(chat: Chat, by: str, holder: str) -> First:
+    """`give_in`, for `Inbox.put`: stored when nobody had the chat."""
+    return lambda connection, now: give_in(connection, chat.key, by, holder, now)
+
+
+def closing(chat: Chat, by: str, *, over: bool = False) -> First:
+    """`close_in`, for `Inbox.put`: stored when there was something to end."""
+    return lambda connection, now: close_in(connection, chat.key, by, now, over=over)
 
 
 def ask_in(connection: Connection, chat: str, reason: str, now: float) -> bool:
@@ -112,5 +191,11 @@ _TAKE = sa.text("""
 _ANNOUNCE = sa.text("""
     UPDATE handoffs SET told_at = :now
     WHERE chat = :chat AND closed_at IS NULL AND holder IS NULL AND told_at IS NULL RETURNING id""")
-_CLOSE = sa.text("UPDATE handoffs SET closed_at = :now WHERE chat = :chat AND closed_at IS NULL RETURNING id")
+_GIVE = sa.text("UPDATE handoffs SET holder = :holder WHERE chat = :chat AND closed_at IS NULL")
+_CLOSE = sa.text("""
+    UPDATE handoffs SET closed_at = :now, closed_by = :by
+    WHERE chat = :chat AND closed_at IS NULL RETURNING id""")
+_PLACE = sa.text("""
+    SELECT COUNT(*) FROM handoffs WHERE closed_at IS NULL AND holder IS NULL AND chat <> :chat
+      AND id < COALESCE((SELECT id FROM handoffs WHERE chat = :chat AND closed_at IS NULL), id + 1)""")
 _WAITING = sa.text("SELECT COUNT(*) FROM handoffs WHERE closed_at IS NULL AND holder IS NULL")

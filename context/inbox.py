@@ -18,7 +18,7 @@ from context.claims import Claims
 from context.db import Database
 from context.facts import photo_in, written
 from context.open_turns import fail
-from context.turns import Arrival, Batch, Chat, Photo, Rejection
+from context.turns import Arrival, Batch, Chat, Kind, Photo, Rejection
 
 __all__ = ["Inbox", "Listener", "Quiet"]
 
@@ -26,6 +26,8 @@ SOON_S = 60.0
 """After a start, for what is due later than that; longer than a chat may be quiet."""
 
 Listener = Callable[[Sequence[Arrival]], None]
+First = Callable[[Connection, float], bool]
+"""Something that must have happened, or nothing is stored; given the transaction and its time."""
 
 
 class Inbox:
@@ -54,18 +56,28 @@ class Inbox:
         """Call `listener` after each commit that brought something new."""
         self._listeners.append(listener)
 
-    async def put(self, arrivals: Sequence[Arrival]) -> int:
+    async def put(self, arrivals: Sequence[Arrival], *, first: First | None = None) -> int:
         """Store what is new and return how much that was; what was stored before is left alone.
 
         Returns after the commit: only now may the channel be told that it has been received.
+        `first` is done before it in the same transaction; when it returns False, or raises, nothing is
+        stored.  What staff wrote is stored as they wrote it.
         Raises `StoreDown`, and then nothing of it is stored.
         """
         if not arrivals:
             return 0
-        masked = [replace(arrival, text=self._mask(arrival.text)) for arrival in arrivals]
-        stored = await self._db.write(
-            lambda connection: store(connection, masked, now=self._db.now(connection), quiet=self._quiet)
-        )
+        masked = [
+            arrival if arrival.kind is Kind.STAFF else replace(arrival, text=self._mask(arrival.text))
+            for arrival in arrivals
+        ]
+
+        def work(connection: Connection) -> list[Arrival]:
+            now = self._db.now(connection)
+            if first is not None and not first(connection, now):
+                return []
+            return store(connection, masked, now=now, quiet=self._quiet)
+
+        stored = await self._db.write(work)
         if stored:
             for listener in self._listeners:
                 listener(stored)
@@ -249,11 +261,12 @@ _COME_BACK = sa.text("""
 _REJECT = sa.text("UPDATE messages SET rejection = :rejection, rejection_detail = :detail WHERE id = :id")
 _SAME_PHOTO = sa.text("""
     SELECT photo_number FROM messages
-    WHERE chat = :chat AND photo = :photo AND turn_id > (SELECT window_after FROM chats WHERE chat = :chat)
+    WHERE chat = :chat AND photo = :photo AND photo_number > 0
+      AND turn_id > (SELECT window_after FROM chats WHERE chat = :chat)
     ORDER BY id LIMIT 1""")
 _RECALL = sa.text("""
     SELECT photo, photo_width, photo_height, photo_number, photo_facts FROM messages
-    WHERE chat = :chat AND direction = 'in' AND photo IS NOT NULL
+    WHERE chat = :chat AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
       AND turn_id > (SELECT window_after FROM chats WHERE chat = :chat)
       AND (photo_number IN :numbers OR message_id IN :message_ids)
     ORDER BY photo_number""").bindparams(

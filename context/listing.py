@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from context.db import Database
+from context.held import HELD_IN_CHAT
 from context.search import index_in
 from context.turns import Chat
 
@@ -260,7 +261,7 @@ def _work_out(connection: Connection, chat: str) -> dict[str, Any] | None:
         "holder": state.holder,
         "waiting_since": state.asked_at,
         "waiting": int(state.asked_at is not None and state.holder is None),
-        "held": 0,
+        "held": int(connection.execute(HELD_IN_CHAT, {"chat": chat}).first() is not None),
         "flagged": int(state.flagged_by is not None or any(_is_stopped(turn.verdict) for turn in turns)),
         "fallback": int(any(turn.origin == "fallback" for turn in turns)),
         "photo": int(connection.execute(_PHOTO, {"chat": chat}).first() is not None),
@@ -270,8 +271,9 @@ def _work_out(connection: Connection, chat: str) -> dict[str, Any] | None:
 
 
 def _is_down(connection: Connection, chat: str, done_turn: int) -> bool:
-    """Whether an answer was called bad since staff were last done with the chat."""
-    return connection.execute(_BAD, {"chat": chat, "after": done_turn}).first() is not None
+    """Whether staff or the customer called an answer bad since staff were last done with the chat."""
+    values = {"chat": chat, "after": done_turn}
+    return any(connection.execute(look, values).first() is not None for look in (_BAD, _DOWN))
 
 
 def _is_stopped(record: str | None) -> bool:
@@ -358,7 +360,8 @@ _STATE = sa.text("""
 _LAST = sa.text("""
     SELECT substr(m.text, 1, :chars) AS text, m.direction, m.command, m.at, t.origin
     FROM messages m LEFT JOIN turns t ON t.id = m.turn_id
-    WHERE m.chat = :chat AND m.state NOT IN ('replaced', 'ignored') ORDER BY m.id DESC LIMIT 1""")
+    WHERE m.chat = :chat AND m.state NOT IN ('replaced', 'ignored') AND m.kind <> 'staff'
+    ORDER BY m.id DESC LIMIT 1""")
 _RECENT = sa.text("""
     SELECT origin, state,
            CASE WHEN record LIKE '%"hold"%' OR record LIKE '%"block"%' THEN record END AS verdict
@@ -366,6 +369,9 @@ _RECENT = sa.text("""
 _NEWEST = sa.text("SELECT id, origin FROM turns WHERE chat = :chat ORDER BY id DESC LIMIT 1")
 _COUNT = sa.text("SELECT COUNT(*) FROM (SELECT 1 FROM turns WHERE chat = :chat LIMIT :most) AS counted")
 _BAD = sa.text("SELECT 1 FROM reviews WHERE chat = :chat AND thumb < 0 AND turn_id > :after LIMIT 1")
+_DOWN = sa.text("""
+    SELECT 1 FROM feedback WHERE chat = :chat AND vote = 'down' AND question <> 'words' AND turn_id > :after
+    LIMIT 1""")
 _PHOTO = sa.text("SELECT 1 FROM messages WHERE chat = :chat AND photo IS NOT NULL LIMIT 1")
 _KEEP = sa.text("""
     INSERT INTO listing (chat, revision, at, name, who, preview, language, turns, last_turn, origin, reason,

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from context.api_tables import API
 from context.record_tables import RECORDS
 from context.release_tables import RELEASES
+from context.staff_tables import STAFF_WORK, STAFF_WORK_POSTGRES, STAFF_WORK_SQLITE
 
 FIRST = """
 -- A customer's conversation and what we know of it.
@@ -356,6 +357,7 @@ MIGRATIONS: tuple[Step, ...] = (
     TEMPLATES,
     RECORDS,
     RELEASES,
+    ByDialect(STAFF_WORK + STAFF_WORK_SQLITE, STAFF_WORK + STAFF_WORK_POSTGRES),
 )
 
 _WORDS = {

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from context.facts import photo_in
 from context.turns import Entity, OpenTurn, Part, Photo, Turn
@@ -19,15 +20,25 @@ def read_open_turns(connection: Connection, chats: Sequence[str]) -> dict[str, O
     """The unfinished turn of each of these chats, where there is one."""
     turns: dict[str, OpenTurn] = {}
     for row in connection.execute(_OPEN_TURNS, {"chats": chats}).all():
-        parts = tuple(
-            Part(part.text, entities_from(part.entities), part.id, part.number, part.state, part.unsure)
-            for part in connection.execute(_PARTS, {"turn": row.id})
-        )
-        turn = Turn(row.id, row.text, row.reply, photos_of(connection, row.id), row.opened_at, row.language)
+        parts = tuple(_part(part) for part in connection.execute(_PARTS, {"turn": row.id}))
+        photos = photos_of(connection, row.answers or row.id)
+        turn = Turn(row.id, row.text, row.reply, photos, row.opened_at, row.language)
         turns[row.chat] = OpenTurn(
-            row.id, parts, turn, row.origin, remembered=bool(row.remembered), handoff=row.handoff
+            row.id,
+            parts,
+            turn,
+            row.origin,
+            remembered=bool(row.remembered),
+            handoff=row.handoff,
+            answers=row.answers or 0,
         )
     return turns
+
+
+def _part(row: Row[Any]) -> Part:
+    photo = Photo(row.photo, row.photo_width, row.photo_height) if row.photo else None
+    entities = entities_from(row.entities)
+    return Part(row.text, entities, row.id, row.number, row.state, row.unsure, photo)
 
 
 def photos_of(connection: Connection, turn_id: int) -> tuple[Photo, ...]:
@@ -67,15 +78,16 @@ def entities_from(text: str) -> tuple[Entity, ...]:
 
 
 _OPEN_TURNS = sa.text("""
-    SELECT id, chat, text, reply, language, opened_at, origin, remembered, handoff
+    SELECT id, chat, text, reply, language, opened_at, origin, remembered, handoff, answers
     FROM turns WHERE state = 'open' AND chat IN :chats ORDER BY id
     """).bindparams(sa.bindparam("chats", expanding=True))
 _PARTS = sa.text("""
-    SELECT id, text, entities, number, state, unsure FROM messages
+    SELECT id, text, entities, number, state, unsure, photo, photo_width, photo_height FROM messages
     WHERE turn_id = :turn AND direction = 'out' ORDER BY number""")
 _TURN_PHOTOS = sa.text("""
     SELECT photo, photo_width, photo_height, photo_number, photo_facts FROM messages
-    WHERE turn_id = :turn AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id""")
+    WHERE turn_id = :turn AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
+    ORDER BY COALESCE(position, id), id""")
 # What was edited meanwhile is out of date.
 _UNTAKE = sa.text("""
     UPDATE messages SET turn_id = NULL, state = CASE WHEN EXISTS (

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from context.db import Database
 from context.handoffs import ask_in
+from context.held import hold_in
 from context.open_turns import close, fail, silence, withdraw
 from context.turns import Batch, Message, OpenTurn, Part, Receipt, Reply, Turn
 from context.verdicts import Verdicts
@@ -52,13 +53,15 @@ class Outbox:
 
         def work(connection: Connection) -> OpenTurn | None:
             now = self._db.now(connection)
-            if _was_overtaken(connection, batch):
+            if _was_overtaken(connection, batch, by_person=reply.origin.startswith("staff:")):
                 self._decide(connection, batch, message, reply, state="superseded", now=now)
                 connection.execute(_SUPERSEDE, {"chat": batch.chat.key, "now": now})
                 return None
             turn_id = self._decide(connection, batch, message, reply, state="open", now=now)
             ids = [arrival.id for arrival in batch.arrivals]
             connection.execute(_TAKE, {"turn": turn_id, "ids": ids})
+            if reply.origin == "notice:held":
+                hold_in(connection, batch.chat.key, turn_id, now)
             if batch.attempts or batch.crashes:  # sending it is a new thing, which may fail by itself
                 connection.execute(_FRESH, {"chat": batch.chat.key})
             if batch.language != message.language:
@@ -69,7 +72,13 @@ class Outbox:
             )
             turn = Turn(turn_id, message.text, reply.text, message.photos, now, message.language)
             return OpenTurn(
-                turn_id, stored, turn, reply.origin, remembered=reply.remembered, handoff=reply.handoff
+                turn_id,
+                stored,
+                turn,
+                reply.origin,
+                remembered=reply.remembered,
+                handoff=reply.handoff,
+                answers=reply.answers,
             )
 
         opened = await self._db.write(work)
@@ -97,7 +106,7 @@ class Outbox:
 
         def work(connection: Connection) -> tuple[bool, Part | None]:
             _check_fence(connection, batch)
-            if part.number == 1 and not part.unsure and _was_taken_over(connection, batch):
+            if part.number == 1 and not part.unsure and _was_taken_over(connection, batch, turn):
                 now = self._db.now(connection)
                 withdraw(connection, turn.id, now)
                 connection.execute(_SUPERSEDE, {"chat": batch.chat.key, "now": now})
@@ -199,7 +208,7 @@ class Outbox:
 
     def _mark(self, connection: Connection, batch: Batch, turn: OpenTurn, part: Part) -> Part | None:
         """This part is being said from now on, unless a person has the chat."""
-        if _was_taken_over(connection, batch):
+        if _was_taken_over(connection, batch, turn):
             silence(connection, batch.chat.key, turn.id, self._db.now(connection))
             self._close(connection, batch, turn.id)
             return None
@@ -230,18 +239,20 @@ def _compare(batch: Batch, fence: int | None) -> None:
         raise LeaseLost(f"chat {batch.chat.key}: claim {batch.fence} was overtaken by {fence}")
 
 
-def _was_taken_over(connection: Connection, batch: Batch) -> bool:
+def _was_taken_over(connection: Connection, batch: Batch, turn: OpenTurn) -> bool:
+    if turn.by_person:
+        return False
     holder = connection.execute(_HOLDER, {"chat": batch.chat.key}).scalar()
     return holder is not None and batch.holder is None
 
 
-def _was_overtaken(connection: Connection, batch: Batch) -> bool:
+def _was_overtaken(connection: Connection, batch: Batch, *, by_person: bool) -> bool:
     """Whether newer words or a person came since the claim.  Raises `LeaseLost`."""
     newest = max((arrival.id for arrival in batch.arrivals), default=0)
     statement = _STATE if connection.dialect.name == "sqlite" else _STATE_LOCKED
     state = connection.execute(statement, {"chat": batch.chat.key, "newest": newest}).first()
     _compare(batch, state.fence if state else None)
-    if state is None:
+    if state is None or by_person:
         return False
     is_taken = state.holder is not None and batch.holder is None
     has_newer_words = state.newer is not None and state.newer != "command"
@@ -267,6 +278,7 @@ def _insert_turn(
                 "handoff": reply.handoff,
                 "record": json.dumps(reply.record, ensure_ascii=False),
                 "tokens": _tokens(reply),
+                "answers": reply.answers or None,
             },
         ).scalar_one()
     )
@@ -291,9 +303,13 @@ def _insert_part(
         "text": part.text,
         "number": number,
         "entities": json.dumps(entities, ensure_ascii=False) if entities else "[]",
+        "photo": part.photo.sha256 if part.photo else None,
+        "width": part.photo.width if part.photo else None,
+        "height": part.photo.height if part.photo else None,
+        "photo_number": 0 if part.photo else None,
     }
     part_id = int(connection.execute(_INSERT_PART, values).scalar_one())
-    return Part(part.text, part.entities, part_id, number, "sending" if number == 1 else "pending")
+    return replace(part, id=part_id, number=number, state="sending" if number == 1 else "pending")
 
 
 _FENCE = sa.text("SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL")
@@ -303,7 +319,7 @@ _STATE = sa.text("""
     SELECT fence,
            (SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL) AS holder,
            (SELECT kind FROM messages WHERE chat = :chat AND state = 'waiting' AND id > :newest
-            ORDER BY id LIMIT 1) AS newer
+            AND kind <> 'staff' ORDER BY id LIMIT 1) AS newer
     FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL""")
 _STATE_LOCKED = sa.text(_STATE.text + " FOR UPDATE")
 _SUPERSEDE = sa.text("""
@@ -312,9 +328,9 @@ _SUPERSEDE = sa.text("""
     WHERE chat = :chat""")
 _INSERT_TURN = sa.text("""
     INSERT INTO turns (chat, state, fence, opened_at, text, reply, language, origin, remembered, handoff,
-                       record, tokens)
+                       record, tokens, answers)
     VALUES (:chat, :state, :fence, :now, :text, :reply, :language, :origin, :remembered, :handoff,
-            :record, :tokens)
+            :record, :tokens, :answers)
     RETURNING id""")
 _TAKE = sa.text("""
     UPDATE messages SET state = 'taken', turn_id = :turn WHERE id IN :ids
@@ -322,8 +338,11 @@ _TAKE = sa.text("""
 _FRESH = sa.text("UPDATE lanes SET attempts = 0, crashes = 1 WHERE chat = :chat")
 _LANGUAGE = sa.text("UPDATE chats SET language = :language WHERE chat = :chat AND language_chosen = 0")
 _INSERT_PART = sa.text("""
-    INSERT INTO messages (chat, direction, state, turn_id, at, text, number, entities)
-    VALUES (:chat, 'out', :state, :turn, :now, :text, :number, :entities) RETURNING id""")
+    INSERT INTO messages (chat, direction, state, turn_id, at, text, number, entities, photo, photo_width,
+                          photo_height, photo_number)
+    VALUES (:chat, 'out', :state, :turn, :now, :text, :number, :entities, :photo, :width, :height,
+            :photo_number)
+    RETURNING id""")
 _PART = sa.text("""
     UPDATE messages SET state = :state, error = :error,
                         unsure = unsure + CASE WHEN :state = 'ambiguous' THEN 1 ELSE 0 END

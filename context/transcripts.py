@@ -38,6 +38,20 @@ class Entry:
     """For a customer's words: the channel's id of the delivery; empty for a reply."""
 
 
+HEARD_TURNS, HEARD_CHARS = 20, 4000
+"""As much of it as a person's answer is remembered with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a customer said that nobody has answered in substance."""
+
+    text: str
+    turn_id: int
+    """The newest of its turns with photos, else the newest; 0 when there is none."""
+    photos: tuple[Photo, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Erased:
     """What forgetting a chat removed."""
@@ -59,9 +73,16 @@ class Transcripts:
 
         def work(connection: Connection) -> tuple[Turn, ...]:
             rows = connection.execute(_TURNS, {"chat": chat.key, "limit": limit}).all()
-            photos = _photos(connection, [row.id for row in rows])
+            photos = _photos(connection, [row.answers or row.id for row in rows])
             return tuple(
-                Turn(row.id, row.text, row.reply, photos.get(row.id, ()), row.opened_at, row.language)
+                Turn(
+                    row.id,
+                    row.text,
+                    row.reply,
+                    photos.get(row.answers or row.id, ()),
+                    row.opened_at,
+                    row.language,
+                )
                 for row in reversed(rows)
             )
 
@@ -75,6 +96,22 @@ class Transcripts:
             return [_entry(row) for row in reversed(connection.execute(_ENTRIES, values).all())]
 
         return await self._db.read(work)
+
+    async def heard(self, chat: Chat) -> Heard:
+        """What the customer said since they were last answered: what a person's words are an answer to."""
+
+        def work(connection: Connection) -> Heard:
+            rows = connection.execute(_HEARD, {"chat": chat.key, "limit": HEARD_TURNS}).all()[::-1]
+            photos = _photos(connection, [row.id for row in rows])
+            text = "\n".join(row.text for row in rows if row.text)[-HEARD_CHARS:]
+            turn_id = max(photos, default=rows[-1].id if rows else 0)
+            return Heard(text, turn_id, photos.get(turn_id, ()))
+
+        return await self._db.read(work)
+
+    async def photos_of_turn(self, turn_id: int) -> tuple[Photo, ...]:
+        """The photos that came with a turn's question."""
+        return await self._db.read(lambda connection: _photos(connection, [turn_id]).get(turn_id, ()))
 
     async def has_photo(self, chat: Chat, sha256: str) -> bool:
         """Whether this photo was sent in this chat."""
@@ -103,7 +140,7 @@ class Transcripts:
             messages = connection.execute(_FORGET_MESSAGES, values).rowcount
             turns = connection.execute(_FORGET_TURNS, values).rowcount
             verdicts.erase(connection, chat)
-            for statement in (_FORGET_REVIEWS, _FORGET_HANDOFFS, _FORGET_MARKS, _FORGET_LINE, _FORGET_CHAT):
+            for statement in (*_FORGET_STAFF_WORK, _FORGET_MARKS, _FORGET_LINE, _FORGET_CHAT):
                 connection.execute(statement, values)
             return Erased(messages, turns, photos)
 
@@ -146,20 +183,31 @@ def _entry(row: Row[Any]) -> Entry:
 
 
 _TURNS = sa.text("""
-    SELECT id, text, reply, language, opened_at FROM turns
+    SELECT id, text, reply, language, opened_at, answers FROM turns
     WHERE chat = :chat AND state = 'closed' AND remembered = 1
       AND id > (SELECT window_after FROM chats WHERE chat = :chat)
     ORDER BY id DESC LIMIT :limit""")
+_HEARD = sa.text("""
+    SELECT id, text FROM turns
+    WHERE chat = :chat AND state = 'closed'
+      AND (origin IN ('relayed', 'notice:held', 'notice:blocked', 'notice:engine_down', 'notice:turn_failed')
+           OR origin LIKE 'notice:limit%')
+      AND id > (SELECT window_after FROM chats WHERE chat = :chat)
+      AND id > COALESCE((SELECT MAX(id) FROM turns WHERE chat = :chat AND remembered = 1
+                         AND state = 'closed'), 0)
+    ORDER BY id DESC LIMIT :limit""")
 _PHOTOS = sa.text("""
     SELECT turn_id, photo, photo_width, photo_height, photo_number, photo_facts FROM messages
-    WHERE turn_id IN :turns AND direction = 'in' AND photo IS NOT NULL ORDER BY COALESCE(position, id), id
+    WHERE turn_id IN :turns AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
+    ORDER BY COALESCE(position, id), id
     """).bindparams(sa.bindparam("turns", expanding=True))
 _ENTRIES = sa.text("""
     SELECT m.id, m.direction, m.text, m.command, m.entities, m.at, m.source, m.photo, m.photo_width,
            m.photo_height, m.photo_number, m.photo_facts, m.rejection, m.rejection_detail,
            COALESCE(t.origin, '') AS origin
     FROM messages m LEFT JOIN turns t ON t.id = m.turn_id
-    WHERE m.chat = :chat AND m.id > :after AND m.state IN ('waiting', 'taken', 'sending', 'sent', 'ambiguous')
+    WHERE m.chat = :chat AND m.id > :after AND m.kind <> 'staff'
+      AND m.state IN ('waiting', 'taken', 'sending', 'sent', 'ambiguous')
     ORDER BY m.id DESC LIMIT :limit""")
 _HAS_PHOTO = sa.text("SELECT 1 FROM messages WHERE photo = :photo AND chat = :chat LIMIT 1")
 _RESET = sa.text("""
@@ -172,8 +220,10 @@ _OWN_PHOTOS = sa.text("""
     AND NOT EXISTS (SELECT 1 FROM messages WHERE photo = own.photo AND chat <> :chat)""")
 _FORGET_MESSAGES = sa.text("DELETE FROM messages WHERE chat = :chat")
 _FORGET_TURNS = sa.text("DELETE FROM turns WHERE chat = :chat")
-_FORGET_HANDOFFS = sa.text("DELETE FROM handoffs WHERE chat = :chat")
-_FORGET_REVIEWS = sa.text("DELETE FROM reviews WHERE chat = :chat")
+_FORGET_STAFF_WORK = tuple(
+    sa.text(f"DELETE FROM {table} WHERE chat = :chat")  # noqa: S608  (ours)
+    for table in ("reviews", "handoffs", "held", "feedback", "cases", "follow_ups")
+)
 _FORGET_MARKS = sa.text("DELETE FROM marks WHERE chat = :chat")
 _FORGET_LINE = sa.text("DELETE FROM listing WHERE chat = :chat")
 _FORGET_LANE = sa.text("DELETE FROM lanes WHERE chat = :chat")

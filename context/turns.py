@@ -58,6 +58,8 @@ class Kind(StrEnum):
     LOCATION = "location"
     CONTACT = "contact"
     OTHER = "other"
+    STAFF = "staff"
+    """Not a customer's: what staff put into the chat; `Arrival.command` names the deed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,8 @@ class Arrival:
     """Unix seconds, the channel's clock."""
     edited: bool = False
     """A new version of a message with this `message_id`."""
+    staff: str = ""
+    """The account that did it, for `Kind.STAFF`; empty where the house did it by itself."""
     id: int = 0
     """Row in the inbox; 0 before it is stored."""
     at: float = 0.0
@@ -174,6 +178,24 @@ class Part:
     state: Literal["pending", "sending", "sent", "ambiguous", "dead"] = "pending"
     unsure: int = 0
     """How many times it may have been delivered without a receipt."""
+    photo: Photo | None = None
+    """A picture instead of words: a staff member's."""
+    ask: Ask | None = None
+    """What the customer may press below it; not kept, whoever sends it works it out."""
+    jpeg: bytes = b""
+    """The picture's bytes, for the channel that needs them; not kept here."""
+    only_here: bool = False
+    """Not to be said in the group at large when the topic it is meant for is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Buttons below an answer."""
+
+    about: Literal["helpful", "fixed"]
+    turn: int
+    """The turn that is asked about."""
+    language: Language
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +222,13 @@ class OpenTurn:
     """Whether it belongs into the next prompt."""
     handoff: str = ""
     """Why a person should take over once it is sent."""
+    answers: int = 0
+    """As in `Reply.answers`."""
+
+    @property
+    def by_person(self) -> bool:
+        """Whether a person said it: then nobody who takes the chat silences it."""
+        return self.origin.startswith("staff:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +255,8 @@ class Batch:
     """Seconds from the claim before which an answer should not be said: more of an album may come."""
     holder: str | None = None
     """The person who held this chat when it was claimed; None when the bot answers it."""
+    handed_back_at: float = 0.0
+    """When a person last gave the chat back; what is older than that asks for nobody again."""
     last_turn: int = 0
     """The newest remembered turn since the chat was last reset; 0 when there is nothing to remember."""
     open_turn: OpenTurn | None = None
@@ -273,6 +304,8 @@ class Reply:
     """Why a person should take over from here; empty when none is needed."""
     remembered: bool = True
     """False for words that are no part of the conversation (commands, notices): not in the next prompt."""
+    answers: int = 0
+    """The earlier turn whose question it answers; 0 for the question of its own turn."""
     record: dict[str, object] = field(default_factory=dict)
     """What staff may want to know later: prompt version, model, verdict, usage.  JSON values only."""
 

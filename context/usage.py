@@ -57,7 +57,7 @@ _SENT = sa.text("""
     SELECT COALESCE(SUM(CASE WHEN at > :minute THEN 1 ELSE 0 END), 0) AS minute,
            COALESCE(SUM(CASE WHEN at > :day THEN 1 ELSE 0 END), 0) AS day,
            COALESCE(SUM(CASE WHEN at > :hour AND file_id IS NOT NULL THEN 1 ELSE 0 END), 0) AS photos
-    FROM (SELECT at, file_id FROM messages WHERE chat = :chat AND direction = 'in'
+    FROM (SELECT at, file_id FROM messages WHERE chat = :chat AND direction = 'in' AND kind <> 'staff'
           ORDER BY id DESC LIMIT :most) AS newest""")
 _USED = sa.text("""
     SELECT COALESCE(SUM(CASE WHEN opened_at > :day THEN tokens ELSE 0 END), 0) AS tokens,

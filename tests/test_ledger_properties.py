@@ -144,7 +144,7 @@ def does_not_see_who_holds_a_chat(patch: pytest.MonkeyPatch, db: Database) -> No
 
 
 def talks_on_after_a_takeover(patch: pytest.MonkeyPatch, db: Database) -> None:
-    patch.setattr(outbox, "_was_taken_over", lambda connection, batch: False)
+    patch.setattr(outbox, "_was_taken_over", lambda connection, batch, turn: False)
 
 
 def forgets_half_an_answer(patch: pytest.MonkeyPatch, db: Database) -> None:

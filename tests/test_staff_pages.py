@@ -110,7 +110,7 @@ async def test_handoff(browser: Browser, desk: Desk) -> None:
 async def test_a_stale_page_is_told_who_has_the_conversation(browser: Browser, desk: Desk) -> None:
     async with at_work(browser, desk, refused=True) as page, desk.signed_in("ana") as ana:
         await page.goto(f"{desk.url}/staff/c/{CHAT.key}")
-        await page.route("**/staff/c/*/head", lambda route: route.abort())  # this page does not hear of it
+        await page.route("**/staff/c/*/head", lambda route: route.fulfill(status=204))  # unheard
         await ana.post(f"/staff/c/{CHAT.key}/take")
         async with page.expect_response("**/take") as answer:
             await page.evaluate("document.querySelector('[data-press=take]').click()")

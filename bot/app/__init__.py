@@ -19,6 +19,7 @@ from bot.app.console import open_console
 from bot.app.engines import build_engine, has_gpu, keeping
 from bot.app.guard import build_guard
 from bot.app.release import open_trial
+from bot.app.staff import open_desk
 from bot.app.stores import Stores, needing, open_stores
 from bot.app.telegram import Telegram, attach_telegram, staff_chat
 from bot.ceilings import Ceilings, Most
@@ -33,6 +34,7 @@ from bot.jobs import Runner
 from bot.metrics import Metrics
 from bot.sender import Sender
 from bot.settings import Settings
+from bot.staff import Desk
 from bot.traces import Traces, open_traces
 from bot.trial import Trial
 from bot.turn import Answerer, TurnTaker
@@ -60,6 +62,8 @@ class App:
     """Where the chat page is served."""
     stores: Stores
     engine: Engine
+    desk: Desk
+    """What staff can do with chats."""
     metrics: Metrics
     ready: asyncio.Event
     """Set once an engine can answer and the inbox is being worked on."""
@@ -106,13 +110,19 @@ async def open_app(
             await web.open()
         telegram = await attach_telegram(stack, settings, stores, metrics)
         channels: dict[str, Channel] = {web.name: web}
-        if telegram is not None:
-            channels[telegram.channel.name] = telegram.channel
+        channels |= {telegram.channel.name: telegram.channel} if telegram else {}
 
         answerer = Answerer(
             prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
         )
-        sender = Sender(channels=channels, outbox=stores.outbox, metrics=metrics, clock=clock)
+        sender = Sender(
+            channels=channels,
+            outbox=stores.outbox,
+            metrics=metrics,
+            is_held=stores.handoffs.is_known_held,
+            photo=stores.photos.read,
+            clock=clock,
+        )
         trial = open_trial(
             settings,
             stores,
@@ -129,6 +139,7 @@ async def open_app(
         )
         stack.push_async_callback(trial.close)
         apps = open_api(settings, stores, answerer=answerer, prompts=prompts, engine=engine, metrics=metrics)
+        desk, deeds = open_desk(settings, stores, guard=guard, prompts=prompts, clock=clock)
         taker = TurnTaker(
             channels=channels,
             collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),
@@ -139,6 +150,8 @@ async def open_app(
             outbox=stores.outbox,
             window=stores.window,
             handoffs=stores.handoffs,
+            feedbacks=stores.feedbacks,
+            deeds=deeds,
             prompts=prompts,
             metrics=metrics,
             staff=staff_chat(settings),
@@ -150,7 +163,7 @@ async def open_app(
         ready = asyncio.Event()
 
         health = partial(_health, stores, engine, guard, worker, trial, telegram, ready)
-        console = await open_console(settings, stores, prompts=prompts, engine=engine, guard=guard)
+        console = await open_console(settings, stores, desk=desk, prompts=prompts, engine=engine, guard=guard)
         site = build_site(
             _chat_page(web, stores),
             health=health,
@@ -167,7 +180,9 @@ async def open_app(
 
         working = asyncio.create_task(_work(engine, trial, apps.runner, worker, ready), name="worker")
         stack.push_async_callback(_end, working, worker)
-        yield App(url=url, stores=stores, engine=engine, metrics=metrics, ready=ready, working=working)
+        yield App(
+            url=url, stores=stores, engine=engine, desk=desk, metrics=metrics, ready=ready, working=working
+        )
 
 
 async def _work(engine: Engine, trial: Trial, runner: Runner, worker: Worker, ready: asyncio.Event) -> None:

@@ -8,6 +8,7 @@ from bot.engines.fallback import FallbackEngine
 from bot.guard import Guard
 from bot.retrace import Retrace, engines_of
 from bot.settings import Settings
+from bot.staff import Desk
 from bot.web.console import Console
 from context.conversations import Conversations
 from context.templates import Templates
@@ -15,7 +16,7 @@ from prompts.prompts import Prompts
 
 
 async def open_console(
-    settings: Settings, stores: Stores, *, prompts: Prompts, engine: Engine, guard: Guard
+    settings: Settings, stores: Stores, *, desk: Desk, prompts: Prompts, engine: Engine, guard: Guard
 ) -> Console:
     """The console, keeping its list up to date until it is closed."""
     templates = Templates(stores.db)
@@ -26,6 +27,7 @@ async def open_console(
         transcripts=stores.transcripts,
         photos=stores.photos,
         handoffs=stores.handoffs,
+        desk=desk,
         reader=next((one.reader for one in engines.values() if isinstance(one, FallbackEngine)), None),
         retrace=Retrace(
             conversations=Conversations(stores.db),

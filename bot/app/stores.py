@@ -17,6 +17,7 @@ from bot.metrics import Metrics
 from bot.settings import Settings
 from context import lock
 from context.db import Database, StoreDown
+from context.feedback import Feedbacks
 from context.handoffs import Handoffs
 from context.health import Health
 from context.inbox import Inbox
@@ -41,6 +42,7 @@ class Stores:
     transcripts: Transcripts
     verdicts: Verdicts
     handoffs: Handoffs
+    feedbacks: Feedbacks
     photos: Photos
     intake: Intake
     redis: RedisServer
@@ -73,6 +75,8 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
     news = News(db, name=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}")
     stack.push_async_callback(news.close)
     inbox.on_put(news.tell_of_arrivals)
+    handoffs = Handoffs(db, tell=news.tell)
+    news.on("held", handoffs.hear)
     await news.start()
     redis = await open_store(stack, settings)
     window = ContextWindow(
@@ -90,7 +94,8 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
         outbox=Outbox(db, verdicts=verdicts),
         transcripts=transcripts,
         verdicts=verdicts,
-        handoffs=Handoffs(db),
+        handoffs=handoffs,
+        feedbacks=Feedbacks(db),
         photos=photos,
         intake=intake,
         redis=redis,

@@ -132,6 +132,10 @@ class Guard:
         text_out = "" if verdict.action is Action.BLOCK else verdict.text
         return replace(verdict, text=text_out, ms=(self._clock() - started) * 1000)
 
+    def review(self, text: str, *, asked: str, language: Language) -> Verdict:
+        """What the rules alone think of words that a person wrote.  Never raises; asks no second check."""
+        return self._by_rules(text, asked=asked, language=language, system="", canary="")
+
     def inspect(self, asked: str) -> Signals:
         """Hear what a customer's words call for: danger, a person, anger.  Blocks nothing; never raises."""
         try:

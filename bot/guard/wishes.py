@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.guard.clauses import either, is_negated
-from bot.guard.fold import Folded
+from bot.guard.fold import Folded, fold
 
 _PERSON = either(
     r"\b(?:speak|talk|chat|connect|transfer|put me through|get me|give me|want|need)\b"
@@ -24,10 +24,19 @@ _ANGRY = either(
     "垃圾(?:产品|公司|客服|品牌|东西|服务|玩意|货)|(?:真|太|简直|就是)(?:是)?垃圾|太差劲|太过分|气死",
     "忍无可忍|什么破|破玩意|烦死|受够|无语|不负责任|他妈|妈的|操你|去死|滚(?:蛋|开|远|吧)|\\A\\W*滚\\W*\\Z",
 )
-
+_FAILED = either(
+    r"\bstill (?:not|no|the same|broken|shows?|showing|there|blink\w*|leak\w*|flash\w*|happen\w*|won'?t"
+    r"|doesn'?t|does not|isn'?t|can'?t)\b",
+    r"\b(?:didn'?t|doesn'?t|does not|did not) (?:help|work|fix|change|do anything)\b",
+    r"\b(?:no (?:change|luck|difference|use)|same (?:problem|error|issue|thing)|nothing changed|not fixed)\b",
+    "(?:还|仍|依)(?:是|然|旧)(?:不行|不能|不好|不制|没用|没有?反应|没好|一样|这样|那样|老样子|显示|报|闪|漏|亮)",
+    "没(?:有)?(?:效果|解决|变化|作用)|不管用|没用|不起作用|试(?:过|了)[^,。\\n]{0,8}(?:不行|没用|没效果|一样)",
+)
 
 _MODEL_NUMBER = 24  # letters: longer than what stands on a rating plate
 _LOUD = 0.8
+_HEARD = 2000
+"""Characters of a message in which it is looked for."""
 
 
 def wants_person(folded: Folded) -> tuple[int, int] | None:
@@ -37,6 +46,11 @@ def wants_person(folded: Folded) -> tuple[int, int] | None:
         if not denied:
             return folded.span(*match.span())
     return None
+
+
+def it_failed(text: str) -> bool:
+    """Whether the customer says that what they were told to do has not helped."""
+    return _FAILED.search(fold(text[:_HEARD]).text) is not None
 
 
 def is_angry(folded: Folded, text: str) -> tuple[int, int] | None:

@@ -17,8 +17,17 @@ from telegram import BotCommand, LinkPreviewOptions, MessageEntity
 from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, TelegramError
 
-from bot.errors import Again, Ambiguous, BadFormatting, FileUnavailable, NotSent, Undeliverable
+from bot.errors import (
+    Again,
+    Ambiguous,
+    BadFormatting,
+    FileUnavailable,
+    NotSent,
+    TopicGone,
+    Undeliverable,
+)
 from bot.telegram.api import UNREADABLE, BotApi, words
+from bot.telegram.buttons import keyboard
 from bot.telegram.commands import COMMANDS
 from bot.telegram.limits import Limiter
 from bot.telegram.request import Failed, Flooded, Refused, TooLarge, Unreachable
@@ -213,15 +222,24 @@ class TelegramChannel:
         except BadRequest as error:
             if chat.thread is None or not _says(error, _TOPIC_IS_GONE):
                 raise
+            if part.only_here:
+                raise TopicGone(f"{chat.key}: {words(error)}") from error
             return await self._send(address, None, part)
 
     async def _send(self, address: str, thread: int | None, part: Part) -> Receipt:
+        buttons = keyboard(part.ask) if part.ask else None
+        if part.jpeg:
+            photo = await self.api.bot.send_photo(
+                address, part.jpeg, caption=part.text or None, message_thread_id=thread
+            )
+            return Receipt(str(photo.message_id), time.time())
         message = await self.api.bot.send_message(
             address,
             part.text,
             entities=[_entity(item) for item in part.entities] or None,
             link_preview_options=_NO_PREVIEW,
             message_thread_id=thread,
+            reply_markup=buttons,
         )
         return Receipt(str(message.message_id), time.time())
 

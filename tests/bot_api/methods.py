@@ -30,6 +30,13 @@ class Methods:
             "getWebhookInfo": self.get_webhook_info,
             "getFile": self.get_file,
             "sendMessage": self.send_message,
+            "sendPhoto": self.send_photo,
+            "editMessageReplyMarkup": self.edit_message_reply_markup,
+            "createForumTopic": self.create_forum_topic,
+            "editForumTopic": self.edit_forum_topic,
+            "closeForumTopic": self.close_forum_topic,
+            "reopenForumTopic": self.reopen_forum_topic,
+            "deleteForumTopic": self.delete_forum_topic,
             "editMessageText": self.edit_message_text,
             "deleteMessage": self.delete_message,
             "sendMessageDraft": self.send_message_draft,
@@ -94,9 +101,11 @@ class Methods:
 
     async def send_message(self, parameters: Json) -> Json:
         room = self._room(parameters)
-        thread = int(parameters["message_thread_id"]) if parameters.get("message_thread_id") else None
-        if thread is not None and thread not in room.topics:
-            raise Refusal(400, "Bad Request: message thread not found")
+        thread = self._thread(parameters, room)
+        markup = _structure(parameters, "reply_markup")
+        for button in (one for row in (markup or {}).get("inline_keyboard", ()) for one in row):
+            if not 1 <= len(str(button.get("callback_data", "x")).encode()) <= 64:
+                raise Refusal(400, "Bad Request: BUTTON_DATA_INVALID")
         text, entities = _words(parameters)
         sent = Sent(
             at=time.time(),
@@ -109,6 +118,87 @@ class Methods:
         )
         self._state.record(sent)
         return self._message(sent, room)
+
+    async def send_photo(self, parameters: Json) -> Json:
+        room = self._room(parameters)
+        thread = self._thread(parameters, room)
+        if not parameters.get("photo"):
+            raise Refusal(400, "Bad Request: there is no photo in the request")
+        caption = str(parameters.get("caption", ""))
+        if utf16(caption) > 1024:
+            raise Refusal(400, "Bad Request: message caption is too long")
+        sent = Sent(time.time(), room.id, self._state.new_id(), caption, [], thread, parameters)
+        self._state.record(sent)
+        message = self._message(sent, room) | {"caption": caption, "photo": []}
+        return {name: value for name, value in message.items() if name != "text"}
+
+    async def edit_message_reply_markup(self, parameters: Json) -> Json:
+        room = self._room(parameters)
+        markup = _structure(parameters, "reply_markup")
+        wanted = int(parameters.get("message_id", 0))
+        for sent in self._state.by_chat[room.id]:
+            if sent.message_id == wanted:
+                if _structure(sent.parameters, "reply_markup") == markup:
+                    raise Refusal(400, "Bad Request: message is not modified")
+                sent.parameters = {**sent.parameters, "reply_markup": markup}
+                return self._message(sent, room)
+        raise Refusal(400, "Bad Request: message to edit not found")
+
+    async def create_forum_topic(self, parameters: Json) -> Json:
+        room = self._forum(parameters)
+        name = str(parameters.get("name", ""))
+        if not 1 <= len(name) <= 128:
+            raise Refusal(400, "Bad Request: TOPIC_TITLE_INVALID")
+        thread = self._state.new_id()
+        room.topics.add(thread)
+        room.titles[thread] = name
+        return {"message_thread_id": thread, "name": name, "icon_color": 7322096}
+
+    async def edit_forum_topic(self, parameters: Json) -> bool:
+        room = self._forum(parameters)
+        room.titles[self._topic(parameters, room)] = str(parameters.get("name", ""))
+        return True
+
+    async def close_forum_topic(self, parameters: Json) -> bool:
+        room = self._forum(parameters)
+        topic = self._topic(parameters, room)
+        if topic in room.closed:
+            raise Refusal(400, "Bad Request: TOPIC_NOT_MODIFIED")
+        room.closed.add(topic)
+        return True
+
+    async def reopen_forum_topic(self, parameters: Json) -> bool:
+        room = self._forum(parameters)
+        topic = self._topic(parameters, room)
+        if topic not in room.closed:
+            raise Refusal(400, "Bad Request: TOPIC_NOT_MODIFIED")
+        room.closed.discard(topic)
+        return True
+
+    async def delete_forum_topic(self, parameters: Json) -> bool:
+        room = self._forum(parameters)
+        room.topics.discard(self._topic(parameters, room))
+        return True
+
+    def _forum(self, parameters: Json) -> Room:
+        room = self._room(parameters)
+        if not room.is_forum:
+            raise Refusal(400, "Bad Request: the chat is not a forum")
+        if not room.may_manage_topics:
+            raise Refusal(400, "Bad Request: not enough rights to create a topic")
+        return room
+
+    def _topic(self, parameters: Json, room: Room) -> int:
+        thread = self._thread(parameters, room)
+        if thread is None:
+            raise Refusal(400, "Bad Request: message thread not found")
+        return thread
+
+    def _thread(self, parameters: Json, room: Room) -> int | None:
+        thread = int(parameters["message_thread_id"]) if parameters.get("message_thread_id") else None
+        if thread is not None and thread not in room.topics:
+            raise Refusal(400, "Bad Request: message thread not found")
+        return thread
 
     async def edit_message_text(self, parameters: Json) -> Json:
         room = self._room(parameters)
@@ -142,6 +232,10 @@ class Methods:
         return True
 
     async def answer_callback_query(self, parameters: Json) -> bool:
+        if str(parameters.get("callback_query_id", "")).startswith("old"):
+            raise Refusal(
+                400, "Bad Request: query is too old and response timeout expired or query ID is invalid"
+            )
         return True
 
     async def set_my_commands(self, parameters: Json) -> bool:

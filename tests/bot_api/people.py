@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.bot_api.state import Sent
 
 Json = dict[str, Any]
 
@@ -63,11 +67,16 @@ class Room:
     is_blocked: bool = False
     moved_to: int = 0
     topics: set[int] = field(default_factory=set)
+    titles: dict[int, str] = field(default_factory=dict)
+    closed: set[int] = field(default_factory=set)
+    is_forum: bool = False
+    may_manage_topics: bool = True
 
     def as_json(self) -> Json:
         if self.type == "private":
             return {"id": self.id, "type": self.type, "first_name": self.name}
-        return {"id": self.id, "type": self.type, "title": self.title}
+        forum = {"is_forum": True} if self.is_forum else {}
+        return {"id": self.id, "type": self.type, "title": self.title, **forum}
 
 
 class Person:
@@ -159,6 +168,19 @@ class Person:
         message = self._message(self._new_id(), thread) | content
         self._deliver("message", message)
         return int(message["message_id"])
+
+    def presses(self, sent: Sent, label: str, *, query: str = "") -> None:
+        """The button with this beginning below a message of the bot's."""
+        markup = sent.parameters.get("reply_markup")
+        rows = (json.loads(markup) if isinstance(markup, str) else markup or {}).get("inline_keyboard", [])
+        (button,) = [one for row in rows for one in row if one["text"].startswith(label)]
+        self.calls_back(sent.message_id, button["callback_data"], query=query)
+
+    def calls_back(self, message_id: int, data: str, *, query: str = "") -> None:
+        """A press, with any data."""
+        message = {"message_id": message_id, "chat": self.room.as_json(), "date": int(time.time())}
+        content = {"id": query or f"q{self._new_id()}", "from": self.user, "chat_instance": "1"}
+        self._deliver("callback_query", content | {"message": message, "data": data})
 
     def edits(self, message_id: int, text: str, **more: Any) -> int:
         """Change the words of an earlier message."""

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 
 from bot.engines.ocr import Reader
 from bot.retrace import Retrace
+from bot.staff import Desk
 from bot.web.console.access import AccessPage
 from bot.web.console.actions import Actions
 from bot.web.console.conversation import ConversationPane
@@ -42,6 +43,7 @@ class Console:
         transcripts: Transcripts,
         photos: Photos,
         handoffs: Handoffs,
+        desk: Desk,
         retrace: Retrace,
         reader: Reader | None,
     ) -> None:
@@ -60,9 +62,7 @@ class Console:
             reviews=reviews,
             reader=reader,
         )
-        actions = Actions(
-            door=door, pages=pages, pane=conversation, handoffs=handoffs, listing=listing, staff=staff
-        )
+        actions = Actions(door=door, pages=pages, pane=conversation, desk=desk, listing=listing, staff=staff)
         details = DetailsPane(
             door=door, pages=pages, conversations=conversations, retrace=retrace, staff=staff
         )

@@ -9,12 +9,13 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from bot.staff import Desk
 from bot.web.console.conversation import ConversationPane
 from bot.web.console.door import Door, Visit
 from bot.web.console.list_pane import chat_of
 from bot.web.console.pages import Pages, page
 from bot.web.console.words import N_, translator
-from context.handoffs import Handoffs, NotWaiting
+from context.handoffs import NotWaiting
 from context.listing import Listing
 from context.staff import Staff
 
@@ -28,14 +29,14 @@ class Actions:
         door: Door,
         pages: Pages,
         pane: ConversationPane,
-        handoffs: Handoffs,
+        desk: Desk,
         listing: Listing,
         staff: Staff,
     ) -> None:
         self._door = door
         self._pages = pages
         self._pane = pane
-        self._handoffs = handoffs
+        self._desk = desk
         self._listing = listing
         self._staff = staff
 
@@ -53,7 +54,7 @@ class Actions:
         chat = chat_of(visit)
         await self._pane.check(chat)
         try:
-            await self._handoffs.take(chat, visit.name)
+            await self._desk.take(chat, visit.name)
         except NotWaiting:
             return await self._told(visit, N_("Somebody else has this conversation."), kind="bad", status=409)
         await self._staff.note(visit.name, "took over", chat.key)
@@ -62,12 +63,12 @@ class Actions:
     async def hand_back(self, visit: Visit) -> Response:
         """Give the chat back to the assistant."""
         chat = chat_of(visit)
-        handoff = await self._handoffs.current(chat)
-        if handoff is None:
-            return await self._told(visit, N_("The assistant has it already."), kind="bad", status=409)
-        if handoff.holder not in (None, visit.name) and not visit.account.may("admin"):
+        try:
+            is_ours = await self._desk.hand_back(chat, visit.name, over=visit.account.may("admin"))
+        except NotWaiting:
             return await self._told(visit, N_("Somebody else has this conversation."), kind="bad", status=409)
-        await self._handoffs.close(chat)
+        if not is_ours:
+            return await self._told(visit, N_("The assistant has it already."), kind="bad", status=409)
         await self._staff.note(visit.name, "handed back", chat.key)
         return await self._told(visit, N_("The assistant answers again."))
 

@@ -1,0 +1,37 @@
+"""What staff can do, and what becomes of it, on the stores of the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bot.app.stores import Stores
+from bot.guard import Guard
+from bot.hours import Hours
+from bot.settings import Settings
+from bot.staff import Deeds, Desk
+from context.held import HeldReplies
+from prompts.prompts import Prompts
+
+
+def open_desk(
+    settings: Settings, stores: Stores, *, guard: Guard, prompts: Prompts, clock: Callable[[], float]
+) -> tuple[Desk, Deeds]:
+    """The desk that takes deeds in, and what turns them into words when their turn comes."""
+    held = HeldReplies(stores.db)
+    desk = Desk(
+        inbox=stores.inbox,
+        handoffs=stores.handoffs,
+        held=held,
+        photos=stores.photos,
+        guard=guard,
+        clock=clock,
+    )
+    deeds = Deeds(
+        held=held,
+        transcripts=stores.transcripts,
+        handoffs=stores.handoffs,
+        prompts=prompts,
+        hours=Hours.parse(settings.staff_hours, settings.staff_time_zone),
+        clock=clock,
+    )
+    return desk, deeds

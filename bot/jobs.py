@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -23,8 +23,8 @@ from prompts.prompt import Manner, PromptImage
 log = logging.getLogger(__name__)
 
 LEASE_S = 30.0
-IDLE_S = 2.0
-"""Between two looks for what another process has received."""
+IDLE_S, IDLE_ALONE_S = 2.0, 30.0
+"""Between two looks: for what another process has received; alone, for what was put off."""
 STORE_RETRY_S = 2.0
 PAUSES_S = (2.0, 5.0, 15.0, 60.0)
 """While the model does not answer."""
@@ -110,9 +110,12 @@ class Runner:
         self._metrics = metrics
         self._at_once = at_once
         self._is_alone = is_alone
+        self._idle_s = IDLE_ALONE_S if is_alone else IDLE_S
         self._tasks: dict[tuple[str, int], tuple[Item, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
         self._failures = 0
+        """Rounds in which the model did not answer."""
+        self._is_failing = False
 
     def wake(self) -> None:
         """There is something to do."""
@@ -151,28 +154,37 @@ class Runner:
     async def _claim(self) -> float:
         """Begin what there is room for; returns how long to wait for more."""
         room = self._at_once - len(self._tasks)
-        if self._failures:  # one at a time, until the model answers again
-            pause_s = PAUSES_S[min(self._failures, len(PAUSES_S)) - 1]
-            if not self._tasks:
-                await asyncio.sleep(pause_s)
-                room = 1
-            else:
-                return pause_s
+        if self._is_failing or self._failures:
+            if self._tasks:  # they will say how the model is
+                return self._idle_s
+            await self._pause()
+            room = 1
         if room <= 0:
-            return IDLE_S
+            return self._idle_s
         try:
             items = await self._jobs.claim(room, lease_s=LEASE_S)
         except StoreDown as error:
             log.error("jobs cannot be read", extra={"reason": str(error)})  # noqa: TRY400  # the reason says it
             return STORE_RETRY_S
+        except Exception:  # a bug, but customers are answered all the same
+            log.exception("jobs could not be claimed")
+            return self._idle_s
         for item in items:
             task = asyncio.create_task(self._do(item), name=f"job {item.job_id}/{item.number}")
             self._tasks[item.job_id, item.number] = (item, task)
             task.add_done_callback(partial(self._ended, (item.job_id, item.number)))
-        return IDLE_S
+        return self._idle_s
 
-    def _ended(self, key: tuple[str, int], _task: asyncio.Task[None]) -> None:
-        self._tasks.pop(key, None)
+    async def _pause(self) -> None:
+        """While the model does not answer: longer each round, and then one item at a time."""
+        if self._is_failing:
+            self._failures += 1
+            self._is_failing = False
+        await asyncio.sleep(PAUSES_S[min(self._failures, len(PAUSES_S)) - 1])
+
+    def _ended(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
+        if key in self._tasks and self._tasks[key][1] is task:  # else it was given back, and claimed again
+            del self._tasks[key]
         self._wake.set()
 
     async def _do(self, item: Item) -> None:
@@ -202,11 +214,11 @@ class Runner:
             await self._fail(item, "context_length_exceeded", "It does not fit into the model's context.")
             return
         except Unavailable as error:
-            self._failures += 1
+            self._is_failing = True
             log.warning("a job waits for the model", extra={"request": _name(item), "reason": str(error)})
             await self._jobs.again([item], after_s=0)
             return
-        self._failures = 0
+        self._failures, self._is_failing = 0, False
         result = json.dumps(result_of(wanted, answered), ensure_ascii=False)
         await self._jobs.finish(
             item, result, chat=inquiry.chat, record=answered.reply.record, tokens=answered.tokens
@@ -222,7 +234,7 @@ class Runner:
         """Keep the leases; what is no longer ours, since its job was cancelled, is stopped."""
         while True:
             await asyncio.sleep(LEASE_S / 3)
-            with contextlib.suppress(StoreDown):
+            with _logged("leases of jobs could not be renewed"):
                 held = [item for item, _ in self._tasks.values()]
                 ours = {(item.job_id, item.number) for item in await self._jobs.renew(held, lease_s=LEASE_S)}
                 for item in held:
@@ -232,7 +244,7 @@ class Runner:
 
     async def _sweep(self) -> None:
         while True:
-            with contextlib.suppress(StoreDown):
+            with _logged("old jobs could not be deleted"):
                 await self._jobs.sweep()
             await asyncio.sleep(SWEEP_EVERY_S)
 
@@ -244,6 +256,17 @@ class Runner:
         await asyncio.gather(*(task for _, task in held), return_exceptions=True)
         with contextlib.suppress(StoreDown):
             await self._jobs.again([item for item, _ in held], after_s=0)
+
+
+@contextlib.contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Whatever goes wrong inside is told, and tried again the next time."""
+    try:
+        yield
+    except StoreDown as error:
+        log.warning(what, extra={"reason": str(error)})
+    except Exception:
+        log.exception(what)
 
 
 def _name(item: Item) -> str:

@@ -70,6 +70,22 @@ async def test_a_job_takes_part_once_it_is_whole(store: Store) -> None:
         await store.jobs.add("a", [NewItem(2, "{}", b"jpeg")])
 
 
+async def test_several_workers_claim_each_item_once(store: Store) -> None:
+    await store.submit("a", 20)
+    claims = await asyncio.gather(*(store.jobs.claim(5, lease_s=10) for _ in range(6)))
+    numbers = [item.number for claimed in claims for item in claimed]
+    assert sorted(numbers) == list(range(1, 21))
+
+
+async def test_the_last_two_items_end_the_job_whoever_ends_them(store: Store) -> None:
+    await store.submit("a", 8)
+    items = await store.jobs.claim(8, lease_s=10)
+    finish = store.jobs.finish
+    await asyncio.gather(*(finish(item, "{}", chat=CHAT, record=RECORD, tokens=1) for item in items))
+    assert await store.state("a") == ("done", 8, 8, 0)
+    assert await store.verdicts.verify() == (8, [])
+
+
 async def test_a_result_its_verdict_and_its_tokens_are_written_once(store: Store, clock: Clock) -> None:
     await store.submit("a", 1)
     (late,) = await store.jobs.claim(1, lease_s=10)

@@ -38,6 +38,7 @@ from bot.staff import Desk
 from bot.traces import Traces, open_traces
 from bot.trial import Trial
 from bot.turn import Answerer, TurnTaker
+from bot.votes import Votes
 from bot.web import build_site
 from bot.web.chat import WebChannel
 from bot.web.chat_page import ChatPage
@@ -108,7 +109,9 @@ async def open_app(
         stack.push_async_callback(web.close)
         with needing(settings.data_dir):
             await web.open()
-        telegram = await attach_telegram(stack, settings, stores, metrics)
+        desk, deeds = open_desk(settings, stores, guard=guard, prompts=prompts, clock=clock)
+        votes = Votes(feedbacks=stores.feedbacks, desk=desk)
+        telegram = await attach_telegram(stack, settings, stores, votes=votes, metrics=metrics)
         channels: dict[str, Channel] = {web.name: web}
         channels |= {telegram.channel.name: telegram.channel} if telegram else {}
 
@@ -139,7 +142,6 @@ async def open_app(
         )
         stack.push_async_callback(trial.close)
         apps = open_api(settings, stores, answerer=answerer, prompts=prompts, engine=engine, metrics=metrics)
-        desk, deeds = open_desk(settings, stores, guard=guard, prompts=prompts, clock=clock)
         taker = TurnTaker(
             channels=channels,
             collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),

@@ -10,6 +10,7 @@ from bot.channel import Channel
 from bot.duty import OnDuty, Receiver
 from bot.metrics import Metrics
 from bot.settings import WEBHOOK_PATH, Settings
+from bot.votes import Votes
 from bot.web import Receive
 from context.duties import Duties
 from context.turns import Chat
@@ -26,7 +27,7 @@ class Telegram:
 
 
 async def attach_telegram(
-    stack: AsyncExitStack, settings: Settings, stores: Stores, metrics: Metrics
+    stack: AsyncExitStack, settings: Settings, stores: Stores, *, votes: Votes, metrics: Metrics
 ) -> Telegram | None:
     """The channel, and whoever receives: not started yet.  None without a token."""
     inbox = stores.inbox
@@ -34,7 +35,7 @@ async def attach_telegram(
     if not token:
         return None
     # Only a bot with a token pays for the import (0.5 s, 20 MB).
-    from bot.telegram import Poller, Webhook, open_telegram  # noqa: PLC0415
+    from bot.telegram import Poller, Presses, Webhook, open_telegram  # noqa: PLC0415
 
     channel = await open_telegram(
         token=token,
@@ -43,13 +44,15 @@ async def attach_telegram(
         chat_sends_per_s=settings.telegram_chat_sends_per_s,
     )
     stack.push_async_callback(channel.close)
+    presses = Presses(channel.api, cast=votes.cast, put=inbox.put)
+    stack.push_async_callback(presses.close)
 
     async def set_aside(source: str, raw: str, reason: str) -> None:
         await inbox.set_aside(source, raw, reason)
         metrics.aside()
 
     if not settings.telegram_webhook_url:
-        poller: Receiver = Poller(channel.api, put=inbox.put, set_aside=set_aside)
+        poller: Receiver = Poller(channel.api, put=inbox.put, set_aside=set_aside, on_press=presses.take)
         if not stores.db.is_sqlite:  # other processes may have been started for the same bot
             name = f"polling for {namespace(settings)}"
             poller = OnDuty(poller, Duties(stores.db), stores.news, name=name, me=stores.news.name)
@@ -60,6 +63,7 @@ async def attach_telegram(
         secret=settings.telegram_webhook_secret.get_secret_value(),
         put=inbox.put,
         set_aside=set_aside,
+        on_press=presses.take,
     )
     return Telegram(channel, webhook, webhook.receive)
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from telegram.error import TelegramError
 
-from bot.telegram.updates import Me, Membership, UnreadableUpdate, parse, source_of
+from bot.telegram.updates import Me, Membership, Pressed, UnreadableUpdate, parse, source_of
 from context.db import StoreDown
 from context.turns import Arrival
 
@@ -24,6 +24,7 @@ Put = Callable[[Sequence[Arrival]], Awaitable[object]]
 SetAside = Callable[[str, str, str], Awaitable[object]]
 """Source, the raw update as JSON, the reason."""
 OnMembership = Callable[[Membership], Awaitable[object]]
+OnPress = Callable[[Pressed], Awaitable[object]]
 
 _ALBUMS = 256
 """Albums remembered; their pictures come within seconds of each other."""
@@ -41,8 +42,10 @@ class Intake:
         put: Put,
         set_aside: SetAside,
         on_membership: OnMembership | None = None,
+        on_press: OnPress | None = None,
     ) -> None:
         self._me = me
+        self._on_press = on_press
         self._put = put
         self._set_aside = set_aside
         self._on_membership = on_membership
@@ -51,9 +54,12 @@ class Intake:
 
     async def take(self, updates: Sequence[object]) -> None:
         """Store them all, in one call to `put`.  Raises what the store raises, or Telegram's errors."""
-        arrivals, changes, odd = await self._read(updates)
+        arrivals, changes, presses, odd = await self._read(updates)
         if arrivals:
             await self._put(arrivals)
+        for pressed in presses if self._on_press else ():
+            assert self._on_press is not None
+            await self._on_press(pressed)
         for raw, reason in odd:
             await self._keep_aside(raw, reason)
         await self._tell(changes)
@@ -82,10 +88,11 @@ class Intake:
 
     async def _read(
         self, updates: Sequence[object]
-    ) -> tuple[list[Arrival], list[Membership], list[tuple[object, str]]]:
+    ) -> tuple[list[Arrival], list[Membership], list[Pressed], list[tuple[object, str]]]:
         me = await self._me()
         arrivals: list[Arrival] = []
         changes: list[Membership] = []
+        presses: list[Pressed] = []
         odd: list[tuple[object, str]] = []
         for raw in updates:
             try:
@@ -96,9 +103,11 @@ class Intake:
             if isinstance(found, Arrival):
                 arrivals.append(found)
                 self._remember(found.album)
+            elif isinstance(found, Pressed):
+                presses.append(found)
             elif found is not None:
                 changes.append(found)
-        return arrivals, changes, odd
+        return arrivals, changes, presses, odd
 
     def _remember(self, album: str) -> None:
         if album:

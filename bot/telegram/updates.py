@@ -40,6 +40,22 @@ class Membership:
     blocked: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """Somebody pressed a button below a message of ours."""
+
+    chat: Chat
+    source: str
+    query_id: str
+    message_id: str
+    """The message with the button."""
+    data: str
+    """What the button carries: ours, but anybody can send anything."""
+    sender: str
+    hint: str
+    """IETF language tag of the app."""
+
+
 _CONTENT: tuple[tuple[str, Kind], ...] = (
     ("sticker", Kind.STICKER),
     ("voice", Kind.VOICE),
@@ -79,7 +95,7 @@ _COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@(\w{1,64}))?(?:\s+(.*))?", re.D
 _LONGEST_NAME = 100
 
 
-def parse(raw: object, me: Me, *, albums: Container[str] = ()) -> Arrival | Membership | None:
+def parse(raw: object, me: Me, *, albums: Container[str] = ()) -> Arrival | Membership | Pressed | None:
     """What the update means to us; None for what concerns nobody (service messages, other people's talk).
 
     In groups only what is addressed to the bot counts: a mention, a reply to it, a command with its
@@ -92,8 +108,27 @@ def parse(raw: object, me: Me, *, albums: Container[str] = ()) -> Arrival | Memb
         message = _child(raw, name)
         if message is not None:
             return _arrival(message, me, source=source, edited=edited, albums=albums)
+    query = _child(raw, "callback_query")
+    if query is not None:
+        return _pressed(query, source)
     change = _child(raw, "my_chat_member")
     return _membership(change, source) if change is not None else None
+
+
+def _pressed(query: Fields, source: str) -> Pressed | None:
+    message = _child(query, "message")
+    if message is None:  # below an inline message; we send none
+        return None
+    thread = _integer(message, "message_thread_id") if message.get("is_topic_message") is True else None
+    return Pressed(
+        chat=Chat(CHANNEL, str(_integer(_required(message, "chat"), "id")), thread),
+        source=source,
+        query_id=_string(query, "id"),
+        message_id=str(_integer(message, "message_id")),
+        data=_string(query, "data"),
+        sender=_sender(query),
+        hint=_string(_child(query, "from") or {}, "language_code")[:35],
+    )
 
 
 def source_of(raw: object) -> str:

@@ -1,0 +1,32 @@
+"""Votes: what customers press below an answer, on any channel, and what follows from it."""
+
+from __future__ import annotations
+
+import logging
+
+from bot.staff import Desk
+from context.feedback import TRIES, Feedbacks, Question, Vote
+from context.turns import Chat
+
+log = logging.getLogger(__name__)
+
+
+class Votes:
+    """Keeps votes; after a few answers that did not help a person is asked for."""
+
+    def __init__(self, *, feedbacks: Feedbacks, desk: Desk) -> None:
+        self._feedbacks = feedbacks
+        self._desk = desk
+
+    async def cast(
+        self, chat: Chat, turn_id: int, question: Question, vote: Vote, *, reason: str = ""
+    ) -> None:
+        """Keep a vote; twice is once, another one takes its place.
+
+        Raises `NotTheirs` for an answer of another chat, ValueError for a reason that is none.
+        """
+        if not await self._feedbacks.keep(chat, turn_id, question, vote, reason=reason):
+            return
+        log.info("feedback", extra={"chat": chat.key, "turn": turn_id, "outcome": f"{question} {vote}"})
+        if vote == "down" and await self._feedbacks.failed_tries(chat) >= TRIES:
+            await self._desk.ask(chat, "two_tries")

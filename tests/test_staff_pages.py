@@ -16,8 +16,9 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Locator, Page, expect
 
 from context.turns import Chat
+from tests.ac_panel import as_jpeg, draw_panel
 from tests.chromium import needs_chromium, open_browser, open_tab
-from tests.staff_world import CHAT, PASSWORD, WAITING, Desk, open_desk
+from tests.staff_world import BLOCKED, CHAT, PASSWORD, WAITING, Desk, open_desk
 
 pytestmark = [needs_chromium, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -104,6 +105,54 @@ async def test_handoff(browser: Browser, desk: Desk) -> None:
         await expect(ana.locator("#thread")).to_contain_text("有人吗？")
         await mei.get_by_role("button", name="Hand back").click()
         await expect(mei.locator(".notice").last).to_have_text("The assistant answers again.")
+        assert desk.world.model.received == asked
+
+
+async def test_release(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk) as mei, at_work(browser, desk, "ana", refused=True) as ana:
+        for page in (mei, ana):
+            await page.goto(f"{desk.url}/staff/c/{BLOCKED.key}")
+            await expect(page.locator(".held-card textarea")).to_have_value(re.compile("full refund"))
+        words = "Thank you, Ben. I am looking into it and write to you here."
+        await mei.locator(".held-card textarea").fill(words)
+        await mei.get_by_role("button", name="Release").click()
+        (reply,) = await desk.world.telegram.replies(102)
+        assert reply.text == words
+        await expect(mei.locator(".held-card")).to_contain_text("Released by mei")
+        await ana.evaluate("document.querySelector('.held-card .main')?.click()")  # her page may be behind
+        await expect(ana.locator(".held-card")).to_contain_text("Released by mei")
+        assert [sent.text for sent in desk.world.telegram.sent_to(102)].count(words) == 1
+
+
+async def test_a_person_writes_and_the_assistant_is_silent(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk) as page:
+        await page.goto(f"{desk.url}/staff/c/{CHAT.key}")
+        await page.keyboard.press("r")
+        await page.keyboard.type("This is Mei. I will guarantee a refund of 300 yuan.")
+        await page.keyboard.press("Control+Enter")
+        await expect(page.locator("#composer")).to_contain_text("The guard's rules would stop this:")
+        await page.fill("#reply", "This is Mei. Is the breaker off?")
+        await page.set_input_files(
+            "#composer [type=file]",
+            {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": as_jpeg(draw_panel("E6"))},
+        )
+        await page.get_by_role("button", name="Send all the same").dblclick()
+        await expect(page.locator("#thread .staff").last.locator("img")).to_be_visible()
+        await expect(page.locator("#head")).to_contain_text("mei has it")
+        await expect(page.locator("#reply")).to_have_value("")
+        assert [sent.text for sent in desk.world.telegram.sent_to(101)].count(
+            "This is Mei. Is the breaker off?"
+        ) == 1
+        asked = desk.world.model.received
+        desk.world.telegram.customer(101, name="Lin Wei").says("Yes, it is off.")
+        await expect(page.locator("#thread")).to_contain_text("Yes, it is off.")
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("n")
+        await page.keyboard.type("Nice customer.")
+        await page.get_by_role("button", name="Keep").click()
+        await expect(page.locator(".remark").last).to_contain_text("Nice customer.")
+        await page.get_by_role("button", name="Hand back").click()
+        await expect(page.locator("#head")).not_to_contain_text("mei has it")
         assert desk.world.model.received == asked
 
 

@@ -165,7 +165,9 @@ async def open_app(
         ready = asyncio.Event()
 
         health = partial(_health, stores, engine, guard, worker, trial, telegram, ready)
-        console = await open_console(settings, stores, desk=desk, prompts=prompts, engine=engine, guard=guard)
+        console = await open_console(
+            settings, stores, desk=desk, spool=web.spool, prompts=prompts, engine=engine, guard=guard
+        )
         site = build_site(
             _chat_page(web, stores),
             health=health,

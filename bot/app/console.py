@@ -10,13 +10,21 @@ from bot.retrace import Retrace, engines_of
 from bot.settings import Settings
 from bot.staff import Desk
 from bot.web.console import Console
+from bot.web.uploads import Spool
 from context.conversations import Conversations
 from context.templates import Templates
 from prompts.prompts import Prompts
 
 
 async def open_console(
-    settings: Settings, stores: Stores, *, desk: Desk, prompts: Prompts, engine: Engine, guard: Guard
+    settings: Settings,
+    stores: Stores,
+    *,
+    desk: Desk,
+    spool: Spool,
+    prompts: Prompts,
+    engine: Engine,
+    guard: Guard,
 ) -> Console:
     """The console, keeping its list up to date until it is closed."""
     templates = Templates(stores.db)
@@ -28,6 +36,7 @@ async def open_console(
         photos=stores.photos,
         handoffs=stores.handoffs,
         desk=desk,
+        spool=spool,
         reader=next((one.reader for one in engines.values() if isinstance(one, FallbackEngine)), None),
         retrace=Retrace(
             conversations=Conversations(stores.db),

@@ -20,7 +20,9 @@ from bot.web.console.figures_page import FiguresPage
 from bot.web.console.list_pane import ListPane
 from bot.web.console.live import Live
 from bot.web.console.pages import Pages
+from bot.web.console.replying import Replying
 from bot.web.console.review import ReviewPane
+from bot.web.uploads import Spool
 from context.conversations import Conversations
 from context.db import Database
 from context.figures import Counting
@@ -44,6 +46,7 @@ class Console:
         photos: Photos,
         handoffs: Handoffs,
         desk: Desk,
+        spool: Spool,
         retrace: Retrace,
         reader: Reader | None,
     ) -> None:
@@ -60,8 +63,10 @@ class Console:
             staff=staff,
             handoffs=handoffs,
             reviews=reviews,
+            held=desk.held,
             reader=reader,
         )
+        replying = Replying(door=door, pages=pages, pane=conversation, desk=desk, spool=spool, staff=staff)
         actions = Actions(door=door, pages=pages, pane=conversation, desk=desk, listing=listing, staff=staff)
         details = DetailsPane(
             door=door, pages=pages, conversations=conversations, retrace=retrace, staff=staff
@@ -73,7 +78,18 @@ class Console:
         figures = FiguresPage(door=door, pages=pages, counting=Counting(db))
         access = AccessPage(door=door, pages=pages, staff=staff)
         self._live = Live(door=door, pages=pages, listing=listing, keeper=Keeper(db))
-        self._parts = (door, conversation, actions, details, review, figures, access, panes, self._live)
+        self._parts = (
+            door,
+            conversation,
+            actions,
+            replying,
+            details,
+            review,
+            figures,
+            access,
+            panes,
+            self._live,
+        )
 
     def routes(self) -> list[BaseRoute]:
         """All its addresses."""

@@ -63,6 +63,7 @@ class Actions:
     async def hand_back(self, visit: Visit) -> Response:
         """Give the chat back to the assistant."""
         chat = chat_of(visit)
+        await self._pane.check(chat)
         try:
             is_ours = await self._desk.hand_back(chat, visit.name, over=visit.account.may("admin"))
         except NotWaiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -20,12 +21,13 @@ from bot.web.console.words import N_
 from bot.web.refused import Refused
 from context.conversations import Conversation, Conversations, Exchange, Said
 from context.handoffs import Handoffs
+from context.held import HeldReplies
 from context.listing import Listing
 from context.photos import Photos
 from context.reviews import Reason, Reviews
 from context.staff import Staff
 from context.transcripts import Transcripts
-from context.turns import Chat
+from context.turns import Chat, Language
 
 READ_TIMEOUT_S = 20.0
 STATE_WORDS = {
@@ -38,6 +40,13 @@ STATE_WORDS = {
     "ambiguous": N_("perhaps delivered"),
 }
 FLAW_WORDS = {"dark": N_("too dark"), "blurred": N_("blurred"), "small": N_("too small")}
+MOVED_WORDS = {
+    "answered": N_("The customer was told something else since."),
+    "reset": N_("The customer has begun a new case."),
+    "withdrawn": N_("The customer wrote more before it was decided."),
+    "closed": N_("The customer has blocked the bot."),
+}
+"""Why a held reply can no longer be released."""
 WHY_WORDS: dict[Reason, str] = {
     "wrong_code": N_("wrong code"),
     "wrong": N_("wrong"),
@@ -87,6 +96,7 @@ class ConversationPane:
         staff: Staff,
         handoffs: Handoffs,
         reviews: Reviews,
+        held: HeldReplies,
         reader: Reader | None = None,
     ) -> None:
         self._door = door
@@ -98,6 +108,7 @@ class ConversationPane:
         self._staff = staff
         self._handoffs = handoffs
         self._reviews = reviews
+        self._held = held
         self._reader = reader
 
     def routes(self) -> list[BaseRoute]:
@@ -168,6 +179,10 @@ class ConversationPane:
             **await self._standing(chat),
         )
 
+    async def language(self, chat: Chat) -> Language:
+        """What the customer is answered in.  Raises `Refused` for a chat that is not there."""
+        return (await self._read(chat, limit=1)).language or "en"
+
     async def check(self, chat: Chat) -> None:
         """Raises `Refused` for a chat that is not there."""
         await self._read(chat, limit=1)
@@ -187,6 +202,10 @@ class ConversationPane:
             "conversation.html",
             visit.language,
             visit=visit,
+            text="",
+            once=uuid.uuid4().hex,
+            objections=(),
+            trouble="",
             **await self._standing(chat),
             **await self._shown(conversation),
         )
@@ -202,6 +221,8 @@ class ConversationPane:
             "with_photos": with_photos,
             "reviews": await self._reviews.of(list(conversation.exchanges)),
             "why_words": WHY_WORDS,
+            "held": {held.turn_id: held for held in await self._held.of_chat(conversation.chat)},
+            "moved_words": MOVED_WORDS,
         }
 
     async def _read(self, chat: Chat, *, before: int = 0, limit: int = 80) -> Conversation:

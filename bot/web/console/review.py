@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
@@ -79,6 +81,8 @@ class ReviewPane:
             visit.said("correction"),
             visit.said("note"),
         )
+        if not visit.said("days"):  # in passing: what this reviewer said before stays
+            review = _added(review, await self._own(visit.name, turn), visit.form)
         try:
             await self._reviews.put(review)
         except NoSuchTurn:
@@ -89,6 +93,20 @@ class ReviewPane:
             return RedirectResponse(f"/staff/review?days={_days(days)}", 303, headers=NO_STORE)
         words = translator(visit.language)(N_("Your review is kept."))
         return self._pages.answer("notice.html", visit.language, kind="", text=words)
+
+    async def _own(self, name: str, turn: int) -> Review | None:
+        reviews = (await self._reviews.of([turn])).get(turn, ())
+        return next((review for review in reviews if review.reviewer == name), None)
+
+
+def _added(review: Review, before: Review | None, given: Mapping[str, str]) -> Review:
+    if before is None:
+        return review
+    return replace(
+        before,
+        thumb=review.thumb if "thumb" in given else before.thumb,
+        note=review.note if "note" in given else before.note,
+    )
 
 
 def _days(text: str) -> int:

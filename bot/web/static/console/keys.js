@@ -7,6 +7,10 @@ export function startKeys({press}) {
     document.addEventListener("keydown", (event) => {
         const isWriting = event.target.closest("input, textarea, select, [contenteditable]");
         if (event.key === "Escape" && isWriting) event.target.blur();
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && isWriting?.form) {
+            event.preventDefault();
+            isWriting.form.requestSubmit();
+        }
         if (isWriting || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
         if (document.querySelector("dialog[open]")) return;
         const does = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
+import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from context.turns import Chat
 from tests.ac_panel import as_jpeg, draw_panel
 from tests.chromium import needs_chromium, open_browser, open_tab
 from tests.staff_world import BLOCKED, CHAT, PASSWORD, WAITING, Desk, open_desk
+from tests.until import until
 
 pytestmark = [needs_chromium, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -280,6 +283,21 @@ async def test_reviews_are_given_by_keyboard_and_figures_are_drawn(browser: Brow
         await expect(page.locator(".chart .model")).to_have_count(1)
         await expect(page.locator(".table").first).to_contain_text("nobody wrote")
         assert problems(await Axe().run(page, options=RULES)) == []
+
+
+async def test_export(browser: Browser, desk: Desk) -> None:
+    async with at_work(browser, desk, "ana") as page:
+        await page.goto(f"{desk.url}/staff/export?chat={CHAT.key}")
+        await page.get_by_text("Photos", exact=True).click()
+        async with page.expect_download() as waiting:
+            await page.get_by_role("button", name="Export").click()
+        path = await (await waiting.value).path()
+        with zipfile.ZipFile(path) as archive:
+            assert "Our bedroom AC stopped cooling" in archive.read("messages.jsonl").decode()
+            assert "telegram:101" not in archive.read("messages.csv").decode()  # masked
+            assert len(zipfile.ZipFile(io.BytesIO(archive.read("photos.zip"))).namelist()) >= 2
+        folder = desk.world.app.stores.db.name.removeprefix("sqlite:///")
+        await until(lambda: list((Path(folder).parent / "exports").iterdir()) == [])
 
 
 async def test_a_phone_shows_one_pane_at_a_time_and_never_scrolls_sideways(

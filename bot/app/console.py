@@ -5,6 +5,7 @@ from __future__ import annotations
 from bot.app.stores import Stores
 from bot.engines import Engine
 from bot.engines.fallback import FallbackEngine
+from bot.export import Exporter
 from bot.guard import Guard
 from bot.retrace import Retrace, engines_of
 from bot.settings import Settings
@@ -12,6 +13,8 @@ from bot.staff import Desk
 from bot.web.console import Console
 from bot.web.uploads import Spool
 from context.conversations import Conversations
+from context.extracts import Extracts
+from context.reviews import Reviews
 from context.templates import Templates
 from prompts.prompts import Prompts
 
@@ -38,6 +41,10 @@ async def open_console(
         desk=desk,
         spool=spool,
         reader=next((one.reader for one in engines.values() if isinstance(one, FallbackEngine)), None),
+        exporter=Exporter(
+            extracts=Extracts(stores.db), reviews=Reviews(stores.db), read_photo=stores.photos.read
+        ),
+        exports=settings.data_dir / "exports",
         retrace=Retrace(
             conversations=Conversations(stores.db),
             templates=templates,

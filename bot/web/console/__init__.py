@@ -6,9 +6,12 @@ customer: what staff write enters the same road as everything else.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from starlette.routing import BaseRoute
 
 from bot.engines.ocr import Reader
+from bot.export import Exporter
 from bot.retrace import Retrace
 from bot.staff import Desk
 from bot.web.console.access import AccessPage
@@ -20,6 +23,7 @@ from bot.web.console.figures_page import FiguresPage
 from bot.web.console.list_pane import ListPane
 from bot.web.console.live import Live
 from bot.web.console.pages import Pages
+from bot.web.console.records import Records
 from bot.web.console.replying import Replying
 from bot.web.console.review import ReviewPane
 from bot.web.uploads import Spool
@@ -47,6 +51,8 @@ class Console:
         handoffs: Handoffs,
         desk: Desk,
         spool: Spool,
+        exporter: Exporter,
+        exports: Path,
         retrace: Retrace,
         reader: Reader | None,
     ) -> None:
@@ -77,6 +83,7 @@ class Console:
         review = ReviewPane(door=door, pages=pages, reviews=reviews, conversations=conversations)
         figures = FiguresPage(door=door, pages=pages, counting=Counting(db))
         access = AccessPage(door=door, pages=pages, staff=staff)
+        records = Records(door=door, pages=pages, exporter=exporter, folder=exports, staff=staff)
         self._live = Live(door=door, pages=pages, listing=listing, keeper=Keeper(db))
         self._parts = (
             door,
@@ -87,6 +94,7 @@ class Console:
             review,
             figures,
             access,
+            records,
             panes,
             self._live,
         )

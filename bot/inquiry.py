@@ -7,6 +7,7 @@ place at the engine, the others stand in line, and their pictures are looked at 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
@@ -15,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bot.errors import BotError, EngineOverloaded
+from bot.errors import BotError, EngineOverloaded, EngineUnavailable
 from bot.language import language_of
 from bot.metrics import Metrics, Stages
 from bot.studio import image_of
@@ -145,6 +146,10 @@ class Inquiries:
         self._metrics = metrics
         self._eye = asyncio.Semaphore(1)  # customers' pictures have the other places at the intake
         self.room = room
+        self._running = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._is_closing = False
 
     async def look(self, data: bytes) -> PromptImage:
         """A stranger's picture as a model gets it; kept nowhere.  Raises `BadPicture`."""
@@ -160,6 +165,25 @@ class Inquiries:
 
         Raises `Unavailable` (also its children) where the model cannot, and `StoreDown`.
         """
+        if self._is_closing:
+            raise EngineUnavailable("the bot stops; the next start answers")
+        self._running += 1
+        self._is_idle.clear()
+        try:
+            return await self._answer(inquiry)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._is_idle.set()
+
+    async def settle(self, grace_s: float) -> None:
+        """Take no more questions, and let those that run have so long to be answered."""
+        self._is_closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._is_idle.wait()
+
+    async def _answer(self, inquiry: Inquiry) -> Answered:
         with self._metrics.stages("inquiry") as stages:
             answered = await self.draft(inquiry, stages)
             with stages("record"):

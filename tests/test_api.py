@@ -406,6 +406,20 @@ async def test_a_stream_that_waits_is_kept_alive(a: ApiWorld, monkeypatch: pytes
     await a.w.model.until(lambda server: server.in_flight == 0)
 
 
+async def test_a_stop_lets_a_running_question_be_answered(tmp_path: Path) -> None:
+    async def after_a_while(request: Received) -> str:
+        await asyncio.sleep(1.5)  # longer than the server itself waits for its requests
+        return said(request)
+
+    async with browse(authorization=f"Bearer {KEY}") as client:
+        async with api_world(tmp_path, model=ModelServer(answer=after_a_while)) as a:
+            body = {"model": "support", "messages": [user("E4")], "stream": True}
+            address = f"{a.w.app.url}/v1/chat/completions"
+            asking = asyncio.create_task(client.post(address, json=body))
+            await a.w.model.until(lambda server: server.in_flight == 1)
+        assert events((await asking).text)[-1] == "[DONE]"
+
+
 async def test_a_hundred_slow_clients_do_not_delay_a_customer(tmp_path: Path) -> None:
     model = ModelServer(answer=Model())
     async with api_world(tmp_path, model=model, api_at_once=4) as busy:

@@ -30,6 +30,7 @@ from bot.engines import Engine
 from bot.errors import BadConfiguration
 from bot.gpus import Gpus
 from bot.guard import Guard
+from bot.inquiry import Inquiries
 from bot.jobs import Runner
 from bot.metrics import Metrics
 from bot.sender import Sender
@@ -183,7 +184,7 @@ async def open_app(
             stack.push_async_callback(telegram.receiver.stop)
 
         working = asyncio.create_task(_work(engine, trial, apps.runner, worker, ready), name="worker")
-        stack.push_async_callback(_end, working, worker)
+        stack.push_async_callback(_end, working, worker, apps.inquiries)
         yield App(
             url=url, stores=stores, engine=engine, desk=desk, metrics=metrics, ready=ready, working=working
         )
@@ -258,7 +259,7 @@ def _chat_page(web: WebChannel, stores: Stores) -> ChatPage:
     return ChatPage(web, put=stores.inbox.put, entries=stores.transcripts.entries, photo=photo)
 
 
-async def _end(working: asyncio.Task[None], worker: Worker) -> None:
-    await worker.stop(GRACE_S)
+async def _end(working: asyncio.Task[None], worker: Worker, inquiries: Inquiries) -> None:
+    await asyncio.gather(worker.stop(GRACE_S), inquiries.settle(GRACE_S))
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)

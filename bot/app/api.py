@@ -29,6 +29,7 @@ class ForApps:
     """What the app needs of it."""
 
     api: Api
+    inquiries: Inquiries
     runner: Runner
 
 
@@ -79,4 +80,4 @@ def open_api(
         model=lambda: "" if engine.name == FallbackEngine.name else engine.model,
         metrics=metrics,
     )
-    return ForApps(api, runner)
+    return ForApps(api, inquiries, runner)

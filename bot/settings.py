@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     audit_key: SecretStr = _setting(SecretStr(""), "a long random line, the same for every worker")
     data_dir: Path = _setting(Path("data"), "./data", validate_default=True)
     context_turns: int = _setting(5, "5", ge=1, le=50)
+    context_trim: int = _setting(1, "3", ge=1, le=50)
     context_tokens: int = _setting(2048, "2048", ge=256, le=1_000_000)
     cache_ttl_s: float = _setting(0.0, "86400", ge=0, le=31_536_000, allow_inf_nan=False)
 
@@ -225,6 +226,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "is to run on this machine, which needs `python3 run --with gpu`; or set MODEL_URL"
             )
+        return value
+
+    @field_validator("context_trim")
+    @classmethod
+    def _trim(cls, value: int, info: ValidationInfo) -> int:
+        if value > (turns := info.data.get("context_turns", value)):
+            raise ValueError(f"must be CONTEXT_TURNS ({turns}) or less")
         return value
 
     @field_validator("model_quantization")

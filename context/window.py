@@ -6,7 +6,7 @@ behind which turn it belongs.  A window that was lost, evicted, cut off from a p
 from before a reset is therefore never taken for the whole: it is read from SQL again and put back.
 
     read: missing, or ends with another turn than `newest`  ->  refill from SQL, put back
-    push: ends with the turn before it                      ->  append, trim
+    push: ends with the turn before it                      ->  append; too many: trim, several at a time
     push: missing, and the ledger had nothing before        ->  a new window of one
     push: ends with this turn already                       ->  nothing, it came twice
     push: anything else                                     ->  drop it, the next reader refills
@@ -51,8 +51,9 @@ if newest ~= after then
     redis.call('DEL', KEYS[1])
     return 'dropped'
 end
-redis.call('RPUSH', KEYS[1], ARGV[3])
-redis.call('LTRIM', KEYS[1], -tonumber(ARGV[4]), -1)
+if redis.call('RPUSH', KEYS[1], ARGV[3]) > tonumber(ARGV[4]) then
+    redis.call('LTRIM', KEYS[1], -tonumber(ARGV[6]), -1)
+end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 'pushed'
 """
@@ -72,6 +73,9 @@ class ContextWindow:
 
     `refill` reads from SQL: the last so many remembered turns of a chat, oldest first.  Without a
     client every reading comes from there.  The client stays the caller's to close.
+
+    `trim` turns leave at a time: with 5 turns and a trim of 3 there are 3, 4, 5, 3, ... of them.  A prompt
+    that begins as the last one did costs the model only its end, and each trim gives that up.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class ContextWindow:
         refill: Refill,
         namespace: str,
         turns: int = 5,
+        trim: int = 1,
         ttl_s: float = keys.WINDOW_AGE_S,
         timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
@@ -89,6 +94,9 @@ class ContextWindow:
         self._refill = refill
         self._namespace = namespace
         self._turns = turns
+        self._fewest = max(1, turns - trim + 1)
+        self._shape = turns if trim == 1 else f"{self._fewest} to {turns}"
+        """Written into each turn: a window of another shape is read from SQL."""
         self._ttl_ms = math.ceil(ttl_s * 1000)
         self._timeout_s = timeout_s
         self._breaker = Breaker(rest_s=REST_S, longest_s=LONGEST_REST_S, clock=clock)
@@ -121,7 +129,9 @@ class ContextWindow:
             return
         place = "unknown" if after is None else after
         key = keys.window(self._namespace, chat)
-        await self._run(_PUSH, key, turn.id, place, self._encoded(turn), self._turns, self._ttl_ms)
+        await self._run(
+            _PUSH, key, turn.id, place, self._encoded(turn), self._turns, self._ttl_ms, self._fewest
+        )
 
     async def clear(self, chat: Chat) -> bool:
         """Delete the copy.  False when Redis could not be asked: the copy then goes with its age."""
@@ -180,7 +190,7 @@ class ContextWindow:
     def _encoded(self, turn: Turn) -> bytes:
         value = {
             "v": VERSION,
-            "of": self._turns,
+            "of": self._shape,
             "text": turn.text,
             "reply": turn.reply,
             "photos": [
@@ -196,17 +206,17 @@ class ContextWindow:
     def _decoded(self, stored: Sequence[bytes]) -> tuple[Turn, ...]:
         """The turns; nothing at all when one of them is not exactly what we would write."""
         try:
-            return tuple(_turn(element, self._turns) for element in stored)
+            return tuple(_turn(element, self._shape) for element in stored)
         except (ValueError, TypeError, KeyError):
             log.info("a window was not written by this version and size, it is read from SQL")
             return ()
 
 
-def _turn(element: bytes, size: int) -> Turn:
+def _turn(element: bytes, shape: int | str) -> Turn:
     number, _, words = element.partition(b" ")
     value = json.loads(words.decode("utf-8", "surrogatepass"))
-    if value["v"] != VERSION or value["of"] != size:
-        raise ValueError("another version or size")
+    if value["v"] != VERSION or value["of"] != shape:
+        raise ValueError("another version or shape")
     text, reply, at, language = value["text"], value["reply"], value["at"], value["language"]
     if not (isinstance(text, str) and isinstance(reply, str) and isinstance(at, int | float)):
         raise TypeError("not a turn")

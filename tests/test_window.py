@@ -81,10 +81,21 @@ async def client(server: RealRedis | None) -> AsyncIterator[aioredis.Redis]:
 
 
 def window_of(
-    client: aioredis.Redis | None, ledger: Ledger, *, turns: int = 5, clock: Clock | None = None
+    client: aioredis.Redis | None,
+    ledger: Ledger,
+    *,
+    turns: int = 5,
+    trim: int = 1,
+    clock: Clock | None = None,
 ) -> ContextWindow:
     return ContextWindow(
-        client, refill=ledger.refill, namespace="bot", turns=turns, clock=clock or Clock(), timeout_s=5
+        client,
+        refill=ledger.refill,
+        namespace="bot",
+        turns=turns,
+        trim=trim,
+        clock=clock or Clock(),
+        timeout_s=5,
     )
 
 
@@ -295,6 +306,26 @@ async def test_a_window_of_another_size_is_read_from_sql(
 ) -> None:
     await take_turns(window_of(client, ledger, turns=before), ledger, CHAT, 9)
     assert await last(window_of(client, ledger, turns=after), ledger) == ledger.turns[CHAT.key][-after:]
+
+
+async def test_turns_can_leave_several_at_a_time(client: aioredis.Redis, ledger: Ledger) -> None:
+    window = window_of(client, ledger, trim=3)
+    seen = []
+    for _ in range(12):
+        await take_turns(window, ledger, CHAT, 1)
+        turns = await last(window, ledger)
+        assert turns == ledger.turns[CHAT.key][-len(turns) :], "the newest, none left out"
+        seen.append(len(turns))
+    assert seen == [1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5, 3]
+    assert ledger.reads == 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3), (3, 5)])
+async def test_a_window_trimmed_otherwise_is_read_from_sql(
+    before: int, after: int, client: aioredis.Redis, ledger: Ledger
+) -> None:
+    await take_turns(window_of(client, ledger, trim=before), ledger, CHAT, 9)
+    assert await last(window_of(client, ledger, trim=after), ledger) == ledger.turns[CHAT.key][-5:]
 
 
 async def test_no_turns_wanted_means_none_kept(client: aioredis.Redis, ledger: Ledger) -> None:

@@ -80,7 +80,11 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
     await news.start()
     redis = await open_store(stack, settings)
     window = ContextWindow(
-        redis.client, refill=transcripts.turns, namespace=namespace(settings), turns=settings.context_turns
+        redis.client,
+        refill=transcripts.turns,
+        namespace=namespace(settings),
+        turns=settings.context_turns,
+        trim=settings.context_trim,
     )
     intake = Intake()
     photos = Photos(settings.data_dir / "photos", intake=intake)

@@ -31,6 +31,8 @@ class Dialect:
     """Counts tokens in a stream when asked with `stream_options`."""
     health: str = ""
     """Path beside `/v1` that answers 5xx while the engine behind the HTTP server is not well."""
+    lists_badly: bool = False
+    """Its list of models tells nothing: it is slow, or fails, while the server is well."""
     always: Mapping[str, Any] = field(default_factory=dict)
     """Sent with every request: switches thinking off where that is done per request."""
 
@@ -64,6 +66,8 @@ DIALECTS: Mapping[str, Dialect] = {
             health="/health",
             penalty="frequency_penalty",
             penalty_base=1.0,
+            # It lists the hub's cache, not what it serves, and answers 500 where there is no cache folder.
+            lists_badly=True,
             always=_NO_THINKING,
         ),
         GENERIC,

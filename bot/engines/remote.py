@@ -106,13 +106,16 @@ class RemoteEngine:
 
     async def _detect(self, wire: Wire) -> None:
         listing = await wire.get("/models", timeout_s=PROBE_TIMEOUT_S)
-        if listing is None or listing.status >= 500:  # noqa: PLR2004 - down, or still loading its model
+        if listing is None:
             return
 
         async def get_root(path: str, /) -> Probe | None:
             return await wire.get_root(path, timeout_s=PROBE_TIMEOUT_S)
 
-        self.dialect = await detect(listing, get_root)
+        dialect = await detect(listing, get_root)
+        if listing.status >= 500 and not dialect.lists_badly:  # noqa: PLR2004 - still loading its model
+            return
+        self.dialect = dialect
         self._is_known = True
         if not self.model and (models := models_of(listing)):
             self.model = str(models[0].get("id", ""))
@@ -211,13 +214,17 @@ class RemoteEngine:
             return Health(
                 "down", f"model server {self._where} refuses the key ({listing.status}): check the API key"
             )
-        for probe in (listing, engine):
+        for probe in (None if self.dialect.lists_badly else listing, engine):
             if probe is not None and probe.status >= 500:  # noqa: PLR2004
                 return Health("down", f"model server {self._where} answers {probe.status}")
         # `transformers serve` walks through its whole cache for the list, which may take longer than we do.
         names = [str(model.get("id")) for model in models_of(listing)] if listing is not None else []
         detail = f"{self.model} on {self._where} ({self.dialect.name})"
-        if names and self.model not in names and self.dialect.name not in {"llamacpp", "transformers"}:
+        if (
+            names
+            and self.model not in names
+            and not (self.dialect.lists_badly or self.dialect.name == "llamacpp")
+        ):
             return Health("degraded", f"{detail}: not listed there; it has {', '.join(names[:5])}")
         return Health("ok", detail)
 

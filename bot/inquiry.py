@@ -85,6 +85,8 @@ class Answered:
     model: str
     prompt_tokens: int
     completion_tokens: int
+    version: str
+    """Of the templates that made its prompt: `support@0123456789`."""
     handoff: str
     """Why a person should be asked; empty when none is needed."""
     reply: Reply
@@ -300,6 +302,7 @@ def _answered(reply: Reply) -> Answered:
         model=str(record.get("model", "")),
         prompt_tokens=int(read),
         completion_tokens=int(wrote),
+        version=str(record.get("prompt", "")),
         handoff=reply.handoff,
         reply=reply,
     )

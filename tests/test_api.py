@@ -21,6 +21,7 @@ import pytest_asyncio
 from bot.app import open_app
 from bot.web.api import openapi
 from context.api_keys import Allowance, ApiKeys
+from prompts.prompts import Prompts
 from tests.api_world import KEY, RED, ApiWorld, api_world, data_url, events, said, user
 from tests.model_server import Fault, ModelServer, Received
 from tests.web_world import browse
@@ -77,6 +78,7 @@ async def test_an_app_gets_the_answer_that_a_customer_would_get(a: ApiWorld) -> 
     choice = answered.json()["choices"][0]
     assert choice["message"]["content"] == "I see 0 photos. Please switch it off first."
     assert choice["finish_reason"] == "stop"
+    assert answered.json()["system_fingerprint"] == Prompts().version
     assert answered.json()["usage"]["total_tokens"] > 0
     (request,) = a.w.model.requests
     assert "customer-service desk" in request.messages[0]["content"]

@@ -233,6 +233,7 @@ class Envelope:
             "object": "chat.completion",
             "created": self.created,
             "model": self.model,
+            "system_fingerprint": answered.version,
             "choices": [choice],
             "usage": usage_of(answered),
             "handoff": answered.handoff or None,
@@ -240,13 +241,15 @@ class Envelope:
 
     def pieces(self, answered: Answered, *, wants_usage: bool) -> Iterator[bytes]:
         """The answer as server-sent events, sentence by sentence."""
-        last = {"usage": None} if wants_usage else {}
+        last: dict[str, object] = {"system_fingerprint": answered.version}
+        if wants_usage:
+            last["usage"] = None
         yield self._event({"role": "assistant", "content": ""}, None, **last)
         for sentence in _SENTENCE.findall(answered.text):
             yield self._event({"content": sentence}, None, **last)
         yield self._event({}, answered.finish, handoff=answered.handoff or None, **last)
         if wants_usage:
-            yield event_of(self._chunk([]) | {"usage": usage_of(answered)})
+            yield event_of(self._chunk([]) | last | {"usage": usage_of(answered)})
         yield b"data: [DONE]\n\n"
 
     def _event(self, delta: dict[str, str], finish: str | None, **more: object) -> bytes:

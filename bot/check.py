@@ -149,6 +149,21 @@ async def _database(asked: Asked) -> Standing:
     return Standing("ok", f"schema {number}" + (f", the start makes it {NEWEST}" if number < NEWEST else ""))
 
 
+async def _staff(asked: Asked) -> Standing:
+    from context.db import StoreDown  # noqa: PLC0415 - sqlalchemy
+    from context.schema import staff_of  # noqa: PLC0415
+
+    try:
+        accounts = await asyncio.to_thread(staff_of, asked.settings.database)
+    except StoreDown as error:
+        return Standing("fail", str(error), "DATABASE_URL, or the server it names")
+    if not accounts:
+        return Standing(
+            "warn", "nobody may use the console at /staff", "python -m bot staff add NAME --role admin"
+        )
+    return Standing("ok", f"accounts for the console at /staff: {accounts}")
+
+
 async def _photos(_: Asked) -> Standing:
     from context.photos import Intake, Photos  # noqa: PLC0415 - starts a helper process
     from context.turns import Rejection  # noqa: PLC0415
@@ -368,6 +383,7 @@ PARTS: dict[str, Look] = {
     "settings": _read,
     "data": _disk,
     "database": _database,
+    "staff": _staff,
     "redis": _redis,
     "photos": _photos,
     "ocr": _ocr,

@@ -19,6 +19,16 @@ def schema_of(url: str) -> int | None:
 
     Blocks for up to five seconds.  Raises StoreDown when it cannot be opened or read.
     """
+    return _asked(url, "migrations", "SELECT MAX(number) FROM migrations")
+
+
+def staff_of(url: str) -> int | None:
+    """How many accounts the console has; like `schema_of`."""
+    return _asked(url, "staff", "SELECT COUNT(*) FROM staff")
+
+
+def _asked(url: str, table: str, question: str) -> int | None:
+    """A number from a table, 0 where there is no such table; None for a file that is not there yet."""
     address = make_url(url)
     is_sqlite = address.get_backend_name() == "sqlite"
     if is_sqlite and not (address.database and Path(address.database).exists()):
@@ -27,10 +37,9 @@ def schema_of(url: str) -> int | None:
         engine = sa.create_engine(_read_only(address)) if is_sqlite else _postgres(address)
         try:
             with engine.connect() as connection:
-                if not sa.inspect(connection).has_table("migrations"):
+                if not sa.inspect(connection).has_table(table):
                     return 0
-                found = connection.execute(sa.text("SELECT MAX(number) FROM migrations")).scalar_one()
-                return int(found or 0)
+                return int(connection.execute(sa.text(question)).scalar_one() or 0)
         finally:
             engine.dispose()
     except sa.exc.SQLAlchemyError as error:

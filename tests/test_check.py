@@ -17,6 +17,7 @@ from bot.__main__ import main
 from bot.settings import NAMES
 from context.db import Database
 from context.schema import NEWEST
+from context.staff import Staff
 from tests.bot_api.faults import unauthorized
 from tests.bot_api.server import BotApiServer
 from tests.model_server import ModelServer
@@ -177,6 +178,16 @@ async def test_a_database_of_a_newer_version_fails(check_of: Says, tmp_path: Pat
     connection.close()
     said = await check_of("database", DATA_DIR=str(tmp_path))
     assert (said["state"], said["mend"]) == ("fail", "run the newer version")
+
+
+async def test_a_console_without_accounts_is_named_with_what_mends_it(check_of: Says, tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/bot.db")
+    said = await check_of("staff", DATA_DIR=str(tmp_path))
+    assert (said["state"], said["mend"]) == ("warn", "python -m bot staff add NAME --role admin")
+    await Staff(database).add("mei", "agent", "hash")
+    await database.close()
+    said = await check_of("staff", DATA_DIR=str(tmp_path))
+    assert (said["state"], said["detail"]) == ("ok", "accounts for the console at /staff: 1")
 
 
 async def test_a_file_that_is_no_database_fails(check_of: Says, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
+from context.feedback import Feedbacks
 from context.listing import Listing
 from context.staff import FAILURES_PER_ACCOUNT
 from context.turns import Chat
@@ -258,6 +259,15 @@ async def test_the_review_queue_goes_on_where_it_was(desk: Desk) -> None:
         assert (await vic.client.get("/staff/review")).status_code == 403
         assert (await vic.client.get("/staff/access")).status_code == 403
         assert (await vic.client.get("/staff/figures?days=1")).status_code == 200
+
+
+async def test_what_customers_say_of_an_answer_stands_below_it(desk: Desk) -> None:
+    turn = await newest_turn(desk)
+    await Feedbacks(desk.world.app.stores.db).keep(CHAT, turn, "fixed", "down")
+    await desk.until_listed(CHAT, lambda line: line.down)
+    async with desk.signed_in("mei") as mei:
+        thread = (await mei.client.get(f"/staff/c/{CHAT.key}/thread")).text
+        assert "the customer says that it is not fixed" in thread
 
 
 async def test_a_prompt_is_made_again_to_the_last_character(desk: Desk) -> None:

@@ -29,6 +29,7 @@ from bot.web.console.review import ReviewPane
 from bot.web.uploads import Spool
 from context.conversations import Conversations
 from context.db import Database
+from context.feedback import Feedbacks
 from context.figures import Counting
 from context.handoffs import Handoffs
 from context.listing import Keeper, Listing
@@ -70,6 +71,7 @@ class Console:
             handoffs=handoffs,
             reviews=reviews,
             held=desk.held,
+            feedbacks=Feedbacks(db),
             reader=reader,
         )
         replying = Replying(door=door, pages=pages, pane=conversation, desk=desk, spool=spool, staff=staff)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from markupsafe import Markup, escape
@@ -20,6 +20,7 @@ from bot.web.console.pages import MOST_SHOWN, NO_STORE, Pages, page, plain
 from bot.web.console.words import N_
 from bot.web.refused import Refused
 from context.conversations import Conversation, Conversations, Exchange, Said
+from context.feedback import Feedback, Feedbacks
 from context.handoffs import Handoffs
 from context.held import HeldReplies
 from context.listing import Listing
@@ -47,6 +48,18 @@ MOVED_WORDS = {
     "closed": N_("The customer has blocked the bot."),
 }
 """Why a held reply can no longer be released."""
+CUSTOMER_WORDS = {
+    "helpful": {"up": N_("the customer found it helpful"), "down": N_("the customer found it no help")},
+    "fixed": {
+        "up": N_("the customer says that it is fixed"),
+        "down": N_("the customer says that it is not fixed"),
+    },
+    "words": {
+        "up": N_("the customer wrote that it helped"),
+        "down": N_("the customer wrote that it did not help"),
+    },
+}
+"""What customers say of an answer: by its buttons, the next day, in words."""
 WHY_WORDS: dict[Reason, str] = {
     "wrong_code": N_("wrong code"),
     "wrong": N_("wrong"),
@@ -97,6 +110,7 @@ class ConversationPane:
         handoffs: Handoffs,
         reviews: Reviews,
         held: HeldReplies,
+        feedbacks: Feedbacks,
         reader: Reader | None = None,
     ) -> None:
         self._door = door
@@ -109,6 +123,7 @@ class ConversationPane:
         self._handoffs = handoffs
         self._reviews = reviews
         self._held = held
+        self._feedbacks = feedbacks
         self._reader = reader
 
     def routes(self) -> list[BaseRoute]:
@@ -221,6 +236,8 @@ class ConversationPane:
             "with_photos": with_photos,
             "reviews": await self._reviews.of(list(conversation.exchanges)),
             "why_words": WHY_WORDS,
+            "feedback": _by_turn(await self._feedbacks.of_chat(conversation.chat)),
+            "customer_words": CUSTOMER_WORDS,
             "held": {held.turn_id: held for held in await self._held.of_chat(conversation.chat)},
             "moved_words": MOVED_WORDS,
         }
@@ -230,6 +247,13 @@ class ConversationPane:
         if conversation is None:
             raise Refused(404, "not_here")
         return conversation
+
+
+def _by_turn(feedback: Sequence[Feedback]) -> dict[int, list[Feedback]]:
+    found: dict[int, list[Feedback]] = {}
+    for one in feedback:
+        found.setdefault(one.turn_id, []).append(one)
+    return found
 
 
 def _items(conversation: Conversation) -> Iterator[Item]:

@@ -20,7 +20,7 @@ from context.search import Hit, Search, words_of
 from context.staff import Staff, View
 from context.turns import Chat
 
-PAGE = 30
+PAGE = 25
 """Rows at a time."""
 COUNTED: tuple[Chip, ...] = ("waiting", "held", "flagged", "failed", "mine")
 """Chips that say how many there are: what somebody should do something about."""

@@ -262,7 +262,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 async def consoles(app: App, client: httpx.AsyncClient) -> None:
     alone, watched = [], []
     number = 20_000_000
-    await throughput(app, number)  # warm
+    await throughput(app, number)  # warm-up
     for _ in range(ROUNDS):
         number += LOAD
         alone.append(await throughput(app, number))
@@ -291,11 +291,12 @@ async def consoles(app: App, client: httpx.AsyncClient) -> None:
     print(f"rounds: {', '.join(rounds)}")
 
 
-async def measure(folder: Path) -> None:
+async def measure(folder: Path, *, consoles_only: bool) -> None:
     async with bot(folder) as app:
         client = await sign_in(app)
-        await speed(client)
-        await latency(app, client)
+        if not consoles_only:
+            await speed(client)
+            await latency(app, client)
         await consoles(app, client)
         await client.aclose()
 
@@ -303,6 +304,7 @@ async def measure(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=1_000_000)
+    parser.add_argument("--consoles-only", action="store_true", help="only what open consoles cost")
     parser.add_argument("--folder", type=Path, help="kept between runs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as other:
@@ -310,7 +312,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "bot.db").exists():
             build(folder, options.turns)
-        asyncio.run(measure(folder))
+        asyncio.run(measure(folder, consoles_only=options.consoles_only))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from bot.web.console.list_pane import COUNTED
 from bot.web.console.pages import Pages
 from bot.web.refused import Refused
 from context.db import StoreDown
-from context.listing import Chip, Keeper, Line, Listing
+from context.listing import BATCH, Chip, Keeper, Line, Listing
 from context.turns import Language
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ LOOK_EVERY_S, LOOK_EVERY_AT_MOST_S = 0.2, 0.4
 """While consoles are open, longer for many; a row is to be seen half a second after its event."""
 LOOK_SELDOM_S = 2.0
 """While none is."""
+LOOK_BUSY_S = 1.0
+"""While many are open and more changes than anybody reads: telling all of them must not slow the answers."""
+MANY_STREAMS, MANY_ROWS = 50, 12
+"""Rows beyond these of one event are only counted; the page offers them behind its pill."""
 RETRY_S = 5.0
 KEPT = 500
 """Changed lines at hand; who has missed more loads the list anew."""
@@ -65,6 +69,8 @@ class Live:
         self._since = 0
         """Of all that came after this revision, `_recent` has the lines."""
         self._events: dict[tuple[object, ...], str] = {}
+        self._changes = 0
+        """Lines that were new at the last look."""
         self._counting = asyncio.Lock()
         self._counted = -1
         self._counts = ""
@@ -145,9 +151,11 @@ class Live:
     def _changed(self, stream: _Stream, revision: int) -> str:
         newest = {line.chat: line for line in self._recent if stream.told < line.revision <= revision}
         shown = sorted((line for line in newest.values() if _shows(stream, line)), key=lambda line: line.at)
-        rows = [{"id": line.chat.key, "html": self._row(line, stream.language)} for line in shown]
+        newest_rows = shown[-MANY_ROWS:]
+        rows = [{"id": line.chat.key, "html": self._row(line, stream.language)} for line in newest_rows]
+        more = [line.chat.key for line in shown[:-MANY_ROWS]]
         gone = [line.chat.key for line in newest.values() if not _shows(stream, line)]
-        return _json({"rows": rows, "gone": gone})[1:-1]
+        return _json({"rows": rows, "more": more, "gone": gone})[1:-1]
 
     def _row(self, line: Line, language: Language) -> str:
         key = (line.chat, line.revision, language)
@@ -158,12 +166,10 @@ class Live:
     async def _run(self) -> None:
         trouble = ""
         while True:
-            pause_s = min(LOOK_EVERY_AT_MOST_S, LOOK_EVERY_S + len(self._streams) / 500)
-            if not self._streams:
-                pause_s = LOOK_SELDOM_S
+            pause_s = self._pause_s()
             try:
-                if await self._keeper.catch_up():
-                    pause_s = 0.0  # there may be more
+                if await self._keeper.catch_up() >= BATCH:
+                    pause_s = 0.0  # there is more
                 await self._hear()
                 trouble = ""
             except StoreDown as error:
@@ -177,6 +183,13 @@ class Live:
                 pass
             self._look.clear()
 
+    def _pause_s(self) -> float:
+        if not self._streams:
+            return LOOK_SELDOM_S
+        if self._changes > MANY_ROWS and len(self._streams) > MANY_STREAMS:
+            return LOOK_BUSY_S
+        return min(LOOK_EVERY_AT_MOST_S, LOOK_EVERY_S + len(self._streams) / 500)
+
     async def _hear(self) -> None:
         """Take in what is new in the list, from this process or another one, and wake the streams."""
         if not self._streams:
@@ -184,6 +197,7 @@ class Live:
             self._recent.clear()
             return
         lines = await self._listing.since(self._revision, KEPT)
+        self._changes = len(lines)
         if not lines:
             return
         self._events.clear()

@@ -7,6 +7,7 @@ const pill = document.getElementById("newer");
 const line = document.getElementById("line");
 const MOST_ROWS = 200;
 let waiting = new Map();
+const beyond = new Set();
 
 export function startLive(onChange) {
     const source = document.getElementById("live");
@@ -15,16 +16,21 @@ export function startLive(onChange) {
         tellCounts(news.counts);
         if (rows.hasAttribute("data-live")) {
             news.gone.forEach(remove);
+            news.more.forEach((id) => beyond.add(id));
             news.rows.forEach(place);
             showPill();
         }
-        onChange(new Set([...news.gone, ...news.rows.map((row) => row.id)]));
+        onChange(new Set([...news.gone, ...news.more, ...news.rows.map((row) => row.id)]));
     });
     source.addEventListener("reload", () => location.reload());
     for (const [name, state] of [["after:connection", "online"], ["error", "offline"], ["close", "offline"]]) {
         source.addEventListener(`htmx:sse:${name}`, () => show(state));
     }
     pill.addEventListener("click", () => {
+        if (beyond.size) {  // more at once than was told: the list anew
+            location.reload();
+            return;
+        }
         rows.parentElement.scrollTop = 0;
         rows.scrollTop = 0;
         flush();
@@ -39,6 +45,7 @@ function show(state) {
 }
 
 function place(news) {
+    beyond.delete(news.id);
     const known = document.getElementById(`row-${news.id}`);
     const isOpen = known?.classList.contains("open");
     const isFocused = known?.contains(document.activeElement);
@@ -81,8 +88,9 @@ function flush() {
 }
 
 function showPill() {
-    pill.hidden = waiting.size === 0;
-    pill.textContent = waiting.size === 1 ? pill.dataset.one : pill.dataset.many.replace("{n}", waiting.size);
+    const count = waiting.size + beyond.size;
+    pill.hidden = count === 0;
+    pill.textContent = count === 1 ? pill.dataset.one : pill.dataset.many.replace("{n}", count);
 }
 
 function tellCounts(counts) {

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from bot.channel import Channel
-from bot.errors import Again, Ambiguous, BadFormatting, NotSent, Undeliverable
+from bot.errors import Again, Ambiguous, BadFormatting, NotSent, TopicGone, Undeliverable
 from bot.metrics import Metrics
 from context.db import StoreDown
 from context.outbox import LeaseLost, Outbox
@@ -155,7 +155,10 @@ class Sender:
         return min(LONGEST_BACKOFF_S, age_s / 2) * random.uniform(0.75, 1.25)  # noqa: S311 - guards nothing
 
     async def tell(self, chat: Chat, part: Part | str) -> bool:
-        """A side message (to staff): tried once, never again.  False when it failed, which is logged."""
+        """A side message (to staff): tried once, never again.  False when it failed, which is logged.
+
+        Raises `TopicGone` where the part belongs into a topic that there is no more.
+        """
         channel = self._channels.get(chat.channel)
         if channel is None:
             return False
@@ -163,6 +166,8 @@ class Sender:
             part = await self._with_picture(Part(part) if isinstance(part, str) else part)
             await channel.ready(chat)
             await channel.send(chat, part)
+        except TopicGone:
+            raise
         except (Again, Ambiguous, Undeliverable) as error:
             log.warning("side message not sent", extra={"chat": chat.key, "reason": str(error)})
             return False

@@ -77,7 +77,7 @@ class TurnTaker:
         deeds: Deeds,
         prompts: Prompts,
         metrics: Metrics,
-        staff: Chat | None = None,
+        wake_staff: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._channels = channels
@@ -93,7 +93,7 @@ class TurnTaker:
         self._deeds = deeds
         self._prompts = prompts
         self._metrics = metrics
-        self._staff = staff
+        self._wake_staff = wake_staff
         self._clock = clock
 
     async def take(self, batch: Batch, newer: asyncio.Event) -> None:
@@ -236,9 +236,8 @@ class TurnTaker:
         if not await self._handoffs.announce(chat):
             return
         log.info("a person is asked for", extra={"chat": chat.key, "turn": turn.id, "reason": turn.handoff})
-        if self._staff is not None:
-            words = {"chat": chat.key, "reason": turn.handoff, "turn": turn.id}
-            await self._sender.tell(self._staff, self._prompts.notice("staff_handoff", "en", **words))
+        if self._wake_staff is not None:
+            self._wake_staff()
 
     def _note(self, batch: Batch, turn: OpenTurn, stages: Stages, outcome: str) -> None:
         """The one log line of a turn: ids, stages, milliseconds; nobody's words."""

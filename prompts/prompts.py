@@ -39,7 +39,14 @@ _VARIABLES = {
     "app": {"words"},
 }
 _DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
-_SAMPLES: dict[str, object] = {"code": "empty", "number": 1, "total": 2, "place": 2, "weekday": 1}
+_SAMPLES: dict[str, object] = {
+    "code": "empty",
+    "number": 1,
+    "total": 2,
+    "place": 2,
+    "weekday": 1,
+    "failed": 1,
+}
 """Values with which `lint` tries a notice; any other parameter is a word."""
 _FRAME_TOKENS = 16
 """Roles, marks and photo numbers around the words of one earlier turn."""

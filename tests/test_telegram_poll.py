@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from bot.telegram.api import BotApi
+from bot.telegram.intake import Ears
 from bot.telegram.poll import Poller
 from context.db import StoreDown
 from context.turns import Arrival, Kind
@@ -354,7 +355,11 @@ async def test_blocking_is_told(telegram: BotApiServer) -> None:
         told.append((change.chat.key, change.blocked))  # type: ignore[attr-defined]
 
     poller = Poller(
-        world.api, put=world.store.put, set_aside=world.store.set_aside, on_membership=note, sleep=world.sleep
+        world.api,
+        put=world.store.put,
+        set_aside=world.store.set_aside,
+        ears=Ears(on_membership=note),
+        sleep=world.sleep,
     )
     await world.api.open()
     poller.start()

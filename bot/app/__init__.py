@@ -112,7 +112,9 @@ async def open_app(
             await web.open()
         desk, deeds = open_desk(settings, stores, guard=guard, prompts=prompts, clock=clock)
         votes = Votes(feedbacks=stores.feedbacks, desk=desk)
-        telegram = await attach_telegram(stack, settings, stores, votes=votes, metrics=metrics)
+        telegram = await attach_telegram(
+            stack, settings, stores, desk=desk, votes=votes, prompts=prompts, metrics=metrics
+        )
         channels: dict[str, Channel] = {web.name: web}
         channels |= {telegram.channel.name: telegram.channel} if telegram else {}
 
@@ -157,7 +159,7 @@ async def open_app(
             deeds=deeds,
             prompts=prompts,
             metrics=metrics,
-            staff=staff_chat(settings),
+            wake_staff=telegram.wake_group if telegram else None,
             clock=clock,
         )
         worker = Worker(inbox=stores.inbox, take=taker.take, give_up=taker.give_up, name=news.name)
@@ -180,8 +182,9 @@ async def open_app(
         url = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
         stack.push_async_callback(console.close)  # before the server, which waits for open streams
         if telegram is not None:
-            telegram.receiver.start()
-            stack.push_async_callback(telegram.receiver.stop)
+            for part in filter(None, (telegram.receiver, telegram.group)):
+                part.start()
+                stack.push_async_callback(part.stop)
 
         working = asyncio.create_task(_work(engine, trial, apps.runner, worker, ready), name="worker")
         stack.push_async_callback(_end, working, worker, apps.inquiries)
@@ -216,6 +219,7 @@ async def _health(
     states["release"] = trial.health()
     if telegram is not None:
         states["telegram"] = telegram.receiver.health()
+        states |= {"staff's group": telegram.group.health()} if telegram.group else {}
     return states
 
 

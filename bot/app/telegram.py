@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from bot.app.stores import Stores, namespace
 from bot.channel import Channel
 from bot.duty import OnDuty, Receiver
 from bot.metrics import Metrics
+from bot.sender import Sender
 from bot.settings import WEBHOOK_PATH, Settings
+from bot.staff import Desk
+from bot.staff.group import Group
+from bot.staff.pack import Packs
 from bot.votes import Votes
 from bot.web import Receive
+from context.cases import Cases
 from context.duties import Duties
 from context.turns import Chat
+from prompts.prompts import Prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +32,21 @@ class Telegram:
     receiver: Receiver
     receive: Receive | None
     """What the web server hands a webhook's deliveries to."""
+    group: Receiver | None = None
+    """What shows cases in the staff's group, where there is one."""
+    wake_group: Callable[[], None] = lambda: None
+    """Something there may be new."""
 
 
 async def attach_telegram(
-    stack: AsyncExitStack, settings: Settings, stores: Stores, *, votes: Votes, metrics: Metrics
+    stack: AsyncExitStack,
+    settings: Settings,
+    stores: Stores,
+    *,
+    desk: Desk,
+    votes: Votes,
+    prompts: Prompts,
+    metrics: Metrics,
 ) -> Telegram | None:
     """The channel, and whoever receives: not started yet.  None without a token."""
     inbox = stores.inbox
@@ -35,7 +54,7 @@ async def attach_telegram(
     if not token:
         return None
     # Only a bot with a token pays for the import (0.5 s, 20 MB).
-    from bot.telegram import Poller, Presses, Webhook, open_telegram  # noqa: PLC0415
+    from bot.telegram import Ears, ForumTopics, Poller, Presses, Webhook, open_telegram  # noqa: PLC0415
 
     channel = await open_telegram(
         token=token,
@@ -46,26 +65,57 @@ async def attach_telegram(
     stack.push_async_callback(channel.close)
     presses = Presses(channel.api, cast=votes.cast, put=inbox.put)
     stack.push_async_callback(presses.close)
+    ears, group = Ears(on_press=presses.take), None
+    if staff := staff_chat(settings):
+        cases = Cases(stores.db)
+        group = Group(
+            topics=ForumTopics(channel.api, staff.address),
+            cases=cases,
+            packs=Packs(cases=cases, prompts=prompts),
+            desk=desk,
+            sender=Sender(
+                channels={channel.name: channel},
+                outbox=stores.outbox,
+                metrics=metrics,
+                photo=stores.photos.read,
+            ),
+            channel=channel,
+            prompts=prompts,
+        )
+        ears = replace(ears, on_post=group.take, group=staff.address)
 
     async def set_aside(source: str, raw: str, reason: str) -> None:
         await inbox.set_aside(source, raw, reason)
         metrics.aside()
 
+    alone = partial(_alone, settings, stores)
+    shows = alone(group, "the staff's group") if group else None
+    wake = group.wake if group else _nothing
+    inbox.on_put(lambda _: wake())
     if not settings.telegram_webhook_url:
-        poller: Receiver = Poller(channel.api, put=inbox.put, set_aside=set_aside, on_press=presses.take)
-        if not stores.db.is_sqlite:  # other processes may have been started for the same bot
-            name = f"polling for {namespace(settings)}"
-            poller = OnDuty(poller, Duties(stores.db), stores.news, name=name, me=stores.news.name)
-        return Telegram(channel, poller, None)
+        poller = Poller(channel.api, put=inbox.put, set_aside=set_aside, ears=ears)
+        return Telegram(channel, alone(poller, "polling"), None, shows, wake)
     webhook = Webhook(
         channel.api,
         url=settings.telegram_webhook_url.rstrip("/") + WEBHOOK_PATH,
         secret=settings.telegram_webhook_secret.get_secret_value(),
         put=inbox.put,
         set_aside=set_aside,
-        on_press=presses.take,
+        ears=ears,
     )
-    return Telegram(channel, webhook, webhook.receive)
+    return Telegram(channel, webhook, webhook.receive, shows, wake)
+
+
+def _alone(settings: Settings, stores: Stores, receiver: Receiver, what: str) -> Receiver:
+    """One process does it: with PostgreSQL others may have been started for the same bot."""
+    if stores.db.is_sqlite:
+        return receiver
+    name = f"{what} for {namespace(settings)}"
+    return OnDuty(receiver, Duties(stores.db), stores.news, name=name, me=stores.news.name)
+
+
+def _nothing() -> None:
+    """Nobody is to be woken."""
 
 
 def staff_chat(settings: Settings) -> Chat | None:

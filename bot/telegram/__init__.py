@@ -5,8 +5,10 @@ two ways in (store, then confirm), `channel` is the way out, `limits` keeps it s
 """
 
 from bot.telegram.channel import TelegramChannel, open_telegram
+from bot.telegram.intake import Ears
 from bot.telegram.poll import Poller
 from bot.telegram.presses import Presses
+from bot.telegram.topics import ForumTopics
 from bot.telegram.webhook import Webhook
 
-__all__ = ["Poller", "Presses", "TelegramChannel", "Webhook", "open_telegram"]
+__all__ = ["Ears", "ForumTopics", "Poller", "Presses", "TelegramChannel", "Webhook", "open_telegram"]

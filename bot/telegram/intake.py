@@ -13,10 +13,11 @@ import json
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from telegram.error import TelegramError
 
-from bot.telegram.updates import Me, Membership, Pressed, UnreadableUpdate, parse, source_of
+from bot.telegram.updates import InGroup, Me, Membership, Pressed, UnreadableUpdate, parse, source_of
 from context.db import StoreDown
 from context.turns import Arrival
 
@@ -25,6 +26,21 @@ SetAside = Callable[[str, str, str], Awaitable[object]]
 """Source, the raw update as JSON, the reason."""
 OnMembership = Callable[[Membership], Awaitable[object]]
 OnPress = Callable[[Pressed], Awaitable[object]]
+OnPost = Callable[[InGroup], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who hears what is no customer's message.  Each may be called twice for the same."""
+
+    on_membership: OnMembership | None = None
+    on_press: OnPress | None = None
+    on_post: OnPost | None = None
+    group: str = ""
+    """The staff's group; what is written there is for `on_post`."""
+
+
+Other = InGroup | Membership | Pressed
 
 _ALBUMS = 256
 """Albums remembered; their pictures come within seconds of each other."""
@@ -41,28 +57,24 @@ class Intake:
         me: Callable[[], Awaitable[Me]],
         put: Put,
         set_aside: SetAside,
-        on_membership: OnMembership | None = None,
-        on_press: OnPress | None = None,
+        ears: Ears | None = None,
     ) -> None:
         self._me = me
-        self._on_press = on_press
+        self._ears = ears or Ears()
         self._put = put
         self._set_aside = set_aside
-        self._on_membership = on_membership
         # In a group only one picture of an album carries the words that mention the bot.
         self._albums: OrderedDict[str, None] = OrderedDict()
 
     async def take(self, updates: Sequence[object]) -> None:
         """Store them all, in one call to `put`.  Raises what the store raises, or Telegram's errors."""
-        arrivals, changes, presses, odd = await self._read(updates)
+        arrivals, others, odd = await self._read(updates)
         if arrivals:
             await self._put(arrivals)
-        for pressed in presses if self._on_press else ():
-            assert self._on_press is not None
-            await self._on_press(pressed)
+        for other in others:
+            await self._tell(other)
         for raw, reason in odd:
             await self._keep_aside(raw, reason)
-        await self._tell(changes)
 
     async def take_singly(self, updates: Sequence[object]) -> None:
         """The same, one at a time: what the store will not have is kept aside.
@@ -88,26 +100,23 @@ class Intake:
 
     async def _read(
         self, updates: Sequence[object]
-    ) -> tuple[list[Arrival], list[Membership], list[Pressed], list[tuple[object, str]]]:
+    ) -> tuple[list[Arrival], list[Other], list[tuple[object, str]]]:
         me = await self._me()
         arrivals: list[Arrival] = []
-        changes: list[Membership] = []
-        presses: list[Pressed] = []
+        others: list[Other] = []
         odd: list[tuple[object, str]] = []
         for raw in updates:
             try:
-                found = parse(raw, me, albums=self._albums)
+                found = parse(raw, me, albums=self._albums, group=self._ears.group)
             except UnreadableUpdate as error:
                 odd.append((raw, str(error)))
                 continue
             if isinstance(found, Arrival):
                 arrivals.append(found)
                 self._remember(found.album)
-            elif isinstance(found, Pressed):
-                presses.append(found)
             elif found is not None:
-                changes.append(found)
-        return arrivals, changes, presses, odd
+                others.append(found)
+        return arrivals, others, odd
 
     def _remember(self, album: str) -> None:
         if album:
@@ -122,10 +131,14 @@ class Intake:
             source = f"update:{hashlib.sha256(raw_json.encode()).hexdigest()[:16]}"
         await self.set_aside(source, raw_json, reason)
 
-    async def _tell(self, changes: Sequence[Membership]) -> None:
-        for change in changes:
-            _log.info(
-                "telegram: %s %s the bot", change.chat.key, "blocked" if change.blocked else "unblocked"
-            )
-            if self._on_membership is not None:
-                await self._on_membership(change)
+    async def _tell(self, found: Other) -> None:
+        ears = self._ears
+        if isinstance(found, Membership):
+            _log.info("telegram: %s %s the bot", found.chat.key, "blocked" if found.blocked else "unblocked")
+            if ears.on_membership is not None:
+                await ears.on_membership(found)
+        elif isinstance(found, Pressed):
+            if ears.on_press is not None:
+                await ears.on_press(found)
+        elif ears.on_post is not None:
+            await ears.on_post(found)

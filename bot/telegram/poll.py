@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from telegram.error import Conflict, InvalidToken, TelegramError
 
 from bot.telegram.api import UNREADABLE, BotApi, words
-from bot.telegram.intake import Intake, OnMembership, OnPress, Put, SetAside
+from bot.telegram.intake import Ears, Intake, Put, SetAside
 from bot.telegram.request import Flooded, Refused
 from bot.telegram.updates import id_of
 from context.health import Health
@@ -40,16 +40,13 @@ class Poller:
         *,
         put: Put,
         set_aside: SetAside,
-        on_membership: OnMembership | None = None,
-        on_press: OnPress | None = None,
+        ears: Ears | None = None,
         timeout_s: int = 30,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
-        self._intake = Intake(
-            me=api.me, put=put, set_aside=set_aside, on_membership=on_membership, on_press=on_press
-        )
+        self._intake = Intake(me=api.me, put=put, set_aside=set_aside, ears=ears)
         self._timeout_s = timeout_s
         self._clock = clock
         self._sleep = sleep

@@ -41,6 +41,15 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
+class InGroup:
+    """Something written in the staff's group."""
+
+    arrival: Arrival
+    who: str
+    """The writer, by a name that is theirs alone: `Ann (telegram 2001)`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pressed:
     """Somebody pressed a button below a message of ours."""
 
@@ -95,11 +104,14 @@ _COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@(\w{1,64}))?(?:\s+(.*))?", re.D
 _LONGEST_NAME = 100
 
 
-def parse(raw: object, me: Me, *, albums: Container[str] = ()) -> Arrival | Membership | Pressed | None:
+def parse(
+    raw: object, me: Me, *, albums: Container[str] = (), group: str = ""
+) -> Arrival | InGroup | Membership | Pressed | None:
     """What the update means to us; None for what concerns nobody (service messages, other people's talk).
 
     In groups only what is addressed to the bot counts: a mention, a reply to it, a command with its
-    name, and the other pictures of `albums` that were so addressed.  Raises `UnreadableUpdate`.
+    name, and the other pictures of `albums` that were so addressed; in the staff's `group` everything.
+    Raises `UnreadableUpdate`.
     """
     if not isinstance(raw, Mapping):
         raise UnreadableUpdate("the update is not an object")
@@ -107,7 +119,9 @@ def parse(raw: object, me: Me, *, albums: Container[str] = ()) -> Arrival | Memb
     for name, edited in (("message", False), ("edited_message", True)):
         message = _child(raw, name)
         if message is not None:
-            return _arrival(message, me, source=source, edited=edited, albums=albums)
+            is_group = group != "" and str(_integer(_required(message, "chat"), "id")) == group
+            found = _arrival(message, me, source=source, edited=edited, albums=albums, everything=is_group)
+            return InGroup(found, _writer(message)) if found is not None and is_group else found
     query = _child(raw, "callback_query")
     if query is not None:
         return _pressed(query, source)
@@ -143,7 +157,14 @@ def id_of(raw: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _arrival(message: Fields, me: Me, *, source: str, edited: bool, albums: Container[str]) -> Arrival | None:
+def _writer(message: Fields) -> str:
+    author = _child(message, "from") or {}
+    return f"{_sender(message) or '?'} (telegram {author.get('id', '?')})"
+
+
+def _arrival(
+    message: Fields, me: Me, *, source: str, edited: bool, albums: Container[str], everything: bool = False
+) -> Arrival | None:
     chat = _required(message, "chat")
     if _is_nobodys(message, chat, me):
         return None
@@ -161,7 +182,7 @@ def _arrival(message: Fields, me: Me, *, source: str, edited: bool, albums: Cont
         text, is_addressed = _without_mention(text, me)
     is_private = _string(chat, "type") == "private"
     album = _string(message, "media_group_id")
-    if not (is_private or is_addressed or album in albums or _answers(message, me)):
+    if not (everything or is_private or is_addressed or album in albums or _answers(message, me)):
         return None
     thread = _integer(message, "message_thread_id") if message.get("is_topic_message") is True else None
     return Arrival(

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from telegram.error import InvalidToken, TelegramError
 
 from bot.telegram.api import UNREADABLE, UPDATES, BotApi, words
-from bot.telegram.intake import Intake, OnMembership, OnPress, Put, SetAside
+from bot.telegram.intake import Ears, Intake, Put, SetAside
 from bot.telegram.request import Broken, Flooded
 from context.health import Health
 
@@ -44,8 +44,7 @@ class Webhook:
         secret: str,
         put: Put,
         set_aside: SetAside,
-        on_membership: OnMembership | None = None,
-        on_press: OnPress | None = None,
+        ears: Ears | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         if not secret:
@@ -53,9 +52,7 @@ class Webhook:
         self._api = api
         self._url = url
         self._secret = secret
-        self._intake = Intake(
-            me=api.me, put=put, set_aside=set_aside, on_membership=on_membership, on_press=on_press
-        )
+        self._intake = Intake(me=api.me, put=put, set_aside=set_aside, ears=ears)
         self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
         self._health = Health("degraded", "not registered with Telegram yet")

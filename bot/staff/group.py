@@ -1,0 +1,296 @@
+"""The staff's group: a topic for every case; what is written in it is said to the customer.
+
+The group follows the database, so it is in step with the console whoever did what where: it looks what is
+open and what of it is not shown yet, says that, and notes how far it came.  What could not be said is
+still not noted, and said the next time; a topic that was deleted is made again.  What came in the
+meantime goes out together, since a group may be told 20 things a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from bot.channel import Channel
+from bot.errors import Again, FileUnavailable, TopicGone, Unavailable
+from bot.sender import Sender
+from bot.staff.desk import Desk, NothingToSay
+from bot.staff.pack import Pack, Packs
+from context.cases import Case, Cases, Line
+from context.db import StoreDown
+from context.handoffs import NotWaiting
+from context.health import Health
+from context.turns import Arrival, Chat, Kind, Part
+from prompts.prompts import Prompts
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 2.0
+"""Between two looks at the database: a net under the wake-ups."""
+GATHER_S = 0.3
+"""For what comes together: a customer's words, the answer to them."""
+RETRY_S = 5.0
+MOST_CHARS = 3800
+"""In one message: Telegram takes 4,096."""
+NOTE = "//"
+"""What begins so is for colleagues and goes nowhere."""
+
+
+class Topics(Protocol):
+    """One group's topics: `bot.telegram.topics.ForumTopics`."""
+
+    group: str
+
+    async def make(self, name: str) -> int:
+        """A new topic.  Raises `Unavailable` where there can be none, or `Again`."""
+
+    async def close(self, thread: int) -> None:
+        """Close it; never raises."""
+
+    async def reopen(self, thread: int) -> None:
+        """Open it again; never raises."""
+
+
+class Post(Protocol):
+    """What somebody wrote in the group: `bot.telegram.updates.InGroup`."""
+
+    @property
+    def arrival(self) -> Arrival:
+        """The message; its chat is the group, its thread the topic."""
+
+    @property
+    def who(self) -> str:
+        """The writer, by a name that is theirs alone."""
+
+
+class Group:
+    """Shows cases in the group, and takes what staff write there.  `start` it, `stop` it."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        cases: Cases,
+        packs: Packs,
+        desk: Desk,
+        sender: Sender,
+        channel: Channel,
+        prompts: Prompts,
+    ) -> None:
+        self._topics = topics
+        self._cases = cases
+        self._packs = packs
+        self._desk = desk
+        self._sender = sender
+        self._channel = channel
+        self._prompts = prompts
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._plain_because = ""
+
+    def start(self) -> None:
+        """Begin to show; calling twice is harmless."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="staff group")
+
+    async def stop(self) -> None:
+        """End it; it may be started again."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def health(self) -> Health:
+        """Whether cases have topics."""
+        if self._plain_because:
+            return Health("degraded", f"no topics in the staff's group: {self._plain_because}")
+        return Health("ok", "a topic for each case")
+
+    def wake(self) -> None:
+        """Something may have changed."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            delay_s = LOOK_S
+            self._wake.clear()
+            try:
+                for case in await self._cases.current():
+                    await self._bring_up_to_date(case)
+            except Again as error:
+                delay_s = max(error.after_s, GATHER_S)
+            except StoreDown as error:
+                log.warning("the staff's group is behind", extra={"reason": str(error)})
+                delay_s = RETRY_S
+            except Exception:
+                log.exception("the staff's group met an unexpected error")
+                delay_s = RETRY_S
+            if delay_s != LOOK_S:
+                await asyncio.sleep(delay_s)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+                    await asyncio.sleep(GATHER_S)
+
+    async def _bring_up_to_date(self, case: Case) -> None:
+        if case.shown_handoff != case.handoff_id:
+            if case.is_closed or case.reason == "taken":  # a colleague at the console: nobody is waited for
+                return
+            await self._open(case)
+            return
+        if case.thread is None:  # plain messages: they say once that somebody is wanted
+            if case.is_closed:
+                await self._cases.note(case.chat, shown=case.shown, holder=None, closed=True)
+            return
+        try:
+            await self._go_on(case, case.thread)
+        except TopicGone:
+            log.info("a topic is gone, another one is made", extra={"chat": case.chat.key})
+            await self._open(case, again=True)
+
+    async def _open(self, case: Case, *, again: bool = False) -> None:
+        """Say that a person is wanted, in the topic of this chat where there can be one."""
+        newest = await self._cases.newest(case.chat)
+        pack = await self._packs.pack(case.chat)
+        reuse = case.thread is not None and case.place == self._topics.group and not again
+        thread: int | None = case.thread
+        if reuse and thread is not None:
+            await self._topics.reopen(thread)
+        else:
+            thread = await self._topic(pack)
+            # Whatever comes next, the topic is known: nobody writes into one that leads nowhere.
+            await self._cases.show(case, place=self._topics.group, thread=thread, shown=newest, is_told=False)
+        words = {"chat": case.chat.key, "reason": case.reason, "turn": pack.turns}
+        head = self._prompts.notice("staff_handoff", "en", **words)
+        how = "staff_how" if thread is not None else "staff_plain"
+        more = {"reason": self._plain_because} if thread is None else {}
+        text = "\n".join([head, *pack.lines, self._prompts.notice(how, pack.language, **more)])
+        try:
+            is_said = await self._tell(thread, text)
+        except TopicGone:
+            if again:
+                raise Again("the topic just made is gone", after_s=RETRY_S) from None
+            await self._open(case, again=True)
+            return
+        if not is_said:
+            raise Again("the group could not be told", after_s=RETRY_S)
+        await self._cases.show(case, place=self._topics.group, thread=thread, shown=newest)
+        if thread is not None:
+            for photo in pack.photos:
+                await self._sender.tell(self._place(thread), Part("", photo=photo, only_here=True))
+
+    async def _topic(self, pack: Pack) -> int | None:
+        """A new topic; None where there can be none, which the message then says."""
+        try:
+            thread = await self._topics.make(f"{pack.name or pack.chat.key} · {pack.reason}")
+        except Unavailable as error:
+            if str(error) != self._plain_because:
+                log.warning("no topics in the staff's group", extra={"reason": str(error)})
+            self._plain_because = str(error)
+            return None
+        self._plain_because = ""
+        return thread
+
+    async def _go_on(self, case: Case, thread: int) -> None:
+        """Show what is new: words, pictures, and who has the chat."""
+        language = (await self._packs.pack(case.chat)).language
+        lines = await self._cases.news(case.chat, case.shown)
+        shown, texts = case.shown, list[str]()
+        for line in lines:
+            said = _shown(line)
+            if len("\n".join([*texts, said])) > MOST_CHARS and texts:
+                break
+            texts.append(said)
+            shown = line.id
+        if case.holder != case.shown_holder and not case.is_closed:
+            name = "staff_has" if case.holder else "staff_free"
+            texts.append(
+                self._prompts.notice(name, language, **({"who": case.holder} if case.holder else {}))
+            )
+        if case.is_closed and len(lines) <= len(texts):
+            texts.append(self._prompts.notice("staff_over", language, who=case.closed_by or "—"))
+        text = "\n".join(filter(None, texts))[:4000]
+        if text and not await self._tell(thread, text):
+            raise Again("the group could not be told", after_s=RETRY_S)
+        photos = [line.photo for line in lines if line.photo is not None and line.id <= shown]
+        for photo in photos:
+            await self._sender.tell(self._place(thread), Part("", photo=photo, only_here=True))
+        if not texts:
+            return
+        await self._cases.note(case.chat, shown=shown, holder=case.holder, closed=case.is_closed)
+        if case.is_closed:
+            await self._topics.close(thread)
+
+    async def take(self, post: Post) -> None:
+        """Do what a post asks for; raises what the store raises, and then it comes again."""
+        thread = post.arrival.chat.thread
+        chat = None if thread is None else await self._cases.in_topic(self._topics.group, thread)
+        if chat is None or thread is None:  # their own talk
+            return
+        language = (await self._packs.pack(chat)).language
+        try:
+            problem = await self._do(post, chat)
+        except NotWaiting as error:
+            problem = self._prompts.notice("staff_has", language, who=error.holder)
+        except NothingToSay as error:
+            problem = self._prompts.notice("staff_not_said", language, code=error.code)
+        if problem in PROBLEMS:
+            problem = self._prompts.notice("staff_not_said", language, code=problem)
+        if problem:
+            await self._answer(thread, problem)
+        self.wake()
+
+    async def _do(self, post: Post, chat: Chat) -> str:
+        """Empty when it was done; else what was wrong: a code of `PROBLEMS`."""
+        match post.arrival.command:
+            case "take":
+                await self._desk.take(chat, post.who)
+            case "back" | "close":
+                await self._desk.hand_back(chat, post.who)
+            case "":
+                return await self._say(post, chat)
+            case _:
+                return "unknown_command"
+        return ""
+
+    async def _say(self, post: Post, chat: Chat) -> str:
+        written = post.arrival
+        if written.text.lstrip().startswith(NOTE):
+            return ""
+        if written.edited:
+            return "edit"
+        if written.kind not in {Kind.TEXT, Kind.PHOTO}:
+            return "unreadable"
+        photos: Sequence[bytes] = ()
+        if written.attachment is not None:
+            try:
+                photos = (await self._channel.fetch(written.attachment),)
+            except (FileUnavailable, Again):
+                return "no_photo"
+        refused = await self._desk.say(chat, post.who, written.text, photos, once=f"group:{written.source}")
+        return "no_photo" if refused else ""
+
+    async def _answer(self, thread: int, text: str) -> None:
+        with contextlib.suppress(TopicGone):
+            await self._tell(thread, text)
+
+    async def _tell(self, thread: int | None, text: str) -> bool:
+        return await self._sender.tell(self._place(thread), Part(text, only_here=thread is not None))
+
+    def _place(self, thread: int | None) -> Chat:
+        return Chat(self._channel.name, self._topics.group, thread)
+
+
+PROBLEMS = ("edit", "unreadable", "no_photo", "unknown_command")
+"""Why something written in the group is not said to the customer, besides `NothingToSay`'s."""
+
+
+def _shown(line: Line) -> str:
+    sign = {"customer": "👤", "bot": "🤖", "staff": "🧑‍🔧"}[line.who]
+    by = f"{line.by}: " if line.by else ""
+    picture = f"[{line.photo.number or '+'}🖼] " if line.photo else ""
+    return f"{sign} {by}{picture}{line.text}".strip()[:MOST_CHARS]

@@ -1,0 +1,107 @@
+"""The context pack: what somebody who takes a chat should know, in five lines, without a model.
+
+Who is there, why a person is wanted, what they ask, what was seen, what was tried.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bot.engines.clues import code_key
+from context.cases import CaseFacts, Cases
+from context.turns import Chat, Language, Photo
+from prompts.prompts import Prompts
+
+_CODE = re.compile(r"(?<![A-Za-z0-9-])[A-Za-z]{1,2}[ -]?\d{1,3}(?![A-Za-z0-9-])")
+_DEVICE = re.compile(r"(?<![A-Za-z0-9-])(?=[A-Z0-9/-]*\d)[A-Z]{2,}[A-Z0-9]*[-/][A-Z0-9][A-Z0-9/-]{2,20}")
+_STEP = re.compile(r"^\s*(?:\d{1,2}[.)、]|[•*-])\s*(.{4,160})", re.MULTILINE)
+_MOST = 6
+_QUOTE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """What staff are shown of a chat that they have not read."""
+
+    chat: Chat
+    name: str
+    """What the channel calls the customer; may be empty."""
+    reason: str
+    """Why a person is wanted, as `Handoff.reason`; empty when nobody asked."""
+    since: float | None
+    """Since when they wait, Unix seconds."""
+    question: str
+    """The newest words that nobody has answered, else the newest."""
+    codes: tuple[str, ...]
+    """Fault codes in the customer's words and in what the bot read."""
+    devices: tuple[str, ...]
+    """Model numbers, from the same."""
+    steps: tuple[str, ...]
+    """What the customer was told to do, the newest first."""
+    failed: int
+    """Answers that did not help, by the customer's word."""
+    photos: tuple[Photo, ...]
+    """Of the case, in their order."""
+    turns: int
+    language: Language
+    lines: tuple[str, ...]
+    """The five lines, in `language`."""
+
+
+class Packs:
+    """Makes them."""
+
+    def __init__(self, *, cases: Cases, prompts: Prompts) -> None:
+        self._cases = cases
+        self._prompts = prompts
+
+    async def pack(self, chat: Chat, *, language: Language | None = None) -> Pack:
+        """The pack of a chat, in the customer's language unless told another; empty without words."""
+        facts = await self._cases.facts(chat)
+        wanted = language or facts.language
+        seen = "\n".join([*facts.questions, *facts.answers])
+        codes = _distinct(code_key(found) for found in _CODE.findall(seen))
+        devices = _distinct(_DEVICE.findall(seen))
+        steps = tuple(step.strip() for answer in facts.answers for step in _STEP.findall(answer))[:_MOST]
+        pack = Pack(
+            chat=chat,
+            name=facts.name,
+            reason=facts.reason,
+            since=facts.since,
+            question=facts.questions[0][:_QUOTE] if facts.questions else "",
+            codes=codes,
+            devices=devices,
+            steps=steps,
+            failed=facts.failed,
+            photos=facts.photos,
+            turns=facts.turns,
+            language=wanted,
+            lines=(),
+        )
+        return _with_lines(pack, self._prompts, facts)
+
+
+def _with_lines(pack: Pack, prompts: Prompts, facts: CaseFacts) -> Pack:
+    words = prompts.notice(
+        "staff_pack",
+        pack.language,
+        customer=pack.name or pack.chat.key,
+        channel=pack.chat.channel,
+        turns=pack.turns,
+        photos=len(pack.photos),
+        reason=pack.reason,
+        question=" ".join(pack.question.split()),
+        codes=", ".join(pack.codes),
+        devices=", ".join(pack.devices),
+        steps="; ".join(pack.steps)[:_QUOTE],
+        failed=pack.failed,
+        held=facts.held,
+    )
+    lines = tuple(line for line in words.splitlines() if line.strip())
+    return Pack(**{name: getattr(pack, name) for name in Pack.__slots__} | {"lines": lines})
+
+
+def _distinct(found: object) -> tuple[str, ...]:
+    assert hasattr(found, "__iter__")
+    return tuple(dict.fromkeys(one for one in found if one))[:_MOST]

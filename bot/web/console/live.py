@@ -32,7 +32,7 @@ LOOK_EVERY_S, LOOK_EVERY_AT_MOST_S = 0.2, 0.4
 """While consoles are open, longer for many; a row is to be seen half a second after its event."""
 LOOK_SELDOM_S = 2.0
 """While none is."""
-LOOK_BUSY_S = 1.0
+LOOK_BUSY_S = 2.0
 """While many are open and more changes than anybody reads: telling all of them must not slow the answers."""
 MANY_STREAMS, MANY_ROWS = 50, 12
 """Rows beyond these of one event are only counted; the page offers them behind its pill."""

@@ -279,7 +279,11 @@ async def _outlook(model: str, settings: Settings) -> Standing:
     detail = f"{model}: {weights:.1f} GB of {found['dtype']} on {found['device']} with {free:.1f} GB free"
     if not found["fits"]:
         return Standing("fail", detail, "MODEL_QUANTIZATION=4bit, or a smaller MODEL")
-    return Standing("ok", f"{detail}, {found['chats_at_once']} chats at once")
+    chats = f"{found['chats_at_once']} chats at once, {found['chats_remembered']} remembered"
+    chosen = f"{found['runner']}, steps {found['steps']}, attention {found['attention']}"
+    reasons = found["reasons"]
+    why = f" ({'; '.join(map(str, reasons))})" if isinstance(reasons, list) and reasons else ""
+    return Standing("ok", f"{detail}, {chats}; {chosen}{why}")
 
 
 async def _model_server(settings: Settings) -> Standing:

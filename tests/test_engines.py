@@ -6,22 +6,29 @@ A new engine joins by one entry in `ENGINES`: a context manager that yields a st
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+import pytest_asyncio
 
 from bot.engines import Draft, Engine
 from bot.engines.cached import CachedEngine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
+from bot.engines.local import LocalEngine
 from bot.engines.ocr import Enough, Line
 from bot.engines.remote import RemoteEngine
 from tests.asked import asked
 from tests.displays import draw_display, shown
 from tests.model_server import Fault, ModelServer
+from tests.until import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PHOTO = shown(draw_display("E4"))
 
@@ -33,6 +40,8 @@ class Bench:
     engine: Engine
     block: Callable[[], None]
     blocked: Callable[[], AbstractAsyncContextManager[None]]
+    repeats: bool = True
+    """Each answer has the question's words in it; otherwise the same question has the same answer."""
 
 
 @asynccontextmanager
@@ -115,10 +124,46 @@ async def cached() -> AsyncIterator[Bench]:
         await engine.close()
 
 
-ENGINES = {"remote": remote, "fallback": fallback, "first_available": first_available, "cached": cached}
+STARTED: list[LocalEngine] = []
+"""The local engine, whose worker takes seconds to start: one for all tests, until one of them closes it."""
 
 
-@pytest.fixture(params=ENGINES)
+@asynccontextmanager
+async def local() -> AsyncIterator[Bench]:
+    if not STARTED or STARTED[-1].pid is None:
+        STARTED.append(LocalEngine(model="demo", threads=1))
+        await STARTED[-1].start()
+    engine = STARTED[-1]
+    worker = engine.pid
+    assert worker is not None
+
+    @asynccontextmanager
+    async def blocked() -> AsyncIterator[None]:
+        await until(lambda: engine.in_flight == 1)
+        yield
+        assert engine.in_flight == 0
+        os.kill(worker, signal.SIGCONT)
+
+    yield Bench(engine, lambda: os.kill(worker, signal.SIGSTOP), blocked, repeats=False)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def _ended() -> AsyncIterator[None]:
+    yield
+    for engine in STARTED:
+        await engine.close()
+
+
+ENGINES = {
+    "local": local,
+    "remote": remote,
+    "fallback": fallback,
+    "first_available": first_available,
+    "cached": cached,
+}
+
+
+@pytest_asyncio.fixture(params=ENGINES, loop_scope="module")
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     async with ENGINES[request.param]() as made:
         yield made
@@ -159,6 +204,11 @@ async def test_answers_of_concurrent_calls_do_not_mix(bench: Bench) -> None:
 
     drafts = await asyncio.gather(*(bench.engine.draft(asked(question)) for question in questions))
 
+    if not bench.repeats:
+        alone = [(await bench.engine.draft(asked(question))).text for question in questions]
+        assert [draft.text for draft in drafts] == alone
+        assert len(set(alone)) > 1
+        return
     assert [mentioned(draft, questions) for draft in drafts] == [[question] for question in questions]
 
 

@@ -47,7 +47,7 @@ def test_a_gpu_gets_flash_attention_and_recorded_steps(demo: Any) -> None:
 def test_flash_attention_is_that_of_float32(width: int) -> None:
     from bot.engines.local.kernels import TOLERANCE, try_flash
 
-    assert try_flash(torch.device("cuda"), torch.bfloat16, 32, 8, width) < TOLERANCE
+    assert try_flash("cuda", torch.bfloat16, 32, 8, width) < TOLERANCE
 
 
 def test_recorded_steps_give_the_logits_of_plain_ones(demo: Any) -> None:

@@ -227,6 +227,11 @@ class LocalEngine:
         """Answers that have no place yet: the queue a new question would join."""
         return self._beat.waiting if self._ready.is_set() else len(self._answers)
 
+    @property
+    def in_flight(self) -> int:
+        """Drafts that somebody waits for."""
+        return len(self._answers)
+
     async def close(self) -> None:
         """End the worker; drafts in flight get EngineUnavailable.  Calling twice is harmless."""
         keeping, self._keeping = self._keeping, None

@@ -87,35 +87,36 @@ def install(model: Any) -> tuple[bool, tuple[str, ...]]:
     reasons = []
     if fused := fuse_norms(model):
         reasons.append(f"{fused} norms fused")
-    if reason := why_no_flash(model, config):
+    if reason := why_no_flash(model.device.type, model.dtype, config):
         return False, (*reasons, reason)
     AttentionInterface.register(FLASH, flash_attention)
     config._attn_implementation = FLASH  # noqa: SLF001  # every layer reads it there
     return True, tuple(reasons)
 
 
-def why_no_flash(model: Any, config: Any) -> str:
-    """What stands against FlashAttention by rows; empty if nothing does."""
-    device, dtype = model.device, model.dtype
-    if device.type != "cuda" or torch.version.cuda is None:
-        return f"steps under a mask, not recorded: {device.type}"
+def why_no_flash(device: str, dtype: Any, config: Any) -> str:
+    """What stands against FlashAttention by rows, with a text model's `config`; empty if nothing does."""
+    instead = "steps under a mask, not recorded"
+    if not device.startswith("cuda") or torch.version.cuda is None:
+        return f"{instead}: {device}"
     if dtype not in {torch.bfloat16, torch.float16}:
-        return f"steps under a mask, not recorded: {dtype}"
+        return f"{instead}: {dtype}"
     if config.model_type not in PLAIN:
-        return f"steps under a mask, not recorded: attention of {config.model_type} is not known to be plain"
+        return f"{instead}: attention of {config.model_type} is not known to be plain"
     heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
     try:
-        worst = try_flash(device, dtype, heads, config.num_key_value_heads or heads, config.head_dim)
+        worst = try_flash(device, dtype, heads, config.num_key_value_heads or heads, width)
     except (AttributeError, RuntimeError, TypeError) as fault:
-        return f"steps under a mask, not recorded: torch's FlashAttention fails here: {type(fault).__name__}"
+        return f"{instead}: torch's FlashAttention fails here: {type(fault).__name__}"
     if not worst < TOLERANCE:
-        return f"steps under a mask, not recorded: torch's FlashAttention is off by {worst:.3f} here"
+        return f"{instead}: torch's FlashAttention is off by {worst:.3f} here"
     return ""
 
 
-def try_flash(device: Any, dtype: Any, heads: int, key_heads: int, width: int) -> float:
+def try_flash(device: str, dtype: Any, heads: int, key_heads: int, width: int) -> float:
     """Largest difference from float32 arithmetic: a piece of prompt behind a beginning, and uneven rows."""
-    shape = {"device": device, "dtype": dtype}
+    shape: dict[str, Any] = {"device": device, "dtype": dtype}
     query = torch.randn(1, heads, 5, width, **shape)
     key, value = (torch.randn(1, 37, key_heads, width, **shape).transpose(1, 2) for _ in range(2))
     scaling = width**-0.5

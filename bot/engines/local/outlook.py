@@ -24,8 +24,9 @@ async def outlook(
 ) -> dict[str, object]:
     """Choice and room as JSON values; asks a child process, so that the bot stays light.
 
-    Keys: `device`, `dtype`, `attention`, `runner`, `reasons`, `weights_bytes`, `free_bytes`, `fits`, `rows`,
-    `context`, `kv_tokens`, `chats_at_once`, `chats_remembered`.  Raises EngineUnavailable with the reason.
+    Keys: `device`, `dtype`, `attention`, `runner`, `steps`, `reasons`, `weights_bytes`, `free_bytes`, `fits`,
+    `rows`, `context`, `kv_tokens`, `chats_at_once`, `chats_remembered`.  Raises EngineUnavailable with the
+    reason.
     """
     wish = Wish(resolve(model), device=device, quantisation=quantisation)
     child = await asyncio.create_subprocess_exec(
@@ -59,7 +60,7 @@ def measure(wish: Wish, limits: Limits) -> dict[str, object]:
     import torch  # noqa: PLC0415  # this half runs in the child only
     import transformers  # noqa: PLC0415
 
-    from bot.engines.local import loading, memory  # noqa: PLC0415
+    from bot.engines.local import kernels, loading, memory  # noqa: PLC0415
 
     config = transformers.AutoConfig.from_pretrained(wish.model, revision=wish.revision)
     device, dtype, reasons = loading.choose_device(wish.device)
@@ -70,6 +71,8 @@ def measure(wish: Wish, limits: Limits) -> dict[str, object]:
     with torch.device("meta"):
         model = auto.from_config(config, dtype=dtype)
     runner, because = loading.choose_runner(model)
+    slow = "" if runner == "batches" else kernels.why_no_flash(device, dtype, config.get_text_config())
+    is_recorded = runner == "rows" and not slow and quantisation == "none"
     weights = weights_bytes(model, dtype.itemsize, quantisation)
     free = memory.free_bytes(device)
     token_bytes = memory.bytes_per_token(config.get_text_config(), dtype)
@@ -82,7 +85,14 @@ def measure(wish: Wish, limits: Limits) -> dict[str, object]:
         "quantisation": quantisation,
         "attention": ", ".join(f"{part or 'text'}: {kind}" for part, kind in attention.items()),
         "runner": runner,
-        "reasons": [*reasons, *why, *quantising.reasons, *because],
+        "steps": "recorded" if is_recorded else "eager",
+        "reasons": [
+            *reasons,
+            *why,
+            *quantising.reasons,
+            *because,
+            *([slow] if slow and device != "cpu" else []),
+        ],
         "weights_bytes": weights,
         "free_bytes": free,
         "fits": device == "cpu" or room.tokens >= memory.TYPICAL_CHAT,

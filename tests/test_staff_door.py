@@ -231,7 +231,9 @@ async def test_stopped_drafts_and_fixed_words_are_part_of_the_conversation(desk:
         why = (await mei.client.get(f"/staff/turn/{await newest_turn(desk, BLOCKED.key)}")).text
         assert "promise." in why
         assert "<mark title=" in why
-        assert "/human" in (await mei.client.get(f"/staff/c/{WAITING.key}")).text
+        waiting = (await mei.client.get(f"/staff/c/{WAITING.key}")).text
+        assert "/human" in waiting
+        assert "In short" in waiting
 
 
 async def test_the_review_queue_goes_on_where_it_was(desk: Desk) -> None:

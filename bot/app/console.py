@@ -10,8 +10,10 @@ from bot.guard import Guard
 from bot.retrace import Retrace, engines_of
 from bot.settings import Settings
 from bot.staff import Desk
+from bot.staff.pack import Packs
 from bot.web.console import Console
 from bot.web.uploads import Spool
+from context.cases import Cases
 from context.conversations import Conversations
 from context.extracts import Extracts
 from context.reviews import Reviews
@@ -41,6 +43,7 @@ async def open_console(
         desk=desk,
         spool=spool,
         reader=next((one.reader for one in engines.values() if isinstance(one, FallbackEngine)), None),
+        packs=Packs(cases=Cases(stores.db), prompts=prompts),
         exporter=Exporter(
             extracts=Extracts(stores.db), reviews=Reviews(stores.db), read_photo=stores.photos.read
         ),

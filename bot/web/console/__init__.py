@@ -14,6 +14,7 @@ from bot.engines.ocr import Reader
 from bot.export import Exporter
 from bot.retrace import Retrace
 from bot.staff import Desk
+from bot.staff.pack import Packs
 from bot.web.console.access import AccessPage
 from bot.web.console.actions import Actions
 from bot.web.console.conversation import ConversationPane
@@ -52,6 +53,7 @@ class Console:
         handoffs: Handoffs,
         desk: Desk,
         spool: Spool,
+        packs: Packs,
         exporter: Exporter,
         exports: Path,
         retrace: Retrace,
@@ -72,6 +74,7 @@ class Console:
             reviews=reviews,
             held=desk.held,
             feedbacks=Feedbacks(db),
+            packs=packs,
             reader=reader,
         )
         replying = Replying(door=door, pages=pages, pane=conversation, desk=desk, spool=spool, staff=staff)

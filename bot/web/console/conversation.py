@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from bot.engines.ocr import Line, Reader
 from bot.errors import Unavailable
 from bot.mentions import places_mentioned
+from bot.staff.pack import Pack, Packs
 from bot.web.console.door import Door, Visit
 from bot.web.console.list_pane import chat_of
 from bot.web.console.pages import MOST_SHOWN, NO_STORE, Pages, page, plain
@@ -111,6 +112,7 @@ class ConversationPane:
         reviews: Reviews,
         held: HeldReplies,
         feedbacks: Feedbacks,
+        packs: Packs,
         reader: Reader | None = None,
     ) -> None:
         self._door = door
@@ -124,6 +126,7 @@ class ConversationPane:
         self._reviews = reviews
         self._held = held
         self._feedbacks = feedbacks
+        self._packs = packs
         self._reader = reader
 
     def routes(self) -> list[BaseRoute]:
@@ -194,6 +197,12 @@ class ConversationPane:
             **await self._standing(chat),
         )
 
+    async def _pack(self, visit: Visit, chat: Chat) -> Pack | None:
+        """What somebody who takes the chat should know; None where nobody is wanted."""
+        if await self._handoffs.current(chat) is None:
+            return None
+        return await self._packs.pack(chat, language=visit.language)
+
     async def language(self, chat: Chat) -> Language:
         """What the customer is answered in.  Raises `Refused` for a chat that is not there."""
         return (await self._read(chat, limit=1)).language or "en"
@@ -217,6 +226,7 @@ class ConversationPane:
             "conversation.html",
             visit.language,
             visit=visit,
+            pack=await self._pack(visit, chat),
             text="",
             once=uuid.uuid4().hex,
             objections=(),

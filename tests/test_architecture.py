@@ -102,7 +102,7 @@ ADDRESSES = {
     "pydantic_settings": ["bot/settings.py", "bot/secret_files.py"],
     "telegramify_markdown": ["bot/markup.py"],
     "ahocorasick_rs": ["bot/guard/"],
-    "yaml": ["bot/guard/", "bot/engines/"],
+    "yaml": ["bot/guard/", "bot/engines/", "bot/staff/"],
     "opentelemetry": ["bot/traces.py"],
     "uvloop": ["bot/__main__.py"],
 }

@@ -115,6 +115,17 @@ async def test_the_group_is_in_step_with_the_console(w: World) -> None:
     await told(w, thread, "Done: the assistant has this chat again (mei)")
 
 
+async def test_a_reply_is_suggested_and_canned_ones_are_said(w: World) -> None:
+    _, chat = await waiting(w)
+    thread = await topic(w, chat)
+    assert "Noted: c1t1." in await told(w, thread, "only a suggestion")
+    ann = w.telegram.member(GROUP, 2001, name="Ann")
+    ann.says("/canned", thread=thread)
+    assert "铭牌" in await told(w, thread, "/say plate")
+    ann.says("/say restart", thread=thread)
+    await w.telegram.until(lambda: "If E4 comes back" in w.telegram.sent_to(int(chat.address))[-1].text)
+
+
 async def test_a_topic_that_was_deleted_is_made_again(w: World) -> None:
     li, chat = await waiting(w)
     thread = await topic(w, chat)

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -25,8 +25,12 @@ from bot.guard import Guard
 from bot.metrics import Metrics, Stages
 from bot.sender import Sender
 from bot.staff import Deeds, Desk
+from bot.staff.canned import Canned
+from bot.staff.pack import Packs
+from bot.staff.suggest import Suggestions
 from bot.turn import TurnTaker
 from bot.worker import Worker
+from context.cases import Cases
 from context.db import Database
 from context.feedback import Feedbacks
 from context.handoffs import Handoffs
@@ -115,7 +119,17 @@ async def stage(folder: Path, *, looks_last: bool = True) -> AsyncIterator[tuple
     inbox, outbox, handoffs, transcripts = Inbox(db), Outbox(db), Handoffs(db), Transcripts(db)
     photos, prompts, guard, metrics = Photos(folder, intake=Intake()), Prompts(), Guard(), Metrics()
     held = HeldReplies(db)
-    desk = Desk(inbox=inbox, handoffs=handoffs, held=held, photos=photos, guard=guard)
+    cases, silent = Cases(db), cast(Any, None)
+    desk = Desk(
+        inbox=inbox,
+        handoffs=handoffs,
+        held=held,
+        photos=photos,
+        guard=guard,
+        packs=Packs(cases=cases, prompts=prompts),
+        canned=Canned({}),
+        suggestions=Suggestions(answers=silent, cases=cases, transcripts=transcripts),
+    )
     played = Stage(lambda chat: desk.take(chat, "mei"))
     channels: dict[str, Any] = {"telegram": played}
     answerer: Any = played

@@ -110,7 +110,10 @@ async def open_app(
         stack.push_async_callback(web.close)
         with needing(settings.data_dir):
             await web.open()
-        desk, deeds = open_desk(settings, stores, guard=guard, prompts=prompts, clock=clock)
+        answerer = Answerer(
+            prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
+        )
+        desk, deeds = open_desk(settings, stores, answers=answerer, guard=guard, prompts=prompts, clock=clock)
         votes = Votes(feedbacks=stores.feedbacks, desk=desk)
         telegram = await attach_telegram(
             stack, settings, stores, desk=desk, votes=votes, prompts=prompts, metrics=metrics
@@ -118,9 +121,6 @@ async def open_app(
         channels: dict[str, Channel] = {web.name: web}
         channels |= {telegram.channel.name: telegram.channel} if telegram else {}
 
-        answerer = Answerer(
-            prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
-        )
         sender = Sender(
             channels=channels,
             outbox=stores.outbox,

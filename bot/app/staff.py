@@ -9,21 +9,35 @@ from bot.guard import Guard
 from bot.hours import Hours
 from bot.settings import Settings
 from bot.staff import Deeds, Desk
+from bot.staff.canned import Canned
+from bot.staff.pack import Packs
+from bot.staff.suggest import Suggestions
+from bot.turn import Answers
+from context.cases import Cases
 from context.held import HeldReplies
 from prompts.prompts import Prompts
 
 
 def open_desk(
-    settings: Settings, stores: Stores, *, guard: Guard, prompts: Prompts, clock: Callable[[], float]
+    settings: Settings,
+    stores: Stores,
+    *,
+    answers: Answers,
+    guard: Guard,
+    prompts: Prompts,
+    clock: Callable[[], float],
 ) -> tuple[Desk, Deeds]:
     """The desk that takes deeds in, and what turns them into words when their turn comes."""
-    held = HeldReplies(stores.db)
+    held, cases = HeldReplies(stores.db), Cases(stores.db)
     desk = Desk(
         inbox=stores.inbox,
         handoffs=stores.handoffs,
         held=held,
         photos=stores.photos,
         guard=guard,
+        packs=Packs(cases=cases, prompts=prompts),
+        canned=Canned.read(settings.data_dir),
+        suggestions=Suggestions(answers=answers, cases=cases, transcripts=stores.transcripts),
         clock=clock,
     )
     deeds = Deeds(

@@ -15,7 +15,6 @@ from bot.sender import Sender
 from bot.settings import WEBHOOK_PATH, Settings
 from bot.staff import Desk
 from bot.staff.group import Group
-from bot.staff.pack import Packs
 from bot.votes import Votes
 from bot.web import Receive
 from context.cases import Cases
@@ -67,11 +66,9 @@ async def attach_telegram(
     stack.push_async_callback(presses.close)
     ears, group = Ears(on_press=presses.take), None
     if staff := staff_chat(settings):
-        cases = Cases(stores.db)
         group = Group(
             topics=ForumTopics(channel.api, staff.address),
-            cases=cases,
-            packs=Packs(cases=cases, prompts=prompts),
+            cases=Cases(stores.db),
             desk=desk,
             sender=Sender(
                 channels={channel.name: channel},

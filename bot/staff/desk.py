@@ -15,7 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot.guard import Action, Guard
+from bot.staff.canned import Canned
 from bot.staff.deeds import ASKED, HANDED_BACK, JOINED, RELEASE, SAY
+from bot.staff.pack import Packs
+from bot.staff.suggest import Suggestions
 from context.handoffs import Handoffs, NotWaiting, closing, giving, taking
 from context.held import Held, HeldReplies, NoSuchReply, releasing
 from context.inbox import First, Inbox
@@ -60,6 +63,9 @@ class Desk:
         held: HeldReplies,
         photos: Photos,
         guard: Guard,
+        packs: Packs,
+        canned: Canned,
+        suggestions: Suggestions,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._inbox = inbox
@@ -68,6 +74,10 @@ class Desk:
         self._guard = guard
         self._clock = clock
         self.held = held
+        self.packs = packs
+        """What to know of a chat."""
+        self.canned = canned
+        self.suggestions = suggestions
 
     async def take(self, chat: Chat, who: str) -> None:
         """Take the chat: the bot is silent from here on, and the customer is told that somebody is there.

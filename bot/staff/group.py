@@ -18,7 +18,7 @@ from bot.channel import Channel
 from bot.errors import Again, FileUnavailable, TopicGone, Unavailable
 from bot.sender import Sender
 from bot.staff.desk import Desk, NothingToSay
-from bot.staff.pack import Pack, Packs
+from bot.staff.pack import Pack
 from context.cases import Case, Cases, Line
 from context.db import StoreDown
 from context.handoffs import NotWaiting
@@ -74,7 +74,6 @@ class Group:
         *,
         topics: Topics,
         cases: Cases,
-        packs: Packs,
         desk: Desk,
         sender: Sender,
         channel: Channel,
@@ -82,7 +81,7 @@ class Group:
     ) -> None:
         self._topics = topics
         self._cases = cases
-        self._packs = packs
+        self._suggesting: set[asyncio.Task[None]] = set()
         self._desk = desk
         self._sender = sender
         self._channel = channel
@@ -99,9 +98,10 @@ class Group:
     async def stop(self) -> None:
         """End it; it may be started again."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        running = [*self._suggesting, *([task] if task else [])]
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     def health(self) -> Health:
         """Whether cases have topics."""
@@ -155,7 +155,7 @@ class Group:
     async def _open(self, case: Case, *, again: bool = False) -> None:
         """Say that a person is wanted, in the topic of this chat where there can be one."""
         newest = await self._cases.newest(case.chat)
-        pack = await self._packs.pack(case.chat)
+        pack = await self._desk.packs.pack(case.chat)
         reuse = case.thread is not None and case.place == self._topics.group and not again
         thread: int | None = case.thread
         if reuse and thread is not None:
@@ -182,6 +182,20 @@ class Group:
         if thread is not None:
             for photo in pack.photos:
                 await self._sender.tell(self._place(thread), Part("", photo=photo, only_here=True))
+            task = asyncio.create_task(self._suggest(pack, thread))  # a model takes its time
+            self._suggesting.add(task)
+            task.add_done_callback(self._suggesting.discard)
+
+    async def _suggest(self, pack: Pack, thread: int) -> None:
+        """Show what the engine would say; a courtesy, which nothing waits for."""
+        try:
+            suggestion = await self._desk.suggestions.suggest(pack.chat)
+            if suggestion is not None:
+                name = "staff_suggestion_stopped" if suggestion.stopped else "staff_suggestion"
+                words = self._prompts.notice(name, pack.language, text=suggestion.text[:MOST_CHARS])
+                await self._answer(thread, words)
+        except (Unavailable, StoreDown) as error:
+            log.info("nothing is suggested", extra={"chat": pack.chat.key, "reason": type(error).__name__})
 
     async def _topic(self, pack: Pack) -> int | None:
         """A new topic; None where there can be none, which the message then says."""
@@ -197,7 +211,7 @@ class Group:
 
     async def _go_on(self, case: Case, thread: int) -> None:
         """Show what is new: words, pictures, and who has the chat."""
-        language = (await self._packs.pack(case.chat)).language
+        language = (await self._desk.packs.pack(case.chat)).language
         lines = await self._cases.news(case.chat, case.shown)
         shown, texts = case.shown, list[str]()
         for line in lines:
@@ -231,7 +245,7 @@ class Group:
         chat = None if thread is None else await self._cases.in_topic(self._topics.group, thread)
         if chat is None or thread is None:  # their own talk
             return
-        language = (await self._packs.pack(chat)).language
+        language = (await self._desk.packs.pack(chat)).language
         try:
             problem = await self._do(post, chat)
         except NotWaiting as error:
@@ -245,16 +259,35 @@ class Group:
         self.wake()
 
     async def _do(self, post: Post, chat: Chat) -> str:
-        """Empty when it was done; else what was wrong: a code of `PROBLEMS`."""
+        """Empty when it was done; else what to answer: a code of `PROBLEMS`, or words."""
         match post.arrival.command:
             case "take":
                 await self._desk.take(chat, post.who)
             case "back" | "close":
                 await self._desk.hand_back(chat, post.who)
+            case "canned":
+                return self._list()
+            case "say":
+                return await self._say_canned(post, chat)
             case "":
                 return await self._say(post, chat)
             case _:
                 return "unknown_command"
+        return ""
+
+    def _list(self) -> str:
+        """The canned replies, in both languages."""
+        replies = self._desk.canned.replies.items()
+        return "\n".join(f"/say {name}: {' / '.join(words.values())}" for name, words in replies)[:MOST_CHARS]
+
+    async def _say_canned(self, post: Post, chat: Chat) -> str:
+        pack = await self._desk.packs.pack(chat)
+        text = self._desk.canned.filled(post.arrival.text.strip(), pack, staff=post.who)
+        if text is None:
+            return self._list()
+        if not self._desk.canned.is_whole(text):  # copied, filled in and sent as any words
+            return text
+        await self._desk.say(chat, post.who, text, once=f"group:{post.arrival.source}")
         return ""
 
     async def _say(self, post: Post, chat: Chat) -> str:

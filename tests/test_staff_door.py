@@ -263,6 +263,16 @@ async def test_the_review_queue_goes_on_where_it_was(desk: Desk) -> None:
         assert (await vic.client.get("/staff/figures?days=1")).status_code == 200
 
 
+async def test_canned_and_suggested_replies_are_filled_in_and_not_sent(desk: Desk) -> None:
+    sent = len(desk.world.telegram.sent_to(101))
+    async with desk.signed_in("mei") as mei:
+        filled = (await mei.post(f"/staff/c/{CHAT.key}/canned", canned="hello", text="Well.", once="1")).text
+        assert re.search(r"<textarea[^>]*>Well\.\n[^<]*Lin Wei|<textarea[^>]*>Well\.\n[^<]*mei", filled)
+        suggested = (await mei.post(f"/staff/c/{CHAT.key}/suggest", text="", once="1")).text
+        assert "KFR-35GW" in suggested
+    assert len(desk.world.telegram.sent_to(101)) == sent
+
+
 async def test_what_customers_say_of_an_answer_stands_below_it(desk: Desk) -> None:
     turn = await newest_turn(desk)
     await Feedbacks(desk.world.app.stores.db).keep(CHAT, turn, "fixed", "down")

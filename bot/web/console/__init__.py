@@ -75,9 +75,12 @@ class Console:
             held=desk.held,
             feedbacks=Feedbacks(db),
             packs=packs,
+            canned=list(desk.canned.replies),
             reader=reader,
         )
-        replying = Replying(door=door, pages=pages, pane=conversation, desk=desk, spool=spool, staff=staff)
+        replying = Replying(
+            door=door, pages=pages, pane=conversation, desk=desk, packs=packs, spool=spool, staff=staff
+        )
         actions = Actions(door=door, pages=pages, pane=conversation, desk=desk, listing=listing, staff=staff)
         details = DetailsPane(
             door=door, pages=pages, conversations=conversations, retrace=retrace, staff=staff

@@ -113,6 +113,7 @@ class ConversationPane:
         held: HeldReplies,
         feedbacks: Feedbacks,
         packs: Packs,
+        canned: Sequence[str],
         reader: Reader | None = None,
     ) -> None:
         self._door = door
@@ -127,6 +128,7 @@ class ConversationPane:
         self._held = held
         self._feedbacks = feedbacks
         self._packs = packs
+        self._canned = canned
         self._reader = reader
 
     def routes(self) -> list[BaseRoute]:
@@ -227,6 +229,7 @@ class ConversationPane:
             visit.language,
             visit=visit,
             pack=await self._pack(visit, chat),
+            canned=self._canned,
             text="",
             once=uuid.uuid4().hex,
             objections=(),

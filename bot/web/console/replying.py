@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from bot.errors import FileUnavailable
 from bot.staff import Desk
 from bot.staff.desk import NothingToSay, Objection
+from bot.staff.pack import Packs
 from bot.web.console.conversation import MOVED_WORDS, ConversationPane
 from bot.web.console.door import Door, Visit
 from bot.web.console.list_pane import chat_of
@@ -38,12 +39,21 @@ class Replying:
     """`say`, `release`, `refuse`."""
 
     def __init__(
-        self, *, door: Door, pages: Pages, pane: ConversationPane, desk: Desk, spool: Spool, staff: Staff
+        self,
+        *,
+        door: Door,
+        pages: Pages,
+        pane: ConversationPane,
+        desk: Desk,
+        packs: Packs,
+        spool: Spool,
+        staff: Staff,
     ) -> None:
         self._door = door
         self._pages = pages
         self._pane = pane
         self._desk = desk
+        self._packs = packs
         self._spool = spool
         self._staff = staff
 
@@ -51,6 +61,8 @@ class Replying:
         """What is written to a customer."""
         return [
             self._door.post("/staff/c/{chat}/say", self.say, role="agent", most_bytes=MAX_FORM_BYTES),
+            self._door.post("/staff/c/{chat}/canned", self.fill_in, role="agent"),
+            self._door.post("/staff/c/{chat}/suggest", self.suggest, role="agent"),
             self._door.post("/staff/turn/{turn:int}/release", self.release, role="agent"),
             self._door.post("/staff/turn/{turn:int}/refuse", self.refuse, role="agent"),
         ]
@@ -83,6 +95,28 @@ class Replying:
         await self._staff.note(visit.name, "wrote", chat.key)
         trouble = N_("A picture could not be used; the rest is on its way.") if rejected else ""
         return self._composer(visit, chat, trouble=trouble, head=await self._pane.head(visit, chat))
+
+    async def fill_in(self, visit: Visit) -> Response:
+        """A canned reply, filled from the case, below what is written already."""
+        chat = chat_of(visit)
+        pack = await self._packs.pack(chat)
+        words = self._desk.canned.filled(visit.said("canned"), pack, staff=visit.name)
+        return self._composer(
+            visit, chat, text=_below(visit.said("text"), words or ""), once=visit.said("once")[:64]
+        )
+
+    async def suggest(self, visit: Visit) -> Response:
+        """What the assistant would answer, to be read and changed; nothing is sent."""
+        chat = chat_of(visit)
+        await self._pane.check(chat)
+        suggestion = await self._desk.suggestions.suggest(chat)
+        trouble = ""
+        if suggestion is None:
+            trouble = N_("There is nothing to suggest.")
+        elif suggestion.stopped:
+            trouble = N_("The guard would not have let this out: read it with care.")
+        text = _below(visit.said("text"), suggestion.text if suggestion else "")
+        return self._composer(visit, chat, text=text, once=visit.said("once")[:64], trouble=trouble)
 
     async def release(self, visit: Visit) -> Response:
         """Say a held reply after all, as it is or with other words."""
@@ -173,12 +207,17 @@ class Replying:
             chat=chat,
             text=text,
             once=once or uuid.uuid4().hex,
+            canned=list(self._desk.canned.replies),
             objections=objections,
             trouble=translator(visit.language)(trouble) if trouble else "",
         )
         if head:
             html += f'<hx-partial hx-target="#head" hx-swap="outerHTML">{head}</hx-partial>'
         return page(html, status=status)
+
+
+def _below(text: str, more: str) -> str:
+    return "\n".join(part for part in (text.replace("\r\n", "\n"), more) if part)
 
 
 def _problem(error: DecidedAlready | MovedOn | InOtherHands) -> str:

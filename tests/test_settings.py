@@ -110,6 +110,11 @@ BROKEN = {
         "CONTEXT_TURNS '51' must be 50 or less",
         "CONTEXT_TURNS=5",
     ),
+    "more turns trimmed than there are": (
+        {"CONTEXT_TURNS": "3", "CONTEXT_TRIM": "4"},
+        "CONTEXT_TRIM must be CONTEXT_TURNS (3) or less",
+        "CONTEXT_TRIM=3",
+    ),
     "no time": (
         {"MODEL_TIMEOUT_S": "0"},
         "MODEL_TIMEOUT_S '0' must be more than 0",

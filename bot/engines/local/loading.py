@@ -189,7 +189,8 @@ def choose_attention(device: str, dtype: Any) -> tuple[dict[str, str], tuple[str
     half = str(dtype) in {"torch.bfloat16", "torch.float16"}
     if device.startswith("cuda") and half and importlib.util.find_spec("flash_attn") is not None:
         return {"": "sdpa", "vision_config": "flash_attention_2"}, ()
-    return {"": "sdpa"}, (("flash_attn is not installed: sdpa",) if device.startswith("cuda") else ())
+    why = "vision tower by sdpa: flash_attn is not installed"
+    return {"": "sdpa"}, ((why,) if device.startswith("cuda") else ())
 
 
 def choose_runner(model: Any) -> tuple[RunnerKind, tuple[str, ...]]:

@@ -83,7 +83,10 @@ def measure(wish: Wish, limits: Limits) -> dict[str, object]:
         "device": device,
         "dtype": str(dtype).removeprefix("torch."),
         "quantisation": quantisation,
-        "attention": ", ".join(f"{part or 'text'}: {kind}" for part, kind in attention.items()),
+        "attention": ", ".join(
+            f"{part or 'text'}: {kind if part or slow or runner == 'batches' else kernels.FLASH}"
+            for part, kind in attention.items()
+        ),
         "runner": runner,
         "steps": "recorded" if is_recorded else "eager",
         "reasons": [

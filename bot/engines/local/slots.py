@@ -195,6 +195,9 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
 def _slots_like(part: Any, rows: int, tokens: int) -> Any:
     """Empty slots (rows, heads, tokens, width) for keys or values of this shape.
 
-    In memory a token's heads lie together, as the model makes them and FlashAttention wants them.
+    In a GPU's memory a token's heads lie together, as the model makes them and FlashAttention wants them; a
+    CPU reads head by head.
     """
+    if part.device.type == "cpu":
+        return part.new_zeros(rows, part.shape[1], tokens, part.shape[3])
     return part.new_zeros(rows, tokens, part.shape[1], part.shape[3]).transpose(1, 2)

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
 
     staff_hours: str = _setting("", "mon-fri 09:00-18:00; sat 10:00-14:00")
     staff_time_zone: str = _setting("UTC", "Asia/Shanghai")
+    follow_up_h: float = _setting(24.0, "24", ge=0, le=168, allow_inf_nan=False)
 
     model_url: str = _setting("", "http://127.0.0.1:8000/v1")
     model_api_key: SecretStr = _setting(SecretStr(""), "sk-example")

@@ -7,7 +7,7 @@ leaves no row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
@@ -39,6 +39,15 @@ class Feedback:
 
 class NotTheirs(Exception):
     """This turn is none of that chat's."""
+
+
+class Cast(Protocol):
+    """Keeps a vote: `bot.votes.Votes.cast`."""
+
+    async def __call__(
+        self, chat: Chat, turn_id: int, question: Question, vote: Vote, *, reason: str = ""
+    ) -> None:
+        """Raises `NotTheirs`, or ValueError for a reason that is none."""
 
 
 class Feedbacks:

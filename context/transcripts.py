@@ -16,7 +16,7 @@ from context import search, verdicts
 from context.db import Database
 from context.facts import photo_in
 from context.open_turns import entities_from
-from context.turns import Chat, Entity, Photo, Rejection, Turn
+from context.turns import Ask, Chat, Entity, Photo, Rejection, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,10 @@ class Entry:
     """For a reply: the engine, `notice:<name>` or `staff:<name>`; empty for a customer's words."""
     source: str
     """For a customer's words: the channel's id of the delivery; empty for a reply."""
+    ask: Ask | None = None
+    """What the customer may press below it."""
+    vote: str = ""
+    """What they pressed: `up` or `down`, with the reason behind a space; empty before that."""
 
 
 HEARD_TURNS, HEARD_CHARS = 20, 4000
@@ -179,7 +183,20 @@ def _entry(row: Row[Any]) -> Entry:
         at=row.at,
         origin=row.origin if is_reply else "",
         source=row.source or "",
+        ask=_ask(row),
+        vote=row.vote or "",
     )
+
+
+def _ask(row: Row[Any]) -> Ask | None:
+    """As `bot.sender` asks below the last part of an answer."""
+    if row.direction != "out" or row.number != row.parts or row.photo:
+        return None
+    if row.origin == "notice:follow_up":
+        return Ask("fixed", row.answers or 0, row.language)
+    if not row.remembered or row.origin.startswith(("notice:", "staff:")):
+        return None
+    return Ask("helpful", row.turn_id, row.language)
 
 
 _TURNS = sa.text("""
@@ -204,8 +221,15 @@ _PHOTOS = sa.text("""
 _ENTRIES = sa.text("""
     SELECT m.id, m.direction, m.text, m.command, m.entities, m.at, m.source, m.photo, m.photo_width,
            m.photo_height, m.photo_number, m.photo_facts, m.rejection, m.rejection_detail,
-           COALESCE(t.origin, '') AS origin
+           COALESCE(t.origin, '') AS origin, m.number, m.turn_id, t.remembered, t.language, t.answers,
+           CASE WHEN m.direction = 'out' THEN (
+               SELECT MAX(number) FROM messages p WHERE p.turn_id = m.turn_id AND p.direction = 'out'
+           ) END AS parts,
+           f.vote || CASE WHEN f.reason = '' THEN '' ELSE ' ' || f.reason END AS vote
     FROM messages m LEFT JOIN turns t ON t.id = m.turn_id
+    LEFT JOIN feedback f ON m.direction = 'out' AND
+        (CASE WHEN t.origin = 'notice:follow_up' THEN f.turn_id = t.answers AND f.question = 'fixed'
+              ELSE f.turn_id = t.id AND f.question = 'helpful' END)
     WHERE m.chat = :chat AND m.id > :after AND m.kind <> 'staff'
       AND m.state IN ('waiting', 'taken', 'sending', 'sent', 'ambiguous')
     ORDER BY m.id DESC LIMIT :limit""")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 
+from bot.follow_up import FollowUp
+from context.follow_ups import FollowUps
 from context.turns import Chat
 from tests.bot_api import Person, Sent
 from tests.until import until
-from tests.world import World, world
+from tests.web_world import browse
+from tests.world import World, picture, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -95,3 +102,64 @@ async def test_notices_and_staff_have_no_buttons(w: World) -> None:
     (said,) = await w.telegram.replies(int(chat.address))
     assert not buttons(notice)
     assert not buttons(said)
+
+
+async def test_the_chat_pages_buttons_do_the_same(w: World) -> None:
+    async with browse(w.app.url, sec_fetch_site="same-origin") as page:
+        await page.get("/")
+        message = {"id": (None, str(uuid.uuid4())), "text": (None, "it drips c6t1")}
+        assert (await page.post("/chat/messages", files=message)).status_code == 202
+        entries = await until_asked(page)
+        ask = entries[-1]["ask"]
+        assert (ask["about"], ask["vote"]) == ("helpful", "")
+        ballot = {"turn": ask["turn"], "about": "helpful", "vote": "down", "reason": "unclear"}
+        for _ in range(2):
+            assert (await page.post("/chat/votes", json=ballot)).status_code == 204
+        ask = (await until_asked(page))[-1]["ask"]
+        assert (ask["vote"], ask["reason"]) == ("down", "unclear")
+        broken = [ballot | {"vote": "sideways"}, ballot | {"reason": "x"}, ballot | {"turn": 1}]
+        bad: Any
+        for bad in ({}, [], *broken):
+            assert (await page.post("/chat/votes", json=bad)).status_code == 400
+        assert (await page.post("/chat/human")).status_code == 202
+    async with browse(w.app.url, sec_fetch_site="cross-site") as elsewhere:
+        assert (await elsewhere.post("/chat/votes", json=ballot)).status_code == 403
+
+
+async def until_asked(page: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """The page's lines, once the answer is among them."""
+    entries: list[dict[str, Any]] = []
+
+    async def there() -> bool:
+        nonlocal entries
+        entries = (await page.get("/chat/entries")).json()["entries"]
+        return bool(entries) and entries[-1]["ask"] is not None
+
+    await until(there)
+    return entries
+
+
+async def test_the_next_day_it_is_asked_once_whether_it_worked(w: World) -> None:
+    number = next(_chats)
+    chat, li = Chat("telegram", str(number)), w.telegram.customer(number)
+    li.sends_photo(picture((200, 0, 0)), caption="it blinks c7t1")
+    await w.telegram.replies(number)
+    _, other_chat, _ = await answered(w, "c7t2")  # no photo: no fault that anybody knows of
+    db = w.app.stores.db
+    follow = FollowUp(follow_ups=FollowUps(db), inbox=w.app.stores.inbox, after_h=24)
+    await until(lambda: at_rest(w))
+    assert await follow.look() == 0, "not today"
+    yesterday = sa.text("UPDATE turns SET opened_at = opened_at - 90000 WHERE chat IN (:one, :two)")
+    await db.write(lambda c: c.execute(yesterday, {"one": chat.key, "two": other_chat.key}))
+    assert await follow.look() == 1
+    assert await follow.look() == 0, "once"
+    (sent,) = await w.telegram.replies(number)
+    assert sent.text.startswith("Yesterday you asked")
+    li.presses(sent, "✅")
+    await until(lambda: votes(w, chat))
+    assert await votes(w, chat) == [("fixed", "up", "")]
+    assert len(w.telegram.sent_to(int(other_chat.address))) == 1
+
+
+async def at_rest(w: World) -> bool:
+    return await w.app.stores.inbox.depth() == 0

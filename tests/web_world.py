@@ -19,6 +19,7 @@ from bot.web import Receive, build_site
 from bot.web.chat import WebChannel
 from bot.web.chat_page import ChatPage
 from bot.web.server import serve
+from context.feedback import NotTheirs, Question, Vote
 from context.health import Health
 from context.transcripts import Entry
 from context.turns import Arrival, Chat, Entity, Part, Photo, Rejection
@@ -75,6 +76,11 @@ class Desk:
         if stored:
             self._waiting.put_nowait(stored)
         return len(stored)
+
+    async def cast(
+        self, chat: Chat, turn_id: int, question: Question, vote: Vote, *, reason: str = ""
+    ) -> None:
+        raise NotTheirs(f"nothing is asked here about {turn_id}")
 
     async def entries(self, chat: Chat, after: int) -> list[Entry]:
         return [entry for line, entry in sorted(self.lines.get(chat, {}).items()) if line > after]
@@ -165,7 +171,7 @@ async def open_world(
             await slow_health()
         return health
 
-    page = ChatPage(channel, put=desk.put, entries=desk.entries, photo=desk.photo)
+    page = ChatPage(channel, put=desk.put, entries=desk.entries, photo=desk.photo, cast=desk.cast)
     site = build_site(page, health=check, metrics=metrics, receive=receive)
     await channel.open()
     working = asyncio.create_task(desk.work())

@@ -19,7 +19,7 @@ from bot.app.console import open_console
 from bot.app.engines import build_engine, has_gpu, keeping
 from bot.app.guard import build_guard
 from bot.app.release import open_trial
-from bot.app.staff import open_desk
+from bot.app.staff import open_desk, open_follow_up
 from bot.app.stores import Stores, needing, open_stores
 from bot.app.telegram import Telegram, attach_telegram, staff_chat
 from bot.ceilings import Ceilings, Most
@@ -172,7 +172,7 @@ async def open_app(
             settings, stores, desk=desk, spool=web.spool, prompts=prompts, engine=engine, guard=guard
         )
         site = build_site(
-            _chat_page(web, stores),
+            _chat_page(web, stores, votes),
             health=health,
             metrics=metrics,
             console=console,
@@ -181,10 +181,11 @@ async def open_app(
         )
         url = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
         stack.push_async_callback(console.close)  # before the server, which waits for open streams
-        if telegram is not None:
-            for part in filter(None, (telegram.receiver, telegram.group)):
-                part.start()
-                stack.push_async_callback(part.stop)
+        follow_up = open_follow_up(settings, stores, clock=clock)
+        receiving = (telegram.receiver, telegram.group) if telegram else ()
+        for part in filter(None, (follow_up, *receiving)):
+            part.start()
+            stack.push_async_callback(part.stop)
 
         working = asyncio.create_task(_work(engine, trial, apps.runner, worker, ready), name="worker")
         stack.push_async_callback(_end, working, worker, apps.inquiries)
@@ -255,12 +256,14 @@ def _prompts(settings: Settings) -> Prompts:
     return prompts
 
 
-def _chat_page(web: WebChannel, stores: Stores) -> ChatPage:
+def _chat_page(web: WebChannel, stores: Stores, votes: Votes) -> ChatPage:
     async def photo(chat: Chat, sha256: str) -> bytes | None:
         is_theirs = await stores.transcripts.has_photo(chat, sha256)
         return await stores.photos.read(sha256) if is_theirs else None
 
-    return ChatPage(web, put=stores.inbox.put, entries=stores.transcripts.entries, photo=photo)
+    return ChatPage(
+        web, put=stores.inbox.put, entries=stores.transcripts.entries, photo=photo, cast=votes.cast
+    )
 
 
 async def _end(working: asyncio.Task[None], worker: Worker, inquiries: Inquiries) -> None:

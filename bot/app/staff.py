@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bot.app.stores import Stores
+from bot.follow_up import FollowUp
 from bot.guard import Guard
 from bot.hours import Hours
 from bot.settings import Settings
@@ -14,6 +15,7 @@ from bot.staff.pack import Packs
 from bot.staff.suggest import Suggestions
 from bot.turn import Answers
 from context.cases import Cases
+from context.follow_ups import FollowUps
 from context.held import HeldReplies
 from prompts.prompts import Prompts
 
@@ -49,3 +51,10 @@ def open_desk(
         clock=clock,
     )
     return desk, deeds
+
+
+def open_follow_up(settings: Settings, stores: Stores, *, clock: Callable[[], float]) -> FollowUp:
+    """What asks the next day whether it worked."""
+    return FollowUp(
+        follow_ups=FollowUps(stores.db), inbox=stores.inbox, after_h=settings.follow_up_h, clock=clock
+    )

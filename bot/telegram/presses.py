@@ -11,28 +11,18 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
 
 from telegram.error import TelegramError
 
 from bot.telegram.api import UNREADABLE, BotApi, words
 from bot.telegram.buttons import Press, after, label, read
 from bot.telegram.updates import Pressed
-from context.feedback import REASONS, NotTheirs, Question, Vote
-from context.turns import Arrival, Chat, Kind
+from context.feedback import REASONS, Cast, NotTheirs
+from context.turns import Arrival, Kind
 
 _log = logging.getLogger(__name__)
 
 _ANSWER_S = 10.0
-
-
-class Cast(Protocol):
-    """Keeps a vote: `bot.votes.Votes.cast`."""
-
-    async def __call__(
-        self, chat: Chat, turn_id: int, question: Question, vote: Vote, *, reason: str = ""
-    ) -> None:
-        """Raises `NotTheirs`."""
 
 
 class Presses:

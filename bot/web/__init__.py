@@ -1,7 +1,7 @@
 """The sitemap: every address the bot serves over HTTP.
 
 /                   the customers' chat page
-/chat/...           what that page uses: messages, entries, events, photos, reset
+/chat/...           what that page uses: messages, entries, events, photos, votes, human, reset
 /staff              the console of the service desk
 /v1/chat/completions  answers for apps, as OpenAI's API gives them
 /v1/models          what may be asked

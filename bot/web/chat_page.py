@@ -25,6 +25,7 @@ from bot.web.refused import Refused
 from bot.web.uploads import MAX_FORM_BYTES, MAX_PHOTO_BYTES, MAX_PHOTOS, Form
 from bot.web.visitors import chat_of, greet, refuse_other_origins
 from context.db import StoreDown
+from context.feedback import Cast, NotTheirs
 from context.transcripts import Entry
 from context.turns import LANGUAGES, Arrival, Chat, Kind, Language
 
@@ -52,8 +53,11 @@ ReadPhoto = Callable[[Chat, str], Awaitable[bytes | None]]
 class ChatPage:
     """The chat page's addresses."""
 
-    def __init__(self, channel: WebChannel, *, put: Put, entries: Entries, photo: ReadPhoto) -> None:
+    def __init__(
+        self, channel: WebChannel, *, put: Put, entries: Entries, photo: ReadPhoto, cast: Cast
+    ) -> None:
         self._channel = channel
+        self._cast = cast
         self._put = put
         self._entries = entries
         self._photo = photo
@@ -65,6 +69,8 @@ class ChatPage:
             Route("/", self.page),
             Route("/chat/messages", self.take_message, methods=["POST"], max_body_size=MAX_FORM_BYTES),
             Route("/chat/reset", self.reset, methods=["POST"]),
+            Route("/chat/human", self.human, methods=["POST"]),
+            Route("/chat/votes", self.vote, methods=["POST"]),
             Route("/chat/entries", self.entries),
             Route("/chat/events", self.events),
             Route("/chat/photos/{sha256}.jpg", self.photo),
@@ -95,10 +101,31 @@ class ChatPage:
 
     async def reset(self, request: Request) -> Response:
         """Send `/reset`, as if the customer had typed it."""
+        return await self._command(request, "/reset")
+
+    async def human(self, request: Request) -> Response:
+        """Send `/human`, as if the customer had typed it."""
+        return await self._command(request, "/human")
+
+    async def _command(self, request: Request, command: str) -> Response:
         refuse_other_origins(request)
         chat = chat_of(request)
-        form = Form({"id": str(uuid.uuid4()), "text": "/reset"}, ())
+        form = Form({"id": str(uuid.uuid4()), "text": command}, ())
         return await self._take(chat, form, hint=_hint(request, form))
+
+    async def vote(self, request: Request) -> Response:
+        """Keep what was pressed below an answer; twice is once, another vote takes its place."""
+        refuse_other_origins(request)
+        chat = chat_of(request)
+        try:
+            ballot = json.loads(await request.body())
+            turn, about, vote = int(ballot["turn"]), ballot["about"], ballot["vote"]
+            if about not in ("helpful", "fixed") or vote not in ("up", "down") or not 0 < turn < 2**63:
+                raise Refused(400, "bad_form")
+            await self._cast(chat, turn, about, vote, reason=str(ballot.get("reason") or ""))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, NotTheirs):
+            raise Refused(400, "bad_form") from None
+        return Response(status_code=204)
 
     async def _take(self, chat: Chat, form: Form, *, hint: str) -> Response:
         arrivals = _arrivals(chat, form, hint=hint)
@@ -235,7 +262,15 @@ def _line(entry: Entry) -> dict[str, object]:
         "at": entry.at,
         "source": entry.source,
         "preliminary": entry.origin == "fallback",
+        "ask": _asked(entry),
     }
+
+
+def _asked(entry: Entry) -> dict[str, object] | None:
+    if entry.ask is None:
+        return None
+    vote, _, reason = entry.vote.partition(" ")
+    return {"about": entry.ask.about, "turn": entry.ask.turn, "vote": vote, "reason": reason}
 
 
 def _language(request: Request) -> Language:

@@ -15,6 +15,7 @@ const lightbox = new Lightbox($("lightbox"));
 const transcript = new Transcript($("log"), {
   retry: (message) => outbox.again(message),
   open: (link, links) => lightbox.open(link, links),
+  human: () => command("human"),
 });
 const outbox = new Outbox((message) => {
   if (message.state === "failed") unsent.add(message);
@@ -64,16 +65,20 @@ $("reset").addEventListener("click", () => $("ask").showModal());
 $("ask").addEventListener("close", async () => {
   if ($("ask").returnValue !== "yes") return;
   $("ask").returnValue = "";
+  await command("reset");
+  composer.text.focus();
+});
+
+async function command(name) {
   composer.complain("");
   scroll.scrollTop = scroll.scrollHeight;
   try {
-    const answer = await fetch("/chat/reset", { method: "POST" });
+    const answer = await fetch(`/chat/${name}`, { method: "POST" });
     if (!answer.ok) composer.complain(refusal((await answer.json()).error));
   } catch {
     composer.complain(refusal("offline"));
   }
-  composer.text.focus();
-});
+}
 
 let dragging = 0;
 const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");

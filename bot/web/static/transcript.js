@@ -2,12 +2,14 @@
 // A message has one row from the moment it is sent; what the server tells later fills the same row.
 
 import { appendRich } from "./richtext.js";
+import { votes } from "./votes.js";
 import { locale, refusal, word } from "./words.js";
 
 export class Transcript {
-  constructor(list, { retry, open }) {
+  constructor(list, { retry, open, human }) {
     this.list = list;
     this.retry = retry;
+    this.human = human;
     this.open = open;
     this.rows = new Map();
     list.addEventListener("click", (event) => {
@@ -142,7 +144,8 @@ export class Transcript {
     time.textContent = at.toLocaleTimeString(locale(), { hour: "2-digit", minute: "2-digit" });
     foot.append(time);
     if (!lines.length) foot.append(...this.state(message));
-    return [bubble, foot];
+    const ask = lines.at(-1)?.ask;
+    return ask ? [bubble, foot, votes(ask, { human: this.human })] : [bubble, foot];
   }
 
   /** How a message that the transcript does not show yet is getting on. */

@@ -42,9 +42,22 @@ class Quiet:
         return self.album_size * self.album_late_s
 
 
+class NoSuchChat(Exception):
+    """Nobody has written in this chat, or it was erased: there is nobody to say anything to."""
+
+
 def store(connection: Connection, arrivals: Sequence[Arrival], *, now: float, quiet: Quiet) -> list[Arrival]:
-    """Insert what is not there yet, and say when its chats are due.  Returns what there is to answer."""
+    """Insert what is not there yet, and say when its chats are due.  Returns what there is to answer.
+
+    Only a customer begins a chat: raises `NoSuchChat` for what staff put into one that is not there.
+    """
     answerable: list[Arrival] = []
+    for arrival in arrivals:
+        if (
+            arrival.kind is Kind.STAFF
+            and connection.execute(_THERE, {"chat": arrival.chat.key}).first() is None
+        ):
+            raise NoSuchChat(arrival.chat.key)
     for chat, of_chat in groupby(sorted(arrivals, key=_chat), key=_chat):
         stored = [(arrival, _insert(connection, arrival, now)) for arrival in of_chat]
         waiting = [arrival for arrival, state in stored if state == "waiting"]
@@ -157,6 +170,7 @@ def _schedule(connection: Connection, newest: Arrival, now: float, quiet: Quiet)
     )
 
 
+_THERE = sa.text("SELECT 1 FROM chats WHERE chat = :chat")
 _ORIGINAL = sa.text("""
     SELECT id, text, command, file_size, state FROM messages
     WHERE chat = :chat AND message_id = :message_id AND direction = 'in' AND state <> 'ignored'

@@ -193,7 +193,7 @@ _LINES = """
     SELECT m.id, m.chat, m.at, m.direction, m.kind, m.command, m.text, m.photo, m.photo_number, m.rejection,
            m.turn_id, m.state, t.origin
     FROM messages m LEFT JOIN turns t ON t.id = m.turn_id AND m.direction = 'out'
-    WHERE m.id > :after AND m.id <= :end{where} ORDER BY m.id LIMIT :limit"""
+    WHERE m.id > :after AND m.id <= :end AND m.kind <> 'staff'{where} ORDER BY m.id LIMIT :limit"""
 _ANSWERS = """
     SELECT id, chat, opened_at, closed_at, text, reply, origin, language, state, handoff, record
     FROM turns WHERE id > :after AND id <= :end{where} ORDER BY id LIMIT :limit"""

@@ -201,7 +201,10 @@ def _count(connection: Connection, hours: list[int]) -> list[dict[str, Any]]:
         values = {"since": hour * HOUR_S, "until": (hour + 1) * HOUR_S}
         for row in connection.execute(_TURNS, values):
             answered = _answered(row.origin)
-            if not answered:
+            is_announced = (
+                answered == "person" and not row.remembered
+            )  # that a colleague came in answers nothing
+            if not answered or is_announced:
                 continue
             key = (hour, answered, *_made_by(row.record))
             group = groups.setdefault(key, _nothing(*key))
@@ -326,12 +329,15 @@ def _waiting(rows: Iterable[Row[Any]]) -> Waiting:
 _OLDEST = sa.text("SELECT MIN(opened_at) FROM turns WHERE opened_at >= :since")
 _HOURS = sa.text("SELECT hour, counted_at FROM figures_hours WHERE hour >= :first AND hour < :end")
 # What newer words overtook was never said, and what is open will be.
-_TURNS = sa.text("""
-    SELECT t.origin, t.state, t.record, t.closed_at,
-           (SELECT MIN(at) FROM messages WHERE turn_id = t.id AND direction = 'in') AS asked_at,
-           (SELECT COUNT(*) FROM messages WHERE turn_id = t.id AND direction = 'in') AS messages,
-           (SELECT COUNT(photo) FROM messages WHERE turn_id = t.id AND direction = 'in') AS photos
-    FROM turns t WHERE t.opened_at >= :since AND t.opened_at < :until AND t.state IN ('closed', 'failed')""")
+_ASKED = "m.direction = 'in' AND m.kind <> 'staff'"
+_TURNS = sa.text(
+    f"""
+    SELECT t.origin, t.state, t.record, t.closed_at, t.remembered,
+           (SELECT MIN(at) FROM messages m WHERE m.turn_id = t.id AND {_ASKED}) AS asked_at,
+           (SELECT COUNT(*) FROM messages m WHERE m.turn_id = t.id AND {_ASKED}) AS messages,
+           (SELECT COUNT(photo) FROM messages m WHERE m.turn_id = t.id AND {_ASKED}) AS photos
+    FROM turns t WHERE t.opened_at >= :since AND t.opened_at < :until AND t.state IN ('closed', 'failed')"""  # noqa: S608  (a constant)
+)
 _DROP = sa.text("DELETE FROM figures WHERE hour = :hour")
 _MARK = sa.text("""
     INSERT INTO figures_hours (hour, counted_at) VALUES (:hour, :now)

@@ -13,14 +13,14 @@ from dataclasses import replace
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from context.arrivals import Quiet, store
+from context.arrivals import NoSuchChat, Quiet, store
 from context.claims import Claims
 from context.db import Database
 from context.facts import photo_in, written
 from context.open_turns import fail
 from context.turns import Arrival, Batch, Chat, Kind, Photo, Rejection
 
-__all__ = ["Inbox", "Listener", "Quiet"]
+__all__ = ["Inbox", "Listener", "NoSuchChat", "Quiet"]
 
 SOON_S = 60.0
 """After a start, for what is due later than that; longer than a chat may be quiet."""
@@ -61,7 +61,8 @@ class Inbox:
 
         Returns after the commit: only now may the channel be told that it has been received.
         `first` is done before it in the same transaction; when it returns False, or raises, nothing is
-        stored.  What staff wrote is stored as they wrote it.
+        stored.  What staff wrote is stored as they wrote it; raises `NoSuchChat` where there is nobody to
+        hear it.
         Raises `StoreDown`, and then nothing of it is stored.
         """
         if not arrivals:

@@ -13,6 +13,7 @@ from context.feedback import Feedbacks, NotTheirs
 from context.follow_ups import FollowUps
 from context.handoffs import Handoffs, NotWaiting, closing, giving, taking
 from context.held import DecidedAlready, HeldReplies, MovedOn, releasing
+from context.inbox import NoSuchChat
 from context.transcripts import Transcripts
 from context.turns import Arrival, Batch, Kind, Message, OpenTurn, Part, Reply
 from tests.clock import Clock
@@ -80,6 +81,14 @@ async def test_an_open_turn_of_staffs_is_carried_on_after_a_death(ledger: Ledger
     again = await ledger.claim_one("another")
     assert again.open_turn is not None
     assert again.open_turn.id == turn.id
+
+
+async def test_nobody_writes_into_a_chat_that_is_not_there(db: Database, ledger: Ledger) -> None:
+    with pytest.raises(NoSuchChat):
+        await ledger.inbox.put([deed("z", "hello")], first=taking(ANNA, "mei", is_enough=True))
+    assert await Handoffs(db).current(ANNA) is None
+    await ledger.inbox.put([says(BEN, "one")])
+    assert [batch.chat for batch in await ledger.claim()] == [BEN]
 
 
 async def test_of_two_who_take_give_or_close_one_does(db: Database, ledger: Ledger) -> None:

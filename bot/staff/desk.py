@@ -53,7 +53,10 @@ class Objection:
 
 
 class Desk:
-    """What staff can do.  `who` is always the account that does it."""
+    """What staff can do.  `who` is always the account that does it.
+
+    Everything that says something raises `NoSuchChat` for a chat that was never there, or was erased.
+    """
 
     def __init__(
         self,

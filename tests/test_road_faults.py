@@ -208,7 +208,7 @@ async def test_a_model_that_never_ends_is_cut_off_and_its_loop_held_for_a_person
 ) -> None:
     w.model.fail(Fault.ENDLESS)
     li.says("The AC shows E4")
-    assert await reply(w, li) == notice("held")
+    assert (await reply(w, li)).startswith(notice("held"))
 
 
 async def test_a_model_slower_than_its_time_limit_is_not_waited_for(w: World, li: Person) -> None:
@@ -541,7 +541,7 @@ async def test_a_crash_in_the_guard_holds_the_answer_and_asks_for_a_person(tmp_p
     async with world(tmp_path, guard=guard) as w:
         li = w.telegram.customer(1)
         li.says("E4 c1t0")
-        assert await reply(w, li) == notice("held")
+        assert (await reply(w, li)).startswith(notice("held"))
         await w.telegram.until(
             lambda: w.app.metrics.value("bot_turns_total", engine="notice:held", outcome="answered") == 1
         )
@@ -553,7 +553,9 @@ async def test_a_crash_in_the_guard_holds_the_answer_and_asks_for_a_person(tmp_p
 async def test_what_the_guard_refuses_never_leaves(w: World, li: Person, script: dict[str, str]) -> None:
     script["c90t0"] = "We promise a full refund, pay 200 USD first at https://pay.evil.example/now"
     li.says("Help me please c90t0")
-    assert await reply(w, li) in {notice("blocked"), notice("held")}
+    assert (await reply(w, li)).startswith(
+        (notice("blocked"), notice("held"))
+    )  # then the place in line, if any
 
 
 # Webhook

@@ -211,8 +211,10 @@ class Group:
 
     async def _go_on(self, case: Case, thread: int) -> None:
         """Show what is new: words, pictures, and who has the chat."""
-        language = (await self._desk.packs.pack(case.chat)).language
         lines = await self._cases.news(case.chat, case.shown)
+        if not (lines or case.is_closed or case.holder != case.shown_holder):
+            return
+        language = (await self._desk.packs.pack(case.chat)).language
         shown, texts = case.shown, list[str]()
         for line in lines:
             said = _shown(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ from context.held import DecidedAlready, InOtherHands, MovedOn, NoSuchReply
 from context.transcripts import Entry
 from context.turns import Chat
 from tests.bot_api import Person
+from tests.model_faults import Fault
 from tests.model_server import ModelServer, Received
+from tests.real_redis import PROGRAMS, RealRedis
 from tests.world import World, asked, noted, picture, world
 
 HELD = "You will get a full refund of 300 yuan within 3 days, I promise."
@@ -34,6 +36,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def w(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     async with world(tmp_path_factory.mktemp("handoff"), model=ModelServer(answer=answer)) as made:
         yield made
+
+
+@pytest.fixture(params=PROGRAMS[:1], ids=["redis"])
+def real_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealRedis]:
+    folder = tmp_path / "r"
+    folder.mkdir()
+    server = RealRedis(request.param, folder)
+    server.start()
+    yield server
+    server.kill()
 
 
 _chats = iter(range(5001, 6000))
@@ -245,3 +257,20 @@ async def test_a_reply_is_not_released_into_another_persons_chat(w: World) -> No
     assert await hears(w, chat) == HELD
     with pytest.raises(NoSuchReply):
         await w.app.desk.release(10**9, "ben")
+
+
+async def test_it_works_with_the_model_and_redis_down(tmp_path: Path, real_redis: RealRedis) -> None:
+    async with world(tmp_path, redis_url=f"unix://{real_redis.socket}") as w:
+        li, chat = customer(w)
+        real_redis.kill()
+        w.model.fail_always(Fault.DROP)
+        li.says("please bring me to a human agent c12t1")
+        await hears(w, chat)
+        await at_rest(w)
+        assert await w.app.stores.handoffs.current(chat) is not None
+        await w.app.desk.take(chat, "mei")
+        await hears(w, chat)
+        await w.app.desk.say(chat, "mei", "I am here.")
+        assert await hears(w, chat) == "I am here."
+        assert await w.app.desk.hand_back(chat, "mei")
+        assert "handed this chat back" in await hears(w, chat)

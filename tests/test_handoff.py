@@ -264,7 +264,7 @@ async def test_it_works_with_the_model_and_redis_down(tmp_path: Path, real_redis
         li, chat = customer(w)
         real_redis.kill()
         w.model.fail_always(Fault.DROP)
-        li.says("please bring me to a human agent c12t1")
+        li.says("I want to talk to a human agent please c12t1")
         await hears(w, chat)
         await at_rest(w)
         assert await w.app.stores.handoffs.current(chat) is not None

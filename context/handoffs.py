@@ -173,6 +173,11 @@ def closing(chat: Chat, by: str, *, over: bool = False) -> First:
     return lambda connection, now: close_in(connection, chat.key, by, now, over=over)
 
 
+def asking(chat: Chat, reason: str) -> First:
+    """`ask_in`, for `Inbox.put`: stored when nobody was asked for yet."""
+    return lambda connection, now: ask_in(connection, chat.key, reason, now)
+
+
 def ask_in(connection: Connection, chat: str, reason: str, now: float) -> bool:
     """Ask for a person as part of another transaction.  False when one was asked for already."""
     values = {"chat": chat, "reason": reason, "now": now}

@@ -19,7 +19,7 @@ from bot.staff.canned import Canned
 from bot.staff.deeds import ASKED, HANDED_BACK, JOINED, RELEASE, SAY
 from bot.staff.pack import Packs
 from bot.staff.suggest import Suggestions
-from context.handoffs import Handoffs, NotWaiting, closing, giving, taking
+from context.handoffs import Handoffs, NotWaiting, asking, closing, giving, taking
 from context.held import Held, HeldReplies, NoSuchReply, releasing
 from context.inbox import First, Inbox
 from context.photos import Photos
@@ -168,8 +168,7 @@ class Desk:
 
     async def ask(self, chat: Chat, reason: str) -> None:
         """A person is asked for by something other than a message; the customer is told.  Twice is once."""
-        if await self._handoffs.current(chat) is None:
-            await self._put(chat, "", ASKED, text=reason)
+        await self._put(chat, "", ASKED, text=reason, first=asking(chat, reason))
 
     def objections(self, words: str, *, asked: str, language: Language) -> tuple[Objection, ...]:
         """What the guard's rules think of words that staff are about to say.  They stop nothing."""

@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add_staff(commands)
     _add_keys(commands)
-    _add_export(commands)
+    _add_records(commands)
     _add_release(commands)
 
     audit = commands.add_parser("verify-audit", help="prove that nobody changed what the guard said")
@@ -154,7 +154,7 @@ def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     revoke.set_defaults(command=_keys, job="revoke")
 
 
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_records(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     export = commands.add_parser("export", help="write conversations as JSON lines, tables and photos")
     export.add_argument("chat", nargs="?", metavar="CHAT", help="telegram:42, web:...; default: all")
     export.add_argument("--out", required=True, metavar="FOLDER", help="an empty folder, or a file .zip")
@@ -164,6 +164,9 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("--photos", action="store_true", help="photos too, in photos.zip")
     export.add_argument("--unmasked", action="store_true", help="real ids, and words as they are kept")
     export.set_defaults(command=_export)
+    forget = commands.add_parser("forget", help="erase a customer everywhere, and print a receipt")
+    forget.add_argument("chat", metavar="CHAT", help="telegram:42, web:...; the console shows it")
+    forget.set_defaults(command=_forget)
 
 
 def _add_release(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -389,6 +392,19 @@ def _release(options: argparse.Namespace) -> int:
             return _in_loop(releases.withdraw(settings.database))
         case _:
             return _in_loop(releases.status(settings.database, as_json=options.json))
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from bot import forget  # noqa: PLC0415  (SQLAlchemy, Redis)
+    from bot.app.stores import open_erasure  # noqa: PLC0415  (everything hangs on it)
+
+    settings = _settings(log_level="WARNING")
+
+    async def work() -> int:
+        async with open_erasure(settings) as erasure:
+            return await forget.run(erasure, options.chat)
+
+    return _in_loop(work())
 
 
 def _verify_audit(options: argparse.Namespace) -> int:

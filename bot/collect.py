@@ -11,7 +11,7 @@ from bot.errors import Again, FileUnavailable
 from bot.language import language_of
 from bot.mentions import MOST, photos_mentioned
 from bot.metrics import Metrics
-from context.inbox import Inbox
+from context.inbox import ChatErased, Inbox
 from context.photos import Photos
 from context.turns import Arrival, Batch, Kind, Language, Message, Photo, Rejection
 
@@ -92,7 +92,12 @@ class Collector:
     async def _record(self, pictures: list[tuple[Arrival, Photo | Rejection]]) -> list[Photo | Rejection]:
         """Write down what is new; photos come back numbered."""
         fresh = [(arrival, taken) for arrival, taken in pictures if arrival.taken is None]
-        numbered = iter(await self._inbox.attach(fresh))
+        try:
+            numbered = iter(await self._inbox.attach(fresh))
+        except ChatErased as error:  # meanwhile: what was just stored goes with the rest
+            for sha256 in error.photos:
+                await self._photos.forget(sha256)
+            raise
         return [taken if arrival.taken is not None else next(numbered) for arrival, taken in pictures]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from context.erasure import Erasure
 from context.handoffs import Handoffs
 from context.transcripts import Transcripts
 from context.turns import LANGUAGES, Language, Message, Reply
@@ -18,13 +19,19 @@ _LANGUAGE_NAMES: dict[str, Language] = {
 }
 
 
-class Commands:
-    """Obeys `/start /help /reset /human /language /privacy`.  Obeying twice does no more than once."""
+_YES = frozenset({"yes", "y", "ok", "是", "是的", "确认", "确定"})
 
-    def __init__(self, *, prompts: Prompts, transcripts: Transcripts, handoffs: Handoffs) -> None:
+
+class Commands:
+    """Obeys `/start /help /reset /human /language /privacy /forgetme`.  Twice does no more than once."""
+
+    def __init__(
+        self, *, prompts: Prompts, transcripts: Transcripts, handoffs: Handoffs, erasure: Erasure
+    ) -> None:
         self._prompts = prompts
         self._transcripts = transcripts
         self._handoffs = handoffs
+        self._erasure = erasure
 
     async def obey(self, message: Message) -> Reply:
         """Do what the command says and answer it; an unknown one is answered with the list."""
@@ -35,14 +42,18 @@ class Commands:
                 await self._transcripts.reset(message.chat)
                 return self._say("reset_done", message.language)
             case "human":
-                waiting = await self._handoffs.current(message.chat)
-                if waiting is not None:
-                    return self._say("human_waiting", message.language)
-                return self._say("human_asked", message.language, handoff="asked")
+                return await self._ask_for_person(message)
+            case "forgetme" | "forgetme_yes":
+                return await self._forget(message)
             case "language":
                 return await self._choose_language(message)
             case _:
                 return self._say("unknown_command", message.language)
+
+    async def _ask_for_person(self, message: Message) -> Reply:
+        if await self._handoffs.current(message.chat) is not None:
+            return self._say("human_waiting", message.language)
+        return self._say("human_asked", message.language, handoff="asked")
 
     async def _choose_language(self, message: Message) -> Reply:
         asked = message.text.split()[:1]
@@ -54,6 +65,16 @@ class Commands:
         await self._transcripts.choose_language(message.chat, language)
         return self._say("language_set", language)
 
-    def _say(self, name: str, language: Language, *, handoff: str = "") -> Reply:
-        text = self._prompts.notice(name, language)
+    async def _forget(self, message: Message) -> Reply:
+        """Ask first; then erase all, and say how much that was."""
+        if message.chat.is_group:
+            return self._say("forget_in_group", message.language)
+        is_sure = message.command == "forgetme_yes" or message.text.strip().casefold() in _YES
+        if not is_sure or not await self._erasure.is_confirmed(message.chat):
+            return self._say("forget_ask", message.language)
+        receipt = await self._erasure.forget(message.chat, wish="customer")
+        return self._say("forget_done", message.language, messages=receipt.messages, photos=receipt.photos)
+
+    def _say(self, name: str, language: Language, *, handoff: str = "", **values: object) -> Reply:
+        text = self._prompts.notice(name, language, **values)
         return Reply(text, language, f"notice:{name}", handoff=handoff, remembered=False)

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from context import keys
 from context.breaker import Breaker
+from context.turns import Chat
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +51,37 @@ class DraftCache:
         value = await self._ask(lambda: self._client.get(name))
         return value if isinstance(value, bytes) else None
 
-    async def put(self, key: str, value: bytes) -> None:
-        """Keep a value; without Redis it is not kept."""
+    async def put(self, key: str, value: bytes, *, alias: str = "") -> None:
+        """Keep a value; without Redis it is not kept.  `alias` names the chat whose words are in it."""
         name = keys.draft(self._namespace, key)
-        await self._ask(lambda: self._client.set(name, value, px=self._ttl_ms))
+        if not alias:
+            await self._ask(lambda: self._client.set(name, value, px=self._ttl_ms))
+            return
+        mine, erased = keys.drafts(self._namespace, alias), keys.erased(self._namespace, alias)
+
+        async def keep() -> None:
+            # Noted before it is there, and looked for the mark after: `forget` misses it at neither.
+            await self._client.sadd(mine, key)
+            await self._client.pexpire(mine, self._ttl_ms)
+            await self._client.set(name, value, px=self._ttl_ms)
+            if await self._client.exists(erased):
+                await self._client.delete(name)
+
+        await self._ask(keep)
+
+    async def forget(self, chat: Chat, last_turn: int) -> bool:  # noqa: ARG002  # drafts know no turns
+        """Drop what holds words of this chat, and keep no more of what is in work; False without Redis."""
+        mine, erased = keys.drafts(self._namespace, chat.alias), keys.erased(self._namespace, chat.alias)
+
+        async def drop() -> bool:
+            await self._client.set(erased, 1, px=math.ceil(keys.ERASED_AGE_S * 1000))
+            for key in await self._client.smembers(mine):
+                name = key.decode() if isinstance(key, bytes) else key
+                await self._client.delete(keys.draft(self._namespace, name))
+            await self._client.delete(mine)
+            return True
+
+        return bool(await self._ask(drop))
 
     async def _ask(self, call: Callable[[], Awaitable[Any]]) -> Any:
         if not self._breaker.allows():

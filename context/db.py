@@ -42,6 +42,8 @@ WRITE_TIMEOUT_S = 15.0
 
 TRIES = 3
 """Of a transaction that was certainly undone: another one got in its way, or the connection was dead."""
+SCRUB_TRIES = 40
+_BUSY_S = 10
 CLOCK_S = 5.0
 """How often PostgreSQL is asked for the time; in between ours runs on from there."""
 
@@ -160,6 +162,27 @@ class Database:
             return Health("down", str(error))
         return Health("ok", f"{self.name}, schema {self.version} of {len(MIGRATIONS)}")
 
+    async def scrub(self) -> bool:
+        """Take what was deleted out of SQLite's log too; its file has zeros there (`secure_delete`) already.
+
+        False when others were at work all the time.  PostgreSQL overwrites it in time, after its VACUUM.
+        """
+        return await asyncio.to_thread(self._truncate_log) if self.is_sqlite else True
+
+    def _truncate_log(self) -> bool:
+        """https://sqlite.org/pragma.html#pragma_wal_checkpoint (blocking)."""
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout = 200")  # while it waits, nobody writes
+            try:
+                for _ in range(SCRUB_TRIES):
+                    busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+                    if not busy:
+                        return True
+                    time.sleep(0.05)
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
+        return False
+
     async def close(self) -> None:
         """Finish what was handed over, then close.  Calling twice is harmless."""
         if self.is_sqlite:
@@ -260,7 +283,7 @@ def _with_driver(url: URL) -> URL:
 def _sqlite_engine(url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    connect_args = {"check_same_thread": False, "timeout": 10}
+    connect_args = {"check_same_thread": False, "timeout": _BUSY_S}
     engine = sa.create_engine(url, connect_args=connect_args, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")

@@ -16,11 +16,13 @@ from sqlalchemy.engine import Connection
 from context.arrivals import NoSuchChat, Quiet, store
 from context.claims import Claims
 from context.db import Database
+from context.erasure import unnamed_among
 from context.facts import photo_in, written
 from context.open_turns import fail
+from context.outbox import LeaseLost
 from context.turns import Arrival, Batch, Chat, Kind, Photo, Rejection
 
-__all__ = ["Inbox", "Listener", "NoSuchChat", "Quiet"]
+__all__ = ["ChatErased", "Inbox", "Listener", "NoSuchChat", "Quiet"]
 
 SOON_S = 60.0
 """After a start, for what is due later than that; longer than a chat may be quiet."""
@@ -28,6 +30,14 @@ SOON_S = 60.0
 Listener = Callable[[Sequence[Arrival]], None]
 First = Callable[[Connection, float], bool]
 """Something that must have happened, or nothing is stored; given the transaction and its time."""
+
+
+class ChatErased(LeaseLost):
+    """The chat was erased while it was being worked on: `photos` is what nobody names any more."""
+
+    def __init__(self, chat: Chat, photos: Sequence[str]) -> None:
+        super().__init__(f"chat {chat.key} was erased")
+        self.photos = tuple(photos)
 
 
 class Inbox:
@@ -127,10 +137,15 @@ class Inbox:
         """Record what became of pictures, in order; photos come back with their number within the case.
 
         The same picture sent again in one case keeps its first number: it is the same photo.
+        Raises `ChatErased`, and records nothing, when the messages are gone.
         """
 
         def work(connection: Connection) -> tuple[Photo | Rejection, ...]:
-            return tuple(_attach(connection, arrival, taken) for arrival, taken in pictures)
+            attached = tuple(_attach(connection, arrival, taken) for arrival, taken in pictures)
+            if None in attached:
+                photos = [taken.sha256 for _, taken in pictures if isinstance(taken, Photo)]
+                raise ChatErased(pictures[0][0].chat, unnamed_among(connection, photos))
+            return tuple(taken for taken in attached if taken is not None)
 
         return await self._db.write(work) if pictures else ()
 
@@ -209,19 +224,21 @@ class Inbox:
         return await self._db.read(lambda connection: int(connection.execute(_DEPTH).scalar_one()))
 
 
-def _attach(connection: Connection, arrival: Arrival, taken: Photo | Rejection) -> Photo | Rejection:
+def _attach(connection: Connection, arrival: Arrival, taken: Photo | Rejection) -> Photo | Rejection | None:
+    """The picture as it is recorded; None when its message is gone."""
     if isinstance(taken, Rejection):
         values = {"id": arrival.id, "rejection": taken.code, "detail": taken.detail}
-        connection.execute(_REJECT, values)
-        return taken
+        return taken if connection.execute(_REJECT, values).rowcount else None
     chat = arrival.chat.key
     number = connection.execute(_SAME_PHOTO, {"chat": chat, "photo": taken.sha256}).scalar()
     if number is None:
-        number = connection.execute(_NEXT_PHOTO, {"chat": chat}).scalar_one()
+        number = connection.execute(_NEXT_PHOTO, {"chat": chat}).scalar()
+    if number is None:
+        return None
     size = {"width": taken.width, "height": taken.height}
     facts = {"facts": written(taken.clip, taken.flaw) or None}
-    connection.execute(_ATTACH, {"id": arrival.id, "photo": taken.sha256, "number": number} | size | facts)
-    return replace(taken, number=number)
+    values = {"id": arrival.id, "photo": taken.sha256, "number": number} | size | facts
+    return replace(taken, number=number) if connection.execute(_ATTACH, values).rowcount else None
 
 
 _ASIDE = sa.text("""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from context.turns import Chat
 
+ERASED_AGE_S = 2 * 3600.0
+"""Longer than any turn may be in work."""
 WINDOW_AGE_S = 72 * 3600.0
 """A window that nobody has added to for three days is forgotten; SQL still has its turns."""
 
@@ -15,6 +17,21 @@ WINDOW_AGE_S = 72 * 3600.0
 def draft(namespace: str, key: str) -> str:
     """`draft:{bot:<sha256>}`: a draft that was made before; its age is the operator's choice."""
     return f"draft:{{{namespace}:{key}}}"
+
+
+def drafts(namespace: str, alias: str) -> str:
+    """`drafts:{bot:<alias>}`: names of the drafts that hold words of one chat."""
+    return f"drafts:{{{namespace}:{alias}}}"
+
+
+def erased(namespace: str, alias: str) -> str:
+    """`erased:{bot:<alias>}`: the chat was erased a moment ago; what is still in work is not kept."""
+    return f"erased:{{{namespace}:{alias}}}"
+
+
+def gone(namespace: str, chat: Chat) -> str:
+    """`gone:{bot:telegram:42}`: turns of the chat up to this one were erased."""
+    return f"gone:{{{namespace}:{chat.key}}}"
 
 
 def window(namespace: str, chat: Chat) -> str:

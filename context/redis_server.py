@@ -31,6 +31,7 @@ CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
 """For one answer.  Whoever blocks on purpose needs a client of its own."""
 OPEN_TIMEOUT_S = 5.0
+SCRUB_TIMEOUT_S = 30.0
 
 
 class RedisUnreachable(Exception):
@@ -57,6 +58,26 @@ class RedisServer:
         except (RedisError, OSError, TimeoutError) as error:
             return Health("degraded", f"{standing.detail}: no answer ({type(error).__name__})")
         return standing
+
+    async def scrub(self) -> bool:
+        """Write our own server's file anew, without what was deleted; the operator's is the operator's.
+
+        False when it did not get to it in time.
+        """
+        if self.kind != "private":
+            return True
+        try:
+            async with asyncio.timeout(SCRUB_TIMEOUT_S):
+                await self.client.bgrewriteaof()
+                is_busy = True
+                while is_busy:
+                    await asyncio.sleep(0.02)
+                    state = await self.client.info("persistence")
+                    is_busy = bool(state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"])
+                return bool(state["aof_last_bgrewrite_status"] == "ok")
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("Redis's file was not written anew", extra={"error": type(error).__name__})
+            return False
 
 
 @asynccontextmanager

@@ -23,6 +23,8 @@ from sqlalchemy.engine import Connection, Row
 from context.db import Database
 from context.turns import Chat
 
+MERGE_PAGES = 200
+"""Of the index in one step: some milliseconds."""
 MOST_CHARS = 8000
 """Of each text that is indexed: a customer may paste a book."""
 MOST_TOKENS = 32
@@ -122,8 +124,17 @@ def erase_in(connection: Connection, chat: Chat) -> None:
     """Take out of the index what this chat said and was told.  Before its turns are deleted."""
     is_sqlite = connection.dialect.name == "sqlite"
     connection.execute(_ERASE_FTS if is_sqlite else _ERASE_GIN, {"chat": chat.key})
-    if is_sqlite:  # else its words stay in the index's older segments
-        connection.execute(_OPTIMIZE_FTS)
+
+
+def merge_in(connection: Connection, pages: int) -> bool:
+    """Merge some of SQLite's index, so that its older segments and the erased words in them go.
+
+    Begin with `-MERGE_PAGES`, go on with `MERGE_PAGES` while it is True: https://sqlite.org/fts5.html#the_merge_command
+    """
+    driver: Any = connection.connection.driver_connection
+    before = driver.total_changes
+    connection.execute(_MERGE_FTS, {"pages": pages})
+    return int(driver.total_changes) - before > 1 or pages < 0
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -249,7 +260,7 @@ def _hit(row: Row[Any]) -> Hit:
 _DROP_FTS = sa.text("DELETE FROM search WHERE rowid = :turn")
 _ADD_FTS = sa.text("INSERT INTO search (rowid, words, facets) VALUES (:turn, :words, :facets)")
 _ERASE_FTS = sa.text("DELETE FROM search WHERE rowid IN (SELECT id FROM turns WHERE chat = :chat)")
-_OPTIMIZE_FTS = sa.text("INSERT INTO search (search) VALUES ('optimize')")
+_MERGE_FTS = sa.text("INSERT INTO search (search, rank) VALUES ('merge', :pages)")
 _ADD_GIN = sa.text("""
     INSERT INTO search (turn_id, tokens) VALUES (:turn, array_to_tsvector(CAST(:tokens AS text[])))
     ON CONFLICT (turn_id) DO UPDATE SET tokens = excluded.tokens""")

@@ -5,14 +5,13 @@ Everything here is a view of the ledger's own tables; nothing is written twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from context import search, verdicts
 from context.db import Database
 from context.facts import photo_in
 from context.open_turns import entities_from
@@ -56,18 +55,8 @@ class Heard:
     photos: tuple[Photo, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """What forgetting a chat removed."""
-
-    messages: int
-    turns: int
-    photos: tuple[str, ...]
-    """sha256 of photos that no other chat refers to: for the photo store to delete."""
-
-
 class Transcripts:
-    """Reads conversations, and erases them."""
+    """Reads conversations."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -132,33 +121,6 @@ class Transcripts:
         """Answer this chat in this language from now on, whatever it writes."""
         values = {"chat": chat.key, "language": language}
         await self._db.write(lambda connection: connection.execute(_CHOOSE_LANGUAGE, values))
-
-    async def forget(self, chat: Chat) -> Erased:
-        """Erase everything this chat said and was told.  What is in work for it is dropped with it."""
-
-        def work(connection: Connection) -> Erased:
-            values = {"chat": chat.key}
-            connection.execute(_FORGET_LANE, values)  # first: whoever works on the chat is locked out by it
-            photos = tuple(row.photo for row in connection.execute(_OWN_PHOTOS, values))
-            search.erase_in(connection, chat)
-            messages = connection.execute(_FORGET_MESSAGES, values).rowcount
-            turns = connection.execute(_FORGET_TURNS, values).rowcount
-            verdicts.erase(connection, chat)
-            for statement in (*_FORGET_STAFF_WORK, _FORGET_MARKS, _FORGET_LINE, _FORGET_CHAT):
-                connection.execute(statement, values)
-            return Erased(messages, turns, photos)
-
-        return await self._db.write(work)
-
-    async def export(self, chat: Chat) -> list[dict[str, Any]]:
-        """Every message and turn of a chat as plain rows, oldest first."""
-
-        def rows(connection: Connection) -> Iterator[dict[str, Any]]:
-            for name, statement in (("message", _EXPORT_MESSAGES), ("turn", _EXPORT_TURNS)):
-                for row in connection.execute(statement, {"chat": chat.key}).mappings():
-                    yield {"type": name} | {k: v for k, v in row.items() if v not in (None, "")}
-
-        return await self._db.read(lambda connection: list(rows(connection)))
 
 
 def _photos(connection: Connection, turn_ids: Sequence[int]) -> dict[int, tuple[Photo, ...]]:
@@ -239,18 +201,3 @@ _RESET = sa.text("""
                      window_after = COALESCE((SELECT MAX(id) FROM turns WHERE chat = :chat), 0)
     WHERE chat = :chat""")
 _CHOOSE_LANGUAGE = sa.text("UPDATE chats SET language = :language, language_chosen = 1 WHERE chat = :chat")
-_OWN_PHOTOS = sa.text("""
-    SELECT DISTINCT photo FROM messages AS own WHERE chat = :chat AND photo IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM messages WHERE photo = own.photo AND chat <> :chat)""")
-_FORGET_MESSAGES = sa.text("DELETE FROM messages WHERE chat = :chat")
-_FORGET_TURNS = sa.text("DELETE FROM turns WHERE chat = :chat")
-_FORGET_STAFF_WORK = tuple(
-    sa.text(f"DELETE FROM {table} WHERE chat = :chat")  # noqa: S608  (ours)
-    for table in ("reviews", "handoffs", "held", "feedback", "cases", "follow_ups")
-)
-_FORGET_MARKS = sa.text("DELETE FROM marks WHERE chat = :chat")
-_FORGET_LINE = sa.text("DELETE FROM listing WHERE chat = :chat")
-_FORGET_LANE = sa.text("DELETE FROM lanes WHERE chat = :chat")
-_FORGET_CHAT = sa.text("DELETE FROM chats WHERE chat = :chat")
-_EXPORT_MESSAGES = sa.text("SELECT * FROM messages WHERE chat = :chat ORDER BY id")
-_EXPORT_TURNS = sa.text("SELECT * FROM turns WHERE chat = :chat ORDER BY id")

@@ -8,6 +8,7 @@ message) -> `Receipt`; both together are remembered as a `Turn`.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -34,6 +35,16 @@ class Chat:
         """`telegram:42`, `telegram:-1001:7`, `web:Jf3...`: its name in every store."""
         suffix = "" if self.thread is None else f":{self.thread}"
         return f"{self.channel}:{self.address}{suffix}"
+
+    @property
+    def is_group(self) -> bool:
+        """Whether several people write here: Telegram's groups have ids below zero."""
+        return self.channel == "telegram" and self.address.startswith("-")
+
+    @property
+    def alias(self) -> str:
+        """The same for the same chat everywhere, and says nothing to whoever does not know the chat."""
+        return hashlib.blake2b(self.key.encode(), digest_size=8).hexdigest()
 
     @classmethod
     def parse(cls, key: str) -> Chat:

@@ -81,9 +81,9 @@ class Verdicts:
         return count, found
 
 
-def erase(connection: Connection, chat: Chat) -> None:
-    """Take out what the rows say about a chat; the chain still verifies."""
-    connection.execute(_ERASE, {"chat": chat.key})
+def erase(connection: Connection, chat: Chat) -> int:
+    """Take out what the rows say about a chat, and of how many; the chain still verifies."""
+    return connection.execute(_ERASE, {"chat": chat.key}).rowcount
 
 
 def read_key(path: Path) -> bytes:

@@ -46,6 +46,8 @@ _PUSH = """
 local tail = redis.call('LINDEX', KEYS[1], -1)
 local newest = tail and string.match(tail, '^(%d+) ') or '0'
 local id, after = ARGV[1], ARGV[2]
+local gone = redis.call('GET', KEYS[2])
+if gone and tonumber(id) <= tonumber(gone) then return 'gone' end
 if newest == id then return 'twice' end
 if newest ~= after then
     redis.call('DEL', KEYS[1])
@@ -59,6 +61,8 @@ return 'pushed'
 """
 _PUT = """
 redis.call('DEL', KEYS[1])
+local gone = redis.call('GET', KEYS[2])
+if gone and tonumber(string.match(ARGV[#ARGV], '^(%d+) ')) <= tonumber(gone) then return 'gone' end
 for i = 2, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return 'put'
@@ -116,7 +120,7 @@ class ContextWindow:
             return turns
         turns = tuple(await self._refill(chat, self._turns))[-self._turns :]
         if turns:
-            await self._run(_PUT, key, self._ttl_ms, *map(self._encoded, turns))
+            await self._run(_PUT, chat, self._ttl_ms, *map(self._encoded, turns))
         return turns
 
     async def push(self, chat: Chat, turn: Turn, *, after: int | None = None) -> None:
@@ -128,15 +132,19 @@ class ContextWindow:
         if not self._turns:
             return
         place = "unknown" if after is None else after
-        key = keys.window(self._namespace, chat)
-        await self._run(
-            _PUSH, key, turn.id, place, self._encoded(turn), self._turns, self._ttl_ms, self._fewest
-        )
+        words = self._encoded(turn)
+        await self._run(_PUSH, chat, turn.id, place, words, self._turns, self._ttl_ms, self._fewest)
 
-    async def clear(self, chat: Chat) -> bool:
-        """Delete the copy.  False when Redis could not be asked: the copy then goes with its age."""
-        key = keys.window(self._namespace, chat)
-        return await self._ask(lambda client: client.delete(key)) is not None
+    async def forget(self, chat: Chat, last_turn: int) -> bool:
+        """Delete the copy, and take no turn up to this one any more; False when Redis could not be asked."""
+        age_ms = math.ceil(keys.ERASED_AGE_S * 1000)
+
+        async def drop(client: aioredis.Redis) -> bool:
+            await client.set(keys.gone(self._namespace, chat), last_turn, px=age_ms)
+            await client.delete(keys.window(self._namespace, chat))
+            return True
+
+        return self._client is None or bool(await self._ask(drop))
 
     async def health(self) -> Health:
         """Whether the copies can be used; the answers are right either way."""
@@ -146,12 +154,14 @@ class ContextWindow:
             return Health("degraded", f"Redis fails ({self._trouble}): context is read from SQL")
         return Health("ok", f"last {self._turns} turns in Redis")
 
-    async def _run(self, script: str, key: str, *values: bytes | int | str) -> None:
+    async def _run(self, script: str, chat: Chat, *values: bytes | int | str) -> None:
+        names = keys.window(self._namespace, chat), keys.gone(self._namespace, chat)
+
         async def call(client: aioredis.Redis) -> Any:
             try:
-                return await client.evalsha(_SHA[script], 1, key, *values)
+                return await client.evalsha(_SHA[script], len(names), *names, *values)
             except NoScriptError:  # a server that has just started
-                return await client.eval(script, 1, key, *values)
+                return await client.eval(script, len(names), *names, *values)
 
         await self._ask(call)
 

@@ -145,7 +145,7 @@ class Prompts:
             language=message.language,
             version=self.version,
             question=message.text,
-            affinity=hashlib.blake2b(message.chat.key.encode(), digest_size=8).hexdigest(),
+            affinity=message.chat.alias,
             turns_used=tuple(turn.id for turn in fitting),
             photos_shown=tuple(image.photo.sha256 for said in messages for image in said.images),
             canary=canary,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import count
 
 from context.db import Database
+from context.erasure import Erasure, Wish
+from context.erasure import Receipt as Erased
 from context.inbox import Inbox
 from context.outbox import Outbox
 from context.turns import (
@@ -82,6 +84,25 @@ class Ledger:
         turn = await self.open(batch, text)
         await self.send(batch, turn)
         return turn
+
+
+async def forget(db: Database, chat: Chat, *, wish: Wish = "operator") -> tuple[Erased, list[str]]:
+    """Erase a chat; what was erased, and the photos that nobody else shows."""
+    photos: list[str] = []
+
+    async def forget_photo(sha256: str) -> None:
+        photos.append(sha256)
+
+    async def forget_uploads(_ids: Sequence[str]) -> None:
+        return None
+
+    async def scrub() -> bool:
+        return True
+
+    erasure = Erasure(
+        db, forget_photo=forget_photo, forget_uploads=forget_uploads, copies={}, scrub_copies=scrub
+    )
+    return await erasure.forget(chat, wish=wish), photos
 
 
 def texts(batch: Batch) -> list[str]:

@@ -111,7 +111,7 @@ class Shelf:
     async def get(self, key: str) -> bytes | None:
         return self._kept.get(key)
 
-    async def put(self, key: str, value: bytes) -> None:
+    async def put(self, key: str, value: bytes, *, alias: str = "") -> None:
         self._kept[key] = value
 
 

@@ -8,10 +8,9 @@ from context.db import Database
 from context.figures import HOUR_S, Counting
 from context.handoffs import Handoffs
 from context.reviews import Review, Reviews
-from context.transcripts import Transcripts
 from context.turns import Chat, Message, Part, Reply
 from tests.clock import Clock
-from tests.ledger import ANNA, BEN, Ledger, says
+from tests.ledger import ANNA, BEN, Ledger, forget, says
 
 
 async def talk(db: Database, clock: Clock, chat: Chat, reply: Reply, *, seconds: float = 2.0) -> int:
@@ -97,7 +96,7 @@ async def test_the_running_hour_goes_on_and_an_old_one_stays_when_the_chat_is_go
     for wait_s in (HOUR_S + 700, 86_400):
         clock.move(wait_s)
         assert (await counting.read(since=start, until=start + 1)).total.turns == 2
-    await Transcripts(db).forget(ANNA)
+    await forget(db, ANNA)
     clock.move(86_400)
     kept = (await counting.read(since=start, until=start + 1)).total
     assert (kept.turns, kept.answered["model"]) == (2, 2)

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from context.claims import SUPERSEDE_LIMIT
+from context.conversations import Conversations
 from context.db import Database, StoreDown
 from context.outbox import LeaseLost, Superseded
 from context.transcripts import Transcripts
@@ -224,8 +225,9 @@ async def test_both_versions_of_an_edited_message_stay_in_the_record(ledger: Led
     await ledger.inbox.put([says(ANNA, "shows E4", message_id="1")])
     await ledger.inbox.put([says(ANNA, "shows E7", message_id="1", edited=True)])
     await ledger.answer(await ledger.claim_one())
-    rows = await Transcripts(db).export(ANNA)
-    assert [(row["text"], row["state"]) for row in rows if row.get("direction") == "in"] == [
+    conversation = await Conversations(db).read(ANNA)
+    assert conversation is not None
+    assert [(said.text, said.state) for said in conversation.said if said.who == "customer"] == [
         ("shows E4", "replaced"),
         ("shows E7", "taken"),
     ]

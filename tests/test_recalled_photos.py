@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from itertools import count
 
@@ -10,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from bot.mentions import photos_mentioned
+from context.conversations import Conversations
 from context.turns import Chat
 from tests.bot_api import Person
 from tests.world import World, asked, colours, noted, picture, same_colour, world
@@ -77,8 +77,10 @@ async def test_the_record_of_a_reply_says_which_photos_it_cites(w: World) -> Non
     finally:
         w.model.answer = noted
     chat = Chat("telegram", str(li.room.id))
-    (turn,) = [row for row in await w.app.stores.transcripts.export(chat) if row["type"] == "turn"]
-    assert json.loads(turn["record"])["cites"] == [2, 1]
+    conversation = await Conversations(w.app.stores.db).read(chat)
+    assert conversation is not None
+    (exchange,) = conversation.exchanges.values()
+    assert exchange.record["cites"] == [2, 1]
 
 
 def quoted(person: Person, message_id: int) -> dict[str, object]:

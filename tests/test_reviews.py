@@ -6,10 +6,9 @@ import pytest
 
 from context.db import Database
 from context.reviews import NoSuchTurn, Review, Reviews
-from context.transcripts import Transcripts
 from context.turns import Chat, Message, Part, Photo, Reply
 from tests.clock import Clock
-from tests.ledger import ANNA, BEN, Ledger, says, shows
+from tests.ledger import ANNA, BEN, Ledger, forget, says, shows
 
 DAY = 86_400.0
 
@@ -95,5 +94,5 @@ async def test_corrections_come_with_question_photos_and_draft(db: Database, clo
     )
     assert correction.photos == ("a" * 64,)
     assert await reviews.corrections(after=turn.id) == []
-    await Transcripts(db).forget(ANNA)
+    await forget(db, ANNA)
     assert await reviews.of([turn.id]) == {}

@@ -8,10 +8,9 @@ from context.db import Database
 from context.handoffs import Handoffs
 from context.listing import Keeper, Line, Listing
 from context.search import Query, Search
-from context.transcripts import Transcripts
 from context.turns import Batch, Chat, Message, Part, Reply
 from tests.clock import Clock
-from tests.ledger import ANNA, BEN, Ledger, commands, says
+from tests.ledger import ANNA, BEN, Ledger, commands, forget, says
 
 
 class Desk:
@@ -172,7 +171,7 @@ async def test_a_forgotten_chat_leaves_the_list_and_the_search(db: Database) -> 
     desk = Desk(db)
     await desk.talk(ANNA, "canaryword", answered())
     await desk.keep_up()
-    await Transcripts(db).forget(ANNA)
+    await forget(db, ANNA)
     await desk.keep_up()
     assert await desk.listing.line(ANNA) is None
     assert await desk.found("canaryword") == []

@@ -17,7 +17,7 @@ from context.inbox import NoSuchChat
 from context.transcripts import Transcripts
 from context.turns import Arrival, Batch, Kind, Message, OpenTurn, Part, Reply
 from tests.clock import Clock
-from tests.ledger import ANNA, BEN, Ledger, says, shows
+from tests.ledger import ANNA, BEN, Ledger, forget, says, shows
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ async def test_forgetting_a_chat_forgets_what_staff_did_with_it(db: Database, le
     await Feedbacks(db).keep(ANNA, turn.id, "helpful", "down")
     (case,) = await Cases(db).current()
     await Cases(db).show(case, place="-1", thread=7, shown=0)
-    await Transcripts(db).forget(ANNA)
+    await forget(db, ANNA)
     for table in ("held", "feedback", "cases", "handoffs", "follow_ups"):
         count = await db.read(
             lambda c, t=table: c.exec_driver_sql(f"SELECT COUNT(*) FROM {t}").scalar_one()  # type: ignore[misc]

@@ -136,7 +136,7 @@ async def stage(folder: Path, *, looks_last: bool = True) -> AsyncIterator[tuple
     taker = TurnTaker(
         channels=channels,
         collector=Collector(channels=channels, inbox=inbox, photos=photos, metrics=metrics),
-        commands=Commands(prompts=prompts, transcripts=transcripts, handoffs=handoffs),
+        commands=Commands(prompts=prompts, transcripts=transcripts, handoffs=handoffs, erasure=silent),
         answerer=answerer,
         sender=Sender(
             channels=channels,

@@ -357,7 +357,7 @@ async def test_command_menu_is_set_in_both_languages(
     await telegram.until(lambda: len(telegram.state.commands) == 2)
     for menu in (telegram.state.commands[""], telegram.state.commands["zh"]):
         names = [command["command"] for command in menu]
-        assert names == ["start", "help", "reset", "human", "language", "privacy"]
+        assert names == ["start", "help", "reset", "human", "language", "privacy", "forgetme"]
     assert telegram.state.commands["zh"][3]["description"] == "转人工客服"
 
 

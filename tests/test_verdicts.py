@@ -13,10 +13,9 @@ from context.audit import Break
 from context.db import Database
 from context.inbox import Inbox
 from context.outbox import Outbox, Superseded
-from context.transcripts import Transcripts
 from context.turns import Chat, Message, Part, Reply
 from context.verdicts import Verdicts, read_key
-from tests.ledger import ANNA, BEN, says
+from tests.ledger import ANNA, BEN, forget, says
 
 KEY = b"k" * 32
 
@@ -107,7 +106,7 @@ async def test_another_key_proves_nothing(desk: Desk) -> None:
 async def test_forgetting_a_customer_leaves_the_chain_whole_and_says_nothing(desk: Desk) -> None:
     for chat in (ANNA, BEN, ANNA):
         await desk.decide(chat)
-    await Transcripts(desk.db).forget(ANNA)
+    await forget(desk.db, ANNA)
     assert await desk.verdicts.verify() == (3, [])
     rows = await desk.db.read(
         lambda c: c.exec_driver_sql("SELECT chat, payload FROM verdicts ORDER BY number").all()

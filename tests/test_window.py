@@ -345,12 +345,19 @@ async def test_a_window_goes_with_its_age(
     assert await client.pttl(KEY) > 0
 
 
-async def test_a_cleared_chat_leaves_nothing_in_redis(
+async def test_a_forgotten_chat_leaves_nothing_in_redis_and_takes_nothing_late(
     window: ContextWindow, ledger: Ledger, client: aioredis.Redis
 ) -> None:
     await take_turns(window, ledger, CHAT, 2)
-    assert await window.clear(CHAT)
-    assert await client.keys() == []
+    erased = ledger.turns[CHAT.key][-1]
+    assert await window.forget(CHAT, erased.id)
+    assert await client.keys() == [b"gone:{bot:" + CHAT.key.encode() + b"}"]
+    await window.push(CHAT, erased, after=0)  # it was still being said
+    await last(window, ledger)  # and this was read before
+    assert await client.keys() == [b"gone:{bot:" + CHAT.key.encode() + b"}"]
+    ledger.turns[CHAT.key].clear()
+    await take_turns(window, ledger, CHAT, 1)
+    assert await last(window, ledger) == ledger.turns[CHAT.key]
 
 
 @pytest.mark.parametrize("text", ["", "\ud800 half", "\x00", "🫨" * 3_000, '{"v":1} 7 ', "字\n\u2028"])
@@ -508,7 +515,7 @@ async def test_without_redis_everything_comes_from_sql(ledger: Ledger) -> None:
     await take_turns(window, ledger, CHAT, 7)
     assert await last(window, ledger) == ledger.turns[CHAT.key][-5:]
     assert (await window.health()).state == "degraded"
-    assert not await window.clear(CHAT)
+    assert await window.forget(CHAT, 7)  # there is no copy
 
 
 async def test_sql_being_down_is_not_hidden(window: ContextWindow) -> None:

@@ -102,7 +102,9 @@ class Story(RuleBasedStateMachine):
     @rule(chat=CHATS, worker=WORKERS)
     def forget(self, chat: Chat, worker: int) -> None:
         self.of(chat).clear()
-        self.run(self.workers[worker].clear(chat))
+        self.run(
+            self.workers[worker].forget(chat, self.ever[chat.key][-1].id if self.ever.get(chat.key) else 0)
+        )
 
     @rule(chat=CHATS)
     def redis_evicts(self, chat: Chat) -> None:
@@ -126,7 +128,7 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def redis_holds_no_more_than_it_should(self) -> None:
         if getattr(self, "redis", None) and self.redis.connected:
-            for key in self.run(self.client.keys()):
+            for key in self.run(self.client.keys("ctx:*")):
                 assert self.run(self.client.llen(key)) <= 3
                 assert self.run(self.client.pttl(key)) > 0
 

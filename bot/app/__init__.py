@@ -148,7 +148,12 @@ async def open_app(
         taker = TurnTaker(
             channels=channels,
             collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),
-            commands=Commands(prompts=prompts, transcripts=stores.transcripts, handoffs=stores.handoffs),
+            commands=Commands(
+                prompts=prompts,
+                transcripts=stores.transcripts,
+                handoffs=stores.handoffs,
+                erasure=stores.erasure,
+            ),
             answerer=trial,
             sender=sender,
             ceilings=_ceilings(settings, stores),

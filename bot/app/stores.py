@@ -6,17 +6,19 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.errors import BadConfiguration
+from bot.app.records import build_erasure
+from bot.errors import BadConfiguration, BotError
 from bot.guard.mask import mask
 from bot.metrics import Metrics
 from bot.settings import Settings
 from context import lock
 from context.db import Database, StoreDown
+from context.erasure import Erasure
 from context.feedback import Feedbacks
 from context.handoffs import Handoffs
 from context.health import Health
@@ -47,6 +49,7 @@ class Stores:
     intake: Intake
     redis: RedisServer
     window: ContextWindow
+    erasure: Erasure
 
     async def health(self) -> dict[str, Health]:
         """How each of them is doing."""
@@ -104,7 +107,27 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
         intake=intake,
         redis=redis,
         window=window,
+        erasure=build_erasure(
+            settings, namespace=namespace(settings), db=db, photos=photos, redis=redis, window=window
+        ),
     )
+
+
+@asynccontextmanager
+async def open_erasure(settings: Settings) -> AsyncIterator[Erasure]:
+    """What forgets, for a command beside a bot that may be at work.  Raises BotError, BadConfiguration."""
+    async with AsyncExitStack() as stack:
+        try:
+            db = await asyncio.to_thread(Database, settings.database)
+        except StoreDown as error:
+            raise BotError(str(error)) from error
+        stack.push_async_callback(db.close)
+        redis = await open_store(stack, settings)
+        photos = Photos(settings.data_dir / "photos", intake=Intake())
+        stack.push_async_callback(photos.close)
+        name = namespace(settings)
+        window = ContextWindow(redis.client, refill=Transcripts(db).turns, namespace=name)
+        yield build_erasure(settings, namespace=name, db=db, photos=photos, redis=redis, window=window)
 
 
 async def open_store(stack: AsyncExitStack, settings: Settings) -> RedisServer:

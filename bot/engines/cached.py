@@ -35,8 +35,8 @@ class Cache(Protocol):
     async def get(self, key: str) -> bytes | None:
         """The value, or None."""
 
-    async def put(self, key: str, value: bytes) -> None:
-        """Keep it."""
+    async def put(self, key: str, value: bytes, *, alias: str = "") -> None:
+        """Keep it; `alias` names the chat whose words are in it."""
 
 
 class CachedEngine:
@@ -100,9 +100,6 @@ class CachedEngine:
         The chat is part of it as soon as the prompt holds more than pictures: words of a customer's or
         anything earlier stay inside their chat.
         """
-        is_personal = (
-            bool(prompt.question.strip() or prompt.turns_used) or len(prompt.messages) > _QUESTION_ONLY
-        )
         parts = {
             "v": VERSION,
             "engine": self.name,
@@ -112,7 +109,7 @@ class CachedEngine:
             "template": prompt.version,
             "language": prompt.language,
             "manner": astuple(prompt.manner) if prompt.manner != Manner() else None,
-            "chat": prompt.affinity if is_personal else "",
+            "chat": prompt.affinity if _is_personal(prompt) else "",
             "messages": [
                 [
                     said.role,
@@ -141,7 +138,8 @@ class CachedEngine:
             # under another process's mark the guard could not see it.
             is_whole = draft.finish == "stop" and not draft.preliminary
             if is_whole and not (prompt.canary and prompt.canary in draft.text):
-                await self._cache.put(key, _encoded(draft, flight.seconds))
+                alias = prompt.affinity if _is_personal(prompt) else ""
+                await self._cache.put(key, _encoded(draft, flight.seconds), alias=alias)
             return draft
         finally:
             self._forget(key, flight)
@@ -157,6 +155,11 @@ class CachedEngine:
     async def close(self) -> None:
         """Close the engine; what is kept stays."""
         await self._engine.close()
+
+
+def _is_personal(prompt: Prompt) -> bool:
+    """Whether it holds more than pictures: words of a customer's, or anything earlier."""
+    return bool(prompt.question.strip() or prompt.turns_used) or len(prompt.messages) > _QUESTION_ONLY
 
 
 class _Flight:

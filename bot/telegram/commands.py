@@ -12,6 +12,7 @@ COMMANDS: dict[Language, tuple[tuple[str, str], ...]] = {
         ("human", "Talk to a person"),
         ("language", "中文 / English"),
         ("privacy", "What is stored, and for how long"),
+        ("forgetme", "Erase everything of mine"),
     ),
     "zh": (
         ("start", "我能做什么"),
@@ -20,6 +21,7 @@ COMMANDS: dict[Language, tuple[tuple[str, str], ...]] = {
         ("human", "转人工客服"),
         ("language", "中文 / English"),
         ("privacy", "保存哪些信息、保存多久"),
+        ("forgetme", "删除我的全部内容"),
     ),
 }
 """`privacy` is also what Telegram's own "Privacy policy" button on the bot's profile calls."""

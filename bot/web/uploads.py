@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from io import BufferedWriter
 from pathlib import Path
@@ -81,6 +81,10 @@ class Spool:
         for photo in form.photos:
             await asyncio.to_thread((self._folder / photo.file_id).unlink, missing_ok=True)
 
+    async def forget(self, file_ids: Sequence[str]) -> None:
+        """Remove these uploads, taken in or not.  One that is gone is no error."""
+        await asyncio.to_thread(self._forget, file_ids)
+
     async def sweep(self) -> None:
         """Remove what nobody will ask for any more."""
         await asyncio.to_thread(self._sweep)
@@ -98,6 +102,11 @@ class Spool:
         except OSError as error:
             raise FileUnavailable(f"upload {file_id}: {error.strerror}", code="download_failed") from error
         return data
+
+    def _forget(self, file_ids: Sequence[str]) -> None:
+        for file_id in file_ids:
+            if _FILE_ID.fullmatch(file_id):
+                (self._folder / file_id).unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         oldest = time.time() - _KEPT_S

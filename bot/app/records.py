@@ -1,0 +1,42 @@
+"""What becomes of records in time: erased on request, kept as long as the operator says."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+from bot.settings import Settings
+from bot.web.uploads import Spool
+from context.cache import DraftCache
+from context.db import Database
+from context.erasure import Erasure
+from context.photos import Photos
+from context.redis_server import RedisServer
+from context.window import ContextWindow
+
+
+def build_erasure(
+    settings: Settings,
+    *,
+    namespace: str,
+    db: Database,
+    photos: Photos,
+    redis: RedisServer,
+    window: ContextWindow,
+) -> Erasure:
+    """Whoever forgets chats, with every place that holds something of one."""
+    # Also with the cache turned off: drafts from before may still be there.
+    drafts = DraftCache(redis.client, namespace=namespace, ttl_s=settings.cache_ttl_s or 1.0)
+    refused = settings.data_dir / "redis" / "refused"
+
+    async def scrub_copies() -> bool:
+        await asyncio.to_thread(shutil.rmtree, refused, ignore_errors=True)
+        return await redis.scrub()
+
+    return Erasure(
+        db,
+        forget_photo=photos.forget,
+        forget_uploads=Spool(settings.data_dir / "uploads").forget,
+        copies={"context": window, "drafts": drafts},
+        scrub_copies=scrub_copies,
+    )

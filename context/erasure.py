@@ -1,0 +1,242 @@
+"""Erasure: a customer's words, photos and traces go, everywhere, and what is left says only that they went.
+
+Whatever table has a column `chat` is emptied of it, so that a table somebody adds is not forgotten here.
+Whoever works on the chat is locked out by its lane; what they still hold in hand is refused by the
+ledger's fence, by a mark in Redis, and by photos that no row names.  The chain of verdicts keeps its
+links and loses what they said (context/audit.py).
+
+`forget` makes the words unreachable at once.  `scrub` takes them out of the files too, where they lie
+for a while in what a database or Redis has not overwritten yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from context import search, verdicts
+from context.db import Database
+from context.turns import Chat
+
+log = logging.getLogger(__name__)
+
+Wish = Literal["customer", "operator"]
+ASKED_WITHIN_S = 900.0
+"""A confirmation belongs to a question that was asked within this time."""
+SCRUB_TIMEOUT_S = 600.0
+
+
+class Copies(Protocol):
+    """Something outside the database that holds copies of what a chat said."""
+
+    async def forget(self, chat: Chat, last_turn: int) -> bool:
+        """Drop them, and take no late ones of turns up to this; False when it could not be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was erased."""
+
+    at: float
+    counts: Mapping[str, int]
+    """Rows by table, and `photos`: files that no other chat shows."""
+    left: tuple[str, ...] = ()
+    """Where copies could not be reached: erase again when it is back."""
+
+    @property
+    def messages(self) -> int:
+        """Messages, either way."""
+        return self.counts.get("messages", 0)
+
+    @property
+    def photos(self) -> int:
+        """Photo files."""
+        return self.counts.get("photos", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    counts: dict[str, int]
+    photos: list[str]
+    """Of these messages, each once."""
+    uploads: list[str]
+    last_turn: int
+    at: float
+
+
+class Erasure:
+    """Forgets chats.
+
+    `forget_photo` deletes one from the photo store, `forget_uploads` what waits in the page's spool;
+    `copies` are what else holds some, by the name that an operator knows it by; `scrub_copies` takes
+    deleted values out of files of theirs.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        forget_photo: Callable[[str], Awaitable[None]],
+        forget_uploads: Callable[[Sequence[str]], Awaitable[None]],
+        copies: Mapping[str, Copies],
+        scrub_copies: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._db = db
+        self._forget_photo = forget_photo
+        self._forget_uploads = forget_uploads
+        self._copies = dict(copies)
+        self._scrub_copies = scrub_copies
+
+    async def forget(self, chat: Chat, *, wish: Wish) -> Receipt:
+        """Erase everything that this chat said and was told.  Forgetting twice is harmless.
+
+        On a customer's own wish their wish itself and what they sent after it stay, so that it can be
+        answered; an operator's leaves nothing.  Raises StoreDown, and then nothing is erased.
+        """
+        gone = await self._db.write(lambda connection: self._forget(connection, chat, wish))
+        left = [name for name, copy in self._copies.items() if not await copy.forget(chat, gone.last_turn)]
+        erased, is_clean = await self._drop_photos(gone.photos)
+        if not is_clean:
+            left.append("photos")
+        try:
+            await self._forget_uploads(gone.uploads)
+        except OSError:
+            left.append("uploads")
+        counts = gone.counts | {"photos": erased}
+        log.info("a chat was erased", extra={"reason": wish, "messages": counts.get("messages", 0)})
+        return Receipt(gone.at, {name: count for name, count in counts.items() if count}, tuple(left))
+
+    async def is_confirmed(self, chat: Chat) -> bool:
+        """Whether this chat was asked lately if it means it, or has just been erased."""
+
+        def work(connection: Connection) -> bool:
+            values = {"chat": chat.key, "since": self._db.now(connection) - ASKED_WITHIN_S}
+            return connection.execute(_ASKED, values).first() is not None
+
+        return await self._db.read(work)
+
+    async def scrub(self) -> bool:
+        """Take what was erased out of the files: may read and write all of them, so not for each chat.
+
+        False when somebody was in the way; the next scrub does it.
+        """
+        if self._db.is_sqlite:
+            await self._merge_search()
+        in_files = await self._db.scrub()
+        return await self._scrub_copies() and in_files
+
+    def _forget(self, connection: Connection, chat: Chat, wish: Wish) -> _Gone:
+        now = self._db.now(connection)
+        values = {"chat": chat.key, "now": now}
+        is_kept = wish == "customer"
+        # First: whoever works on the chat is locked out by it.
+        connection.execute(_LOCK_LANE if is_kept else _FORGET_LANE, values)
+        # Whoever has read the chat for the list and the index finds these gone, and reads again.
+        connection.execute(_FORGET_CHANGES, values)
+        search.erase_in(connection, chat)
+        last_turn = int(connection.execute(_LAST_TURN, values).scalar() or 0)
+        rows = connection.execute(_FORGET_MESSAGES_BEFORE if is_kept else _FORGET_MESSAGES, values).all()
+        counts = {"messages": len(rows)}
+        counts["verdicts"] = verdicts.erase(connection, chat)
+        counts["staff_access"] = connection.execute(_FORGET_ACCESS, values).rowcount
+        counts["asides"] = _forget_asides(connection, chat)
+        spared = {"messages", "verdicts", "staff_access", "changes"} | (
+            {"chats", "lanes"} if is_kept else set()
+        )
+        for table in _tables_with_chat(connection):
+            if table not in spared:
+                statement = sa.text(f"DELETE FROM {table} WHERE chat = :chat")  # noqa: S608  (a table of ours)
+                counts[table] = connection.execute(statement, values).rowcount
+        if is_kept:
+            connection.execute(_BEGIN_ANEW, values)
+            connection.execute(_CHANGED, values)
+        counts = {name: count for name, count in counts.items() if count > 0}
+        if rows or counts:
+            kept = {"wish": wish, "counts": json.dumps(counts), "at": now}
+            connection.execute(_NOTE, kept)
+        photos = list(dict.fromkeys(row.photo for row in rows if row.photo))
+        uploads = [row.file_id for row in rows if row.file_id and chat.channel == "web"]
+        return _Gone(counts, photos, uploads, last_turn, now)
+
+    async def _drop_photos(self, photos: Sequence[str]) -> tuple[int, bool]:
+        """Delete the files that no message names any more; how many, and whether all went."""
+        unnamed = await self._db.read(lambda connection: unnamed_among(connection, photos))
+        count = 0
+        for sha256 in unnamed:
+            try:
+                await self._forget_photo(sha256)
+            except OSError:
+                log.exception("a photo could not be erased")
+            else:
+                count += 1
+        return count, count == len(unnamed)
+
+    async def _merge_search(self) -> None:
+        """Write the search index anew in small steps: its older segments still hold erased words."""
+        pages = -search.MERGE_PAGES
+        async with asyncio.timeout(SCRUB_TIMEOUT_S):
+            while await self._db.write(lambda connection, pages=pages: search.merge_in(connection, pages)):  # type: ignore[misc]
+                pages = search.MERGE_PAGES
+                await asyncio.sleep(0.01)  # turns go first
+
+
+def unnamed_among(connection: Connection, photos: Sequence[str]) -> list[str]:
+    """Those of these photos that no message names."""
+    named: set[str] = set()
+    for start in range(0, len(photos), 500):
+        found = connection.execute(_NAMED, {"photos": list(photos[start : start + 500])})
+        named.update(row.photo for row in found)
+    return [sha256 for sha256 in photos if sha256 not in named]
+
+
+def _tables_with_chat(connection: Connection) -> list[str]:
+    """Every table with a column `chat`; asked of the database, so that it is never out of date."""
+    inspector = sa.inspect(connection)
+    names = sorted(name for name in inspector.get_table_names() if not name.startswith("search"))
+    return [name for name in names if any(column["name"] == "chat" for column in inspector.get_columns(name))]
+
+
+def _forget_asides(connection: Connection, chat: Chat) -> int:
+    """Updates that could not be read and name this chat, or whoever writes in it."""
+    mark = re.compile(rf"(?<![\w-]){re.escape(chat.address)}(?!\w)")
+    rows = connection.execute(_ASIDES, {"like": f"%{chat.address}%"}).all()
+    ids = [row.id for row in rows if mark.search(row.raw)]
+    if ids:
+        connection.execute(_FORGET_ASIDES, {"ids": ids})
+    return len(ids)
+
+
+_ASKED = sa.text("""
+    SELECT 1 FROM turns WHERE chat = :chat AND origin = 'notice:forget_ask' AND opened_at > :since
+    UNION ALL SELECT 1 FROM chats WHERE chat = :chat AND erased_at > :since""")
+_LOCK_LANE = sa.text("UPDATE lanes SET superseded = 0 WHERE chat = :chat")
+_FORGET_LANE = sa.text("DELETE FROM lanes WHERE chat = :chat")
+_FORGET_CHANGES = sa.text("DELETE FROM changes WHERE chat = :chat")
+_CHANGED = sa.text("INSERT INTO changes (chat) VALUES (:chat)")
+_LAST_TURN = sa.text("SELECT MAX(id) FROM turns WHERE chat = :chat")
+# Deleted first and asked what they named: a picture that is recorded meanwhile is not overlooked.
+_FORGET_MESSAGES = sa.text("DELETE FROM messages WHERE chat = :chat RETURNING photo, file_id")
+_FORGET_MESSAGES_BEFORE = sa.text("""
+    DELETE FROM messages WHERE chat = :chat AND state <> 'waiting' RETURNING photo, file_id""")
+# That a colleague looked at a photo stays; whose it was does not.
+_FORGET_ACCESS = sa.text("UPDATE staff_access SET chat = NULL, detail = '' WHERE chat = :chat")
+_ASIDES = sa.text("SELECT id, raw FROM asides WHERE raw LIKE :like")
+_FORGET_ASIDES = sa.text("DELETE FROM asides WHERE id IN :ids").bindparams(
+    sa.bindparam("ids", expanding=True)
+)
+_BEGIN_ANEW = sa.text("""
+    UPDATE chats SET sender = '', window_after = 0, last_turn = 0, photos = 0, created_at = :now,
+                     erased_at = :now
+    WHERE chat = :chat""")
+_NOTE = sa.text("INSERT INTO erasures (at, wish, counts) VALUES (:at, :wish, :counts)")
+_NAMED = sa.text("SELECT DISTINCT photo FROM messages WHERE photo IN :photos").bindparams(
+    sa.bindparam("photos", expanding=True)
+)

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from context import search, verdicts
-from context.db import Database
+from context.db import Database, StoreDown
 from context.turns import Chat
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ Wish = Literal["customer", "operator"]
 ASKED_WITHIN_S = 900.0
 """A confirmation belongs to a question that was asked within this time."""
 SCRUB_TIMEOUT_S = 600.0
+SCRUB_EVERY_S = 300.0
+"""After an erasure: several are scrubbed together."""
 
 
 class Copies(Protocol):
@@ -94,6 +96,7 @@ class Erasure:
         self._forget_uploads = forget_uploads
         self._copies = dict(copies)
         self._scrub_copies = scrub_copies
+        self._is_unscrubbed = asyncio.Event()
 
     async def forget(self, chat: Chat, *, wish: Wish) -> Receipt:
         """Erase everything that this chat said and was told.  Forgetting twice is harmless.
@@ -110,6 +113,7 @@ class Erasure:
             await self._forget_uploads(gone.uploads)
         except OSError:
             left.append("uploads")
+        self._is_unscrubbed.set()
         counts = gone.counts | {"photos": erased}
         log.info("a chat was erased", extra={"reason": wish, "messages": counts.get("messages", 0)})
         return Receipt(gone.at, {name: count for name, count in counts.items() if count}, tuple(left))
@@ -132,6 +136,20 @@ class Erasure:
             await self._merge_search()
         in_files = await self._db.scrub()
         return await self._scrub_copies() and in_files
+
+    async def keep_scrubbing(self, *, every_s: float = SCRUB_EVERY_S) -> None:
+        """Scrub behind what this process erases, for as long as it runs."""
+        while True:
+            await self._is_unscrubbed.wait()
+            await asyncio.sleep(every_s)
+            self._is_unscrubbed.clear()
+            try:
+                is_done = await self.scrub()
+            except (StoreDown, OSError) as error:
+                log.warning("what was erased is not overwritten yet", extra={"reason": str(error)})
+                is_done = False
+            if not is_done:
+                self._is_unscrubbed.set()
 
     def _forget(self, connection: Connection, chat: Chat, wish: Wish) -> _Gone:
         now = self._db.now(connection)

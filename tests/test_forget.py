@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 from collections.abc import Awaitable, Callable
@@ -150,7 +151,9 @@ async def test_no_byte_of_a_forgotten_customer_is_left_and_the_others_keep_their
                 Prompts().notice("forget_ask", "en"),
                 Prompts().notice("forget_done", "en", messages=12, photos=1),
             ]
-            assert await stores.erasure.scrub()
+            scrubbing = asyncio.create_task(stores.erasure.keep_scrubbing(every_s=0))
+            await until(lambda: not found_in(data, CANARIES, pieces[1:]))
+            scrubbing.cancel()
         else:
             async with open_erasure(settings_for(tmp_path, w.telegram, w.model)) as erasure:
                 assert await forget.run(erasure, LI.key) == 0
@@ -323,13 +326,13 @@ async def test_a_turn_in_work_writes_nothing_back(tmp_path: Path, monkeypatch: p
             await until(erased)
             await until(lambda: _is_idle(stores.db))
             monkeypatch.undo()
-            while await Keeper(stores.db).catch_up():
-                pass
-            await stores.erasure.scrub()
             moment = (kind.__name__, method, before)
+            assert await rows_with(stores.db, WORD) == {}, moment
+            assert await rows_with(stores.db, CAPTION) == {}, moment
+            await until(lambda chat=chat: _is_gone(stores.db, chat))  # type: ignore[misc]
+            await stores.erasure.scrub()
             assert found_in(data, CANARIES) == {}, moment
             assert not list((data / "photos").rglob("*.jpg")), moment
-            assert await rows_with(stores.db, chat.key) == {}, moment
 
 
 def _erase_at(
@@ -357,6 +360,10 @@ def _erase_at(
 
     monkeypatch.setattr(kind, method, called)
     return is_done
+
+
+async def _is_gone(db: Database, chat: Chat) -> bool:
+    return await rows_with(db, chat.key) == {}
 
 
 async def _is_idle(db: Database) -> bool:

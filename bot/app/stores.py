@@ -94,6 +94,11 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
     stack.push_async_callback(photos.close)
     with needing(settings.data_dir):
         await photos.start()
+    erasure = build_erasure(
+        settings, namespace=namespace(settings), db=db, photos=photos, redis=redis, window=window
+    )
+    scrubbing = asyncio.create_task(erasure.keep_scrubbing(), name="scrub")
+    stack.callback(scrubbing.cancel)
     return Stores(
         db=db,
         news=news,
@@ -107,9 +112,7 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
         intake=intake,
         redis=redis,
         window=window,
-        erasure=build_erasure(
-            settings, namespace=namespace(settings), db=db, photos=photos, redis=redis, window=window
-        ),
+        erasure=erasure,
     )
 
 

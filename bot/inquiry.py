@@ -22,7 +22,7 @@ from bot.metrics import Metrics, Stages
 from bot.studio import image_of
 from bot.turn import Answerer
 from context.api_ledger import ApiLedger
-from context.photos import Intake
+from context.photos import Intake, smaller
 from context.turns import Chat, Language, Message, Photo, Rejection, Reply, Turn
 from prompts.house_styles import HouseStyles
 from prompts.prompt import Manner, Prompt, PromptImage
@@ -212,23 +212,28 @@ class Inquiries:
         """The checked answer, not on record yet: for whoever records it together with its own."""
         message = _message(inquiry)
         with stages("prompt"):
-            prompt = self._prompt(inquiry, message)
+            prompt = await self._prompt(inquiry, message)
         waiting = time.perf_counter()
         async with self.room.place():
             stages.add("wait", time.perf_counter() - waiting)
             return _answered(await self._answerer.speak(message, prompt, stages))
 
-    def _prompt(self, inquiry: Inquiry, message: Message) -> Prompt:
+    async def _prompt(self, inquiry: Inquiry, message: Message) -> Prompt:
         canary, last = self._answerer.canary, inquiry.said[-1]
         if inquiry.style:
             return self._styles.assemble(
                 inquiry.style, message.language, last.images[0], canary=canary, manner=inquiry.manner
             )
         jpegs = {image.photo.sha256: image.jpeg for said in inquiry.said for image in said.images}
+        planned = self._prompts.plan(message, _turns(inquiry, message.language))
+        shown = {
+            view.photo.sha256: await asyncio.to_thread(smaller, jpegs[view.photo.sha256], view.longest)
+            for view in planned.views
+        }
         return self._prompts.assemble(
             message,
-            _turns(inquiry, message.language),
-            jpegs,
+            planned,
+            shown,
             canary=canary,
             app=inquiry.app,
             manner=inquiry.manner,

@@ -18,15 +18,14 @@ from context.conversations import Conversations, Exchange
 from context.photos import Photos
 from context.templates import Templates
 from context.turns import Language, Message, Photo, Reply, Turn
+from prompts.plan import Plan
 from prompts.prompt import Prompt
-from prompts.prompts import Prompts, tokens
+from prompts.prompts import Prompts
 
 LOOKED_BACK = 30
 """Turns before the one in question among which those that were used are looked for."""
 MARK = "(mark)"
 """Stands where a prompt holds its canary, which is another one in every process."""
-PHOTO_TOKENS = 1000
-"""About what a photo takes of a prompt; the engine's own count stands in the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,9 @@ class Retrace:
         """The prompt of a recorded turn."""
         wanted = str(exchange.record.get("prompt") or "")
         prompts = await self._prompts_of(wanted)
-        message, used, dropped = await self._question(exchange)
-        prompt = self._assemble(prompts or self._prompts, message, used, exchange, lambda _: b"")
+        message, used, condensed, dropped = await self._question(exchange)
+        planned = (prompts or self._prompts).plan(message, used, condensed=condensed)
+        prompt = self._assemble(prompts or self._prompts, message, planned, exchange, lambda _: b"")
         digest = exchange.record.get("digest")
         return Retraced(
             prompt,
@@ -110,10 +110,13 @@ class Retrace:
         prompts = await self._prompts_of(version)
         if engine not in self.engines or prompts is None:
             raise LookupError(f"no engine {engine!r} or no templates {version!r}")
-        message, used, _ = await self._question(exchange)
+        message, used, condensed, _ = await self._question(exchange)
         message = replace(message, language=language)
-        wanted = (*message.photos, *message.recalled, *(photo for turn in used for photo in turn.photos))
-        images = {photo.sha256: await self._photos.read(photo.sha256) for photo in wanted}
+        planned = prompts.plan(message, used, condensed=condensed)
+        images = {
+            view.photo.sha256: await self._photos.read(view.photo.sha256, longest=view.longest)
+            for view in planned.views
+        }
         # Figures of its own: nobody was answered.
         answerer = Answerer(
             prompts=prompts,
@@ -122,7 +125,7 @@ class Retrace:
             guard=self._guard,
             metrics=(metrics := Metrics()),
         )
-        prompt = self._assemble(prompts, message, used, exchange, images.get, canary=answerer.canary)
+        prompt = self._assemble(prompts, message, planned, exchange, images.get, canary=answerer.canary)
         began = perf_counter()
         reply = await answerer.speak(message, prompt, metrics.stages())
         return Again(reply, engine, version, (perf_counter() - began) * 1000)
@@ -133,19 +136,22 @@ class Retrace:
         sources = await self._templates.sources(version)
         return Prompts(sources=sources, context_tokens=self._context_tokens) if sources else None
 
-    async def _question(self, exchange: Exchange) -> tuple[Message, tuple[Turn, ...], tuple[Turn, ...]]:
-        """The message of a turn with the earlier turns that were used, and those that were not."""
+    async def _question(
+        self, exchange: Exchange
+    ) -> tuple[Message, tuple[Turn, ...], tuple[Turn, ...], tuple[Turn, ...]]:
+        """The message of a turn with the earlier turns that were used, condensed, and left out."""
         before = await self._conversations.before(exchange, LOOKED_BACK)
-        ids = exchange.record.get("turns")
-        ids = ids if isinstance(ids, list) else []
+        ids, facts_of = (_ids(exchange.record.get(name)) for name in ("turns", "condensed"))
         used = tuple(turn for turn in before if turn.id in ids)
-        dropped = tuple(turn for turn in before[-self._context_turns :] if turn.id not in ids)
+        condensed = tuple(turn for turn in before if turn.id in facts_of)
+        known = ids | facts_of
+        dropped = tuple(turn for turn in before[-self._context_turns :] if turn.id not in known)
         photos, rejections = await self._conversations.pictures(exchange.id)
         recalled = await self._recalled(exchange, (*photos, *(one for turn in used for one in turn.photos)))
         message = Message(
             exchange.chat, exchange.text, exchange.language, photos, rejections, recalled=recalled
         )
-        return message, used, dropped
+        return message, used, condensed, dropped
 
     async def _recalled(self, exchange: Exchange, known: tuple[Photo, ...]) -> tuple[Photo, ...]:
         """Photos in the prompt that neither came with the question nor with a turn in it."""
@@ -159,7 +165,7 @@ class Retrace:
         self,
         prompts: Prompts,
         message: Message,
-        used: tuple[Turn, ...],
+        planned: Plan,
         exchange: Exchange,
         read: Callable[[str], bytes | None],
         *,
@@ -168,17 +174,20 @@ class Retrace:
         shown = exchange.record.get("photos")
         names = shown if isinstance(shown, list) else [photo.sha256 for photo in message.photos]
         images = {name: jpeg for name in names if (jpeg := read(name)) is not None}
-        return prompts.assemble(message, used, images, canary=canary)
+        return prompts.assemble(message, planned, images, canary=canary)
+
+
+def _ids(recorded: object) -> frozenset[object]:
+    return frozenset(recorded) if isinstance(recorded, list) else frozenset()
 
 
 def _split(prompt: Prompt) -> dict[str, int]:
-    system, *earlier, question = prompt.messages
-    return {
-        "system": tokens(system.text),
-        "turns": sum(tokens(message.text) for message in earlier),
-        "question": tokens(question.text),
-        "photos": PHOTO_TOKENS * len(prompt.photos_shown),
-    }
+    split = prompt.split
+    if split is None:
+        return {}
+    photos = sum(tokens for _, _, tokens in split.photos)
+    earlier = split.turns + split.gist
+    return {"system": split.system, "turns": earlier, "question": split.question, "photos": photos}
 
 
 def engines_of(engine: Engine) -> dict[str, Engine]:

@@ -278,10 +278,13 @@ class Answerer:
     async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
         """Answer a message in the light of the last turns.  When all else fails, the reply says so."""
         with stages("prompt"):
-            wanted = self._prompts.photos_wanted(message, turns)
-            images = {photo.sha256: await self._photos.read(photo.sha256) for photo in wanted}
+            planned = self._prompts.plan(message, turns)
+            images = {
+                view.photo.sha256: await self._photos.read(view.photo.sha256, longest=view.longest)
+                for view in planned.views
+            }
             shown = {sha256: jpeg for sha256, jpeg in images.items() if jpeg is not None}
-            prompt = self._prompts.assemble(message, turns, shown, canary=self.canary)
+            prompt = self._prompts.assemble(message, planned, shown, canary=self.canary)
         return await self.speak(message, prompt, stages)
 
     async def speak(self, message: Message, prompt: Prompt, stages: Stages) -> Reply:
@@ -333,6 +336,10 @@ class Answerer:
             "tokens": [draft.usage.prompt_tokens, draft.usage.completion_tokens],
             "verdict": verdict.record(),
         }
+        if prompt.condensed:
+            record["condensed"] = list(prompt.condensed)
+        if prompt.split is not None:
+            record["split"] = prompt.split.record()
         if draft.cache_key:
             record["cache"] = draft.cache_key
         if verdict.action is Action.ALLOW:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import logging
 import os
 import re
@@ -26,7 +27,7 @@ from context.intake.formats import is_clip
 from context.intake.wire import Normalised
 from context.turns import Photo, Rejection
 
-__all__ = ["REJECTIONS", "Intake", "Photos"]
+__all__ = ["REJECTIONS", "Intake", "Photos", "smaller"]
 
 log = logging.getLogger(__name__)
 
@@ -108,13 +109,14 @@ class Photos:
         self._trouble = ""
         return Photo(sha256, taken.width, taken.height, clip=clip, flaw=flaw)
 
-    async def read(self, sha256: str) -> bytes | None:
+    async def read(self, sha256: str, *, longest: int = 0) -> bytes | None:
         """The JPEG of that name; None when it is not here, or no longer what its name says.
 
-        Raises OSError when the disk fails.
+        `longest` asks for a smaller one where its longest side is more than so many pixels: always the
+        same bytes for the same photo.  Raises OSError when the disk fails.
         """
         path = self._path(sha256)
-        return await self._in_thread(partial(_read, path, sha256)) if path else None
+        return await self._in_thread(partial(_read, path, sha256, longest)) if path else None
 
     async def forget(self, sha256: str) -> None:
         """Delete a photo for good.  One that is not here is no error.
@@ -170,7 +172,7 @@ class Photos:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-def _read(path: Path, sha256: str) -> bytes | None:
+def _read(path: Path, sha256: str, longest: int) -> bytes | None:
     try:
         jpeg = path.read_bytes()
     except FileNotFoundError:
@@ -178,7 +180,24 @@ def _read(path: Path, sha256: str) -> bytes | None:
     if hashlib.sha256(jpeg).hexdigest() != sha256:
         log.error("photo %s is damaged on disk", sha256)
         return None
-    return jpeg
+    return smaller(jpeg, longest) if longest else jpeg
+
+
+def smaller(jpeg: bytes, longest: int) -> bytes:
+    """One of our own JPEGs with its longest side at most `longest`, the same bytes every time.
+
+    Takes some milliseconds, so away from the event loop.
+    """
+    from PIL import Image  # noqa: PLC0415 - the bot runs without it until an earlier photo is looked at
+
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        scale = longest / max(picture.size)
+        if scale >= 1:
+            return jpeg
+        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        out = io.BytesIO()
+        picture.resize(size, Image.Resampling.HAMMING).save(out, "JPEG", quality=90)
+    return out.getvalue()
 
 
 def _delete(path: Path) -> None:

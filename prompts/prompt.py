@@ -43,6 +43,30 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """How many tokens each part of a prompt takes, without roles and marks."""
+
+    system: int
+    turns: int
+    """Earlier words, as they were said."""
+    gist: int
+    """The summary of still earlier ones."""
+    question: int
+    photos: tuple[tuple[int, int, int], ...]
+    """Each photo shown, oldest first: its number, its longest side there, its tokens."""
+    lines: tuple[int, ...]
+    """Numbers of the photos that are a line of text."""
+    exact: bool
+    """Counted as the model counts, not by the formula."""
+
+    def record(self) -> dict[str, object]:
+        """For the transcript."""
+        parts = {"system": self.system, "turns": self.turns, "gist": self.gist, "question": self.question}
+        shown = [list(photo) for photo in self.photos]
+        return {**parts, "photos": shown, "lines": list(self.lines), "exact": self.exact}
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """All that an engine needs to answer: complete, it reaches back for nothing."""
 
@@ -56,8 +80,12 @@ class Prompt:
     """The same for every prompt of a chat, meaningless outside: lets a server reuse its cache."""
     turns_used: tuple[int, ...] = ()
     """Ids of the earlier turns in it, oldest first."""
+    condensed: tuple[int, ...] = ()
+    """Ids of the turns before those of which it holds the facts alone."""
     photos_shown: tuple[str, ...] = ()
     """sha256 of the photos in it, oldest first."""
+    split: Split | None = None
+    """What its room went to; None for a prompt that has no room to share out."""
     canary: str = ""
     """The mark in it that must never come back in an answer."""
     manner: Manner = Manner()

@@ -29,13 +29,19 @@ from jinja2.runtime import Macro
 from jinja2.sandbox import SandboxedEnvironment
 
 from context.turns import LANGUAGES, Language, Message, Photo, Turn
-from prompts.neutral import CUT, neutral
-from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage
+from prompts.counts import Counts, Formula, tokens
+from prompts.gist import Gist, gist
+from prompts.neutral import neutral
+from prompts.plan import Plan, Room, View, plan
+from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage, Split
+
+__all__ = ["Prompts", "tokens"]
 
 _PACKAGE = Path(__file__).parent
 _VARIABLES = {
     "system": {"canary"},
     "user": {"shown", "hidden", "missing", "recalled", "unreadable", "measured", "text"},
+    "gist": {"turns", "devices", "codes", "seen", "tried", "said", "advised"},
     "app": {"words"},
 }
 _DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
@@ -48,16 +54,16 @@ _SAMPLES: dict[str, object] = {
     "failed": 1,
 }
 """Values with which `lint` tries a notice; any other parameter is a word."""
-_FRAME_TOKENS = 16
-"""Roles, marks and photo numbers around the words of one earlier turn."""
+_SILENT = "…"
+"""Stands where an answer must and none was given."""
 
 
 class Prompts:
     """Assembles prompts and says notices, from the templates beside this file or in `folder`.
 
-    `context_tokens` bounds the words of earlier turns by the estimate of `tokens`.  The photos that are
-    being asked about are always shown; earlier ones, newest first, fill up to `max_photos` with them
-    (about 1,000 tokens each).
+    `context_tokens` bounds the words of earlier turns, as `counts` counts them; what does not fit is
+    condensed into a few lines of facts within it.  The photos that are being asked about are always shown;
+    earlier ones, newest first and smaller, up to `max_photos` and `photo_tokens` with them.
     """
 
     def __init__(
@@ -67,6 +73,8 @@ class Prompts:
         sources: Mapping[str, str] | None = None,
         context_tokens: int = 2048,
         max_photos: int = 4,
+        photo_tokens: int = 4096,
+        counts: Counts | None = None,
     ) -> None:
         """`sources` are prompt templates by name, as an earlier `Prompts.sources` gave them."""
         loaders: list[BaseLoader] = [DictLoader(sources)] if sources else []
@@ -78,8 +86,8 @@ class Prompts:
             autoescape=False,
             auto_reload=False,
         )
-        self._context_tokens = context_tokens
-        self._max_photos = max_photos
+        self._room = Room(context_tokens, photo_tokens, max_photos)
+        self._counts = counts or Formula()
         self._template = lru_cache(maxsize=16)(self._templates.get_template)
         self._system = lru_cache(maxsize=16)(self._render_system)
 
@@ -97,57 +105,61 @@ class Prompts:
         names = [f"{kind}.{language}.j2" for kind in sorted(_VARIABLES) for language in LANGUAGES]
         return {name: self._source(name) for name in names}
 
-    def photos_wanted(self, message: Message, turns: Sequence[Turn]) -> tuple[Photo, ...]:
-        """The photos to look at: first the message's own, then earlier ones from the newest turn back."""
-        chosen = self._chosen(message, self._fitting(turns))
-        return tuple(photo for photos in reversed(chosen) for photo in photos)
+    def plan(self, message: Message, turns: Sequence[Turn], *, condensed: Sequence[Turn] = ()) -> Plan:
+        """What to put into the prompt for a message in the light of the last turns, oldest first.
+
+        `condensed` are turns before those of which only the facts are wanted.
+        """
+        return plan(message, turns, room=self._room, counts=self._counts, condensed=condensed)
 
     def assemble(
         self,
         message: Message,
-        turns: Sequence[Turn],
+        turns: Sequence[Turn] | Plan,
         images: Mapping[str, bytes],
         *,
         canary: str = "",
         app: str = "",
         manner: Manner | None = None,
     ) -> Prompt:
-        """The prompt for a message in the light of the last turns, oldest first.
+        """The prompt for a message in the light of the last turns, oldest first, or as it was planned.
 
         `images` holds JPEG bytes by sha256; a photo that is not in it is mentioned by its number only.
         `canary` is a mark that must never come back in an answer.  `app` is what the developer of the
         app that asks says about it.
         """
-        fitting = self._fitting(turns)
+        planned = turns if isinstance(turns, Plan) else self.plan(message, turns)
         *earlier, own = (
-            [PromptImage(photo, images[photo.sha256]) for photo in photos if photo.sha256 in images]
-            for photos in self._chosen(message, fitting)
+            [view for view in views if view.photo.sha256 in images]
+            for views in (*planned.earlier, planned.own)
         )
-        messages = [PromptMessage("system", self._system(message.language, canary))]
-        for turn, shown in zip(fitting, earlier, strict=True):
-            messages.append(self._user(message.language, turn.text, shown, hidden=turn.photos))
-            messages.append(PromptMessage("assistant", neutral(turn.reply) or "…"))
-        unreadable = [rejection.number for rejection in message.rejections]
-        messages.append(
-            self._user(
-                message.language,
-                message.text,
-                own,
-                missing=message.photos,
-                recalled=message.recalled,
-                unreadable=unreadable,
-            )
+        system = PromptMessage("system", self._system(message.language, canary))
+        messages = [system, *self._gist(message.language, planned.condensed)]
+        for turn, shown in zip(planned.turns, earlier, strict=True):
+            pictures = _pictures(shown, images)
+            messages.append(self._user(message.language, turn.text, pictures, hidden=turn.photos))
+            messages.append(PromptMessage("assistant", neutral(turn.reply) or _SILENT))
+        question = self._user(
+            message.language,
+            message.text,
+            _pictures(own, images),
+            missing=message.photos,
+            recalled=message.recalled,
+            unreadable=[rejection.number for rejection in message.rejections],
         )
         if app:
-            messages[-1] = replace(messages[-1], text=self._told(message.language, app) + messages[-1].text)
+            question = replace(question, text=self._told(message.language, app) + question.text)
+        messages.append(question)
         return Prompt(
             messages=tuple(messages),
             language=message.language,
             version=self.version,
             question=message.text,
             affinity=message.chat.alias,
-            turns_used=tuple(turn.id for turn in fitting),
+            turns_used=tuple(turn.id for turn in planned.turns),
+            condensed=tuple(turn.id for turn in planned.condensed),
             photos_shown=tuple(image.photo.sha256 for said in messages for image in said.images),
+            split=self._split(messages, planned, [view for views in (*earlier, own) for view in views]),
             canary=canary,
             manner=manner or Manner(),
         )
@@ -174,35 +186,39 @@ class Prompts:
             problems += self._lint_notices(f"notices.{language}.j2", language)
         return problems
 
-    def _fitting(self, turns: Sequence[Turn]) -> list[Turn]:
-        """The newest turns whose words fit the budget, oldest first; the newest one in any case, cut."""
-        fitting: list[Turn] = []
-        room = self._context_tokens
-        for turn in reversed(turns):
-            room -= tokens(turn.text) + tokens(turn.reply) + _FRAME_TOKENS
-            if room < 0 and fitting:
-                break
-            fitting.append(turn)
-        if room < 0 and len(fitting) == 1:
-            half = max(len(CUT) + 2, self._context_tokens // 2)
-            newest = fitting[0]
-            text, reply = neutral(newest.text, max_chars=half), neutral(newest.reply, max_chars=half)
-            return [replace(newest, text=text, reply=reply)]
-        return fitting[::-1]
+    def _gist(self, language: Language, turns: Sequence[Turn]) -> list[PromptMessage]:
+        """The facts of turns that are left out, as an exchange of their own; nothing for none."""
+        if not turns:
+            return []
+        template = self._template(f"gist.{language}.j2")
 
-    def _chosen(self, message: Message, turns: Sequence[Turn]) -> list[list[Photo]]:
-        """Which photos to show with each turn and, last, with the message itself."""
-        # What is being asked about is always shown, a whole album too.
-        chosen = [[*message.recalled, *message.photos]]
-        seen = {photo.sha256 for photo in chosen[0]}
-        room = max(0, self._max_photos - len(seen))
-        for turn in reversed(turns):
-            unseen = [photo for photo in turn.photos if photo.sha256 not in seen]
-            fresh = unseen[max(0, len(unseen) - room) :]  # of an album that does not fit, its last ones
-            seen.update(photo.sha256 for photo in fresh)
-            room -= len(fresh)
-            chosen.append(fresh)
-        return chosen[::-1]
+        def said(facts: Gist) -> str:
+            return template.render({name: getattr(facts, name) for name in _VARIABLES["gist"]})
+
+        facts = gist(turns, fits=lambda some: self._counts.text(said(some)) <= self._room.gist)
+        if facts is None:
+            return []
+        return [PromptMessage("user", said(facts)), PromptMessage("assistant", _SILENT)]
+
+    def _split(self, messages: Sequence[PromptMessage], planned: Plan, shown: Sequence[View]) -> Split:
+        system, *earlier, question = (self._counts.text(message.text) for message in messages)
+        gist_messages = len(earlier) - 2 * len(planned.turns)
+        seen = {view.photo.sha256 for view in shown}
+        photos = {
+            photo.number
+            for turn in (*planned.condensed, *planned.turns)
+            for photo in turn.photos
+            if photo.sha256 not in seen
+        }
+        return Split(
+            system,
+            sum(earlier[gist_messages:]),
+            sum(earlier[:gist_messages]),
+            question,
+            tuple((view.photo.number, view.longest, view.tokens) for view in shown),
+            tuple(sorted(photos)),
+            self._counts.exact,
+        )
 
     def _user(
         self,
@@ -288,20 +304,15 @@ class Prompts:
         return self._templates.loader.get_source(self._templates, name)[0]
 
 
+def _pictures(views: Sequence[View], images: Mapping[str, bytes]) -> list[PromptImage]:
+    return [PromptImage(view.photo, images[view.photo.sha256]) for view in views]
+
+
 def _all(shown: Sequence[PromptImage], *others: Sequence[Photo]) -> list[Photo]:
     """Every photo of a message once, by number."""
     photos = {image.photo.sha256: image.photo for image in shown}
     photos |= {photo.sha256: photo for some in others for photo in some}
     return sorted(photos.values(), key=lambda photo: photo.number)
-
-
-def tokens(text: str) -> int:
-    """About how many tokens a text takes, rather too many: one for four ASCII characters, one for any other.
-
-    Measuring with the model's own tokenizer would tie the prompt to one engine.
-    """
-    narrow = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
-    return len(text) - narrow + (narrow + 3) // 4
 
 
 def _signatures(template: nodes.Template) -> dict[str, tuple[str, ...]]:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from context.photos import REJECTIONS
@@ -31,6 +29,10 @@ def photo(number: int, content: str = "") -> Photo:
 
 def jpegs(*photos: Photo) -> dict[str, bytes]:
     return {each.sha256: b"jpeg %d" % each.number for each in photos}
+
+
+def wanted(prompts: Prompts, message: Message, turns: tuple[Turn, ...]) -> tuple[Photo, ...]:
+    return tuple(view.photo for view in prompts.plan(message, turns).views)
 
 
 def readable(prompt: Prompt) -> str:
@@ -117,8 +119,7 @@ def test_a_prompt_names_the_photos_in_it_oldest_first() -> None:
 def test_own_photos_are_wanted_first_then_the_newest_turns() -> None:
     turns = (Turn(1, "", "a", (photo(1),)), Turn(2, "", "b", (photo(2), photo(3))))
     message = Message(CHAT, "?", "en", (photo(4), photo(5)))
-    wanted = Prompts(max_photos=4).photos_wanted(message, turns)
-    assert [each.number for each in wanted] == [4, 5, 2, 3]
+    assert [each.number for each in wanted(Prompts(max_photos=4), message, turns)] == [4, 5, 2, 3]
 
 
 def test_a_whole_album_is_shown_and_takes_all_the_room() -> None:
@@ -126,7 +127,7 @@ def test_a_whole_album_is_shown_and_takes_all_the_room() -> None:
     message = Message(CHAT, "?", "en", album)
     prompts = Prompts(max_photos=6)
     turns = (Turn(1, "", "a", (photo(1),)),)
-    assert prompts.photos_wanted(message, turns) == album
+    assert wanted(prompts, message, turns) == album
     words = prompts.assemble(message, turns, jpegs(*album[:-1])).messages[-1].text
     assert "[photo 11: cannot be shown]" in words
     assert "photo 2, photo 3, photo 4, photo 5, photo 6, photo 7, photo 8, photo 9, photo 10\n" in words
@@ -148,32 +149,10 @@ def test_a_photo_without_bytes_is_named_but_not_shown() -> None:
 
 def test_photos_of_turns_that_did_not_fit_are_not_wanted() -> None:
     turns = (Turn(1, "x" * 4_000, "a", (photo(1),)), Turn(2, "b", "b", (photo(2),)))
-    assert Prompts(context_tokens=100).photos_wanted(Message(CHAT, "?", "en"), turns) == (photo(2),)
+    assert wanted(Prompts(context_tokens=100), Message(CHAT, "?", "en"), turns) == (photo(2),)
 
 
-# --- how much ---
-
-
-@given(st.lists(st.tuples(st.text(max_size=300), st.text(max_size=300)), max_size=8), st.integers(64, 600))
-def test_earlier_words_stay_within_the_budget_and_the_newest_turn_always_stays(
-    said: list[tuple[str, str]], budget: int
-) -> None:
-    turns = [Turn(number, text, reply) for number, (text, reply) in enumerate(said, 1)]
-    prompt = Prompts(context_tokens=budget).assemble(Message(CHAT, "?", "zh"), turns, {})
-    used = list(prompt.turns_used)
-    assert used == list(range(1, len(turns) + 1))[len(turns) - len(used) :]
-    assert used or not turns
-    if len(used) > 1:
-        assert sum(tokens(turn.text) + tokens(turn.reply) for turn in turns[-len(used) :]) <= budget
-
-
-def test_the_oldest_turns_go_first_and_one_long_turn_is_cut() -> None:
-    turns = tuple(Turn(number, "字" * 200, "回" * 200) for number in range(1, 6))
-    assert Prompts(context_tokens=900).assemble(Message(CHAT, "?", "zh"), turns, {}).turns_used == (4, 5)
-    long = (Turn(1, "好。" * 3_000, "回。" * 3_000),)
-    prompt = Prompts(context_tokens=400).assemble(Message(CHAT, "?", "zh"), long, {})
-    assert "[…]" in prompt.messages[1].text
-    assert sum(tokens(message.text) for message in prompt.messages[1:3]) < 450
+# --- how much: see test_plan.py ---
 
 
 @pytest.mark.parametrize(("text", "expected"), [("", 0), ("abcd", 1), ("abcde", 2), ("故障E4", 3), ("é", 1)])

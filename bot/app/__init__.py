@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from functools import partial
 from bot import __version__
 from bot.app.api import open_api
 from bot.app.console import open_console
-from bot.app.engines import build_engine, has_gpu, keeping
+from bot.app.engines import build_counts, build_engine, has_gpu, keeping
 from bot.app.guard import build_guard
 from bot.app.release import open_trial
 from bot.app.staff import open_desk, open_follow_up
@@ -31,7 +31,6 @@ from bot.errors import BadConfiguration
 from bot.gpus import Gpus
 from bot.guard import Guard
 from bot.inquiry import Inquiries
-from bot.jobs import Runner
 from bot.metrics import Metrics
 from bot.sender import Sender
 from bot.settings import Settings
@@ -48,6 +47,7 @@ from bot.worker import Worker
 from context.health import Health
 from context.turns import Chat
 from context.usage import Usage
+from prompts.counts import Counts
 from prompts.prompts import Prompts
 
 GRACE_S = 8.0
@@ -95,7 +95,8 @@ async def open_app(
     async with AsyncExitStack() as stack:
         metrics = _metrics(stack, settings)
         stores = await open_stores(stack, settings, metrics)
-        prompts = _prompts(settings)
+        counts = build_counts(settings) if engine is None else None
+        prompts = _prompts(settings, counts)
         guard = guard or build_guard(settings)
         stack.push_async_callback(guard.close)
         await guard.start()
@@ -192,22 +193,30 @@ async def open_app(
             part.start()
             stack.push_async_callback(part.stop)
 
-        working = asyncio.create_task(_work(engine, trial, apps.runner, worker, ready), name="worker")
+        beside = [apps.runner.run, *([counts.load] if counts else [])]
+        working = asyncio.create_task(_work(engine, trial, beside, worker, ready), name="worker")
         stack.push_async_callback(_end, working, worker, apps.inquiries)
         yield App(
             url=url, stores=stores, engine=engine, desk=desk, metrics=metrics, ready=ready, working=working
         )
 
 
-async def _work(engine: Engine, trial: Trial, runner: Runner, worker: Worker, ready: asyncio.Event) -> None:
+async def _work(
+    engine: Engine,
+    trial: Trial,
+    beside: Sequence[Callable[[], Coroutine[None, None, None]]],
+    worker: Worker,
+    ready: asyncio.Event,
+) -> None:
     """Make ready, then answer until told to stop."""
     await engine.start()
     trial.start()
     ready.set()
     async with asyncio.TaskGroup() as together:
-        jobs = together.create_task(runner.run(), name="jobs")
+        tasks = [together.create_task(run()) for run in beside]
         await worker.run()
-        jobs.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 async def _health(
@@ -254,8 +263,8 @@ def _ceilings(settings: Settings, stores: Stores) -> Ceilings:
     return Ceilings(Usage(stores.db), most)
 
 
-def _prompts(settings: Settings) -> Prompts:
-    prompts = Prompts(context_tokens=settings.context_tokens)
+def _prompts(settings: Settings, counts: Counts | None) -> Prompts:
+    prompts = Prompts(context_tokens=settings.context_tokens, counts=counts)
     if problems := prompts.lint():
         raise BadConfiguration([f"prompts: {problem}" for problem in problems])
     return prompts

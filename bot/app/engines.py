@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bot.app.stores import namespace
 from bot.engines import Engine
@@ -20,6 +21,9 @@ from bot.metrics import Metrics
 from bot.settings import Settings
 from context.cache import DraftCache
 from context.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from bot.engines.local.counting import ModelCounts
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 """What a GPU server answers with unless told otherwise (Apache-2.0, 17.5 GB in bf16)."""
@@ -63,12 +67,9 @@ def build_model(settings: Settings) -> Engine | None:
             timeout_s=settings.model_timeout_s,
             sampling=Sampling(),
         )
-    can_load = find_spec("torch") is not None
-    model = settings.model or (DEFAULT_MODEL if can_load and has_gpu() else "")
+    model = _local_model(settings)
     if not model:
         return None
-    if not can_load:
-        raise BadConfiguration([f"MODEL: {model} needs torch and transformers: python3 run --with gpu"])
     from bot.engines.local import LocalEngine  # noqa: PLC0415
 
     return LocalEngine(
@@ -77,6 +78,25 @@ def build_model(settings: Settings) -> Engine | None:
         timeout_s=settings.model_timeout_s,
         sampling=Sampling(),
     )
+
+
+def build_counts(settings: Settings) -> ModelCounts | None:
+    """What counts tokens as the local model does; None where there is none."""
+    model = "" if settings.model_url else _local_model(settings)
+    if not model:
+        return None
+    from bot.engines.local.counting import ModelCounts  # noqa: PLC0415 - only where a local model is
+
+    return ModelCounts(model)
+
+
+def _local_model(settings: Settings) -> str:
+    """What runs on this machine; empty when the settings name nothing and there is no GPU."""
+    can_load = find_spec("torch") is not None
+    model = settings.model or (DEFAULT_MODEL if can_load and has_gpu() else "")
+    if model and not can_load:
+        raise BadConfiguration([f"MODEL: {model} needs torch and transformers: python3 run --with gpu"])
+    return model
 
 
 def has_gpu() -> bool:

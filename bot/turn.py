@@ -23,12 +23,13 @@ from bot.collect import UNOPENED, Collector
 from bot.commands import Commands
 from bot.engines import Draft, Engine
 from bot.errors import Unavailable
-from bot.guard import Action, Guard, Verdict
+from bot.guard import Action, Guard, Opinion, Verdict
 from bot.guard.wishes import it_failed
 from bot.language import language_of
 from bot.markup import parts_of
 from bot.mentions import photos_mentioned
 from bot.metrics import Metrics, Stages
+from bot.screen import Screen
 from bot.sender import Sender
 from bot.staff.deeds import Deeds
 from context.feedback import TRIES, Feedbacks
@@ -266,12 +267,20 @@ class Answerer:
     """Prompt, engine, guard: the only place where a model's words become a reply."""
 
     def __init__(
-        self, *, prompts: Prompts, photos: Photos, engine: Engine, guard: Guard, metrics: Metrics
+        self,
+        *,
+        prompts: Prompts,
+        photos: Photos,
+        engine: Engine,
+        guard: Guard,
+        metrics: Metrics,
+        screen: Screen | None = None,
     ) -> None:
         self._prompts = prompts
         self._photos = photos
         self._engine = engine
         self._guard = guard
+        self._screen = screen or Screen(guard)
         self._metrics = metrics
         self.canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
 
@@ -295,13 +304,18 @@ class Answerer:
         """
         try:
             with stages("model"):
-                draft = await self._engine.draft(prompt)
+                draft, seen = await self._screen.beside(
+                    message.text, prompt.messages[-1].images, self._engine.draft(prompt)
+                )
         except Unavailable as error:
             if prompt.manner.by_model:
                 raise
             log.warning("no engine answers", extra={"chat": message.chat.key, "reason": str(error)})
             lead = self._guard.inspect(message.text).notices
             return self._notice("engine_down", message, lead, {"error": type(error).__name__})
+        if draft is None and seen.opinion is not None:
+            return self._refuse(message, prompt, seen.opinion)
+        assert draft is not None
         with stages("guard"):
             verdict = await self._guard.judge(
                 draft.text,
@@ -309,6 +323,8 @@ class Answerer:
                 language=message.language,
                 system=prompt.messages[0].text,
                 canary=self.canary,
+                photo_text=seen.photo_text,
+                screened=seen.opinion,
             )
         return self._reply(message, prompt, draft, verdict)
 
@@ -350,6 +366,13 @@ class Answerer:
         if verdict.text not in {"", draft.text}:
             record["mended"] = verdict.text
         return self._notice(name, message, verdict.lead, record, verdict.handoff)
+
+    def _refuse(self, message: Message, prompt: Prompt, opinion: Opinion) -> Reply:
+        """For a question that the second check calls unsafe: no words of the model's, and a person."""
+        verdict = self._guard.refuse(message.text, opinion, language=message.language)
+        self._metrics.verdict(verdict.action.value)
+        record: dict[str, object] = {"prompt": prompt.version, "verdict": verdict.record()}
+        return self._notice("blocked", message, verdict.lead, record, verdict.handoff)
 
     def _notice(
         self, name: str, message: Message, lead: Sequence[str], record: dict[str, object], handoff: str = ""

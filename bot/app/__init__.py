@@ -27,11 +27,13 @@ from bot.channel import Channel
 from bot.collect import Collector
 from bot.commands import Commands
 from bot.engines import Engine
+from bot.engines.ocr import Ocr
 from bot.errors import BadConfiguration
 from bot.gpus import Gpus
 from bot.guard import Guard
 from bot.inquiry import Inquiries
 from bot.metrics import Metrics
+from bot.screen import Screen
 from bot.sender import Sender
 from bot.settings import Settings
 from bot.staff import Desk
@@ -100,8 +102,12 @@ async def open_app(
         guard = guard or build_guard(settings)
         stack.push_async_callback(guard.close)
         await guard.start()
+        reader = Ocr()
+        stack.push_async_callback(reader.close)
         engine = engine or build_engine(
-            settings, keep=partial(keeping, settings, redis=stores.redis, guard=guard, metrics=metrics)
+            settings,
+            keep=partial(keeping, settings, redis=stores.redis, guard=guard, metrics=metrics),
+            reader=reader,
         )
         stack.push_async_callback(engine.close)
 
@@ -112,7 +118,12 @@ async def open_app(
         with needing(settings.data_dir):
             await web.open()
         answerer = Answerer(
-            prompts=prompts, photos=stores.photos, engine=engine, guard=guard, metrics=metrics
+            prompts=prompts,
+            photos=stores.photos,
+            engine=engine,
+            guard=guard,
+            metrics=metrics,
+            screen=Screen(guard, reader=reader),
         )
         desk, deeds = open_desk(settings, stores, answers=answerer, guard=guard, prompts=prompts, clock=clock)
         votes = Votes(feedbacks=stores.feedbacks, desk=desk)
@@ -137,6 +148,7 @@ async def open_app(
             prompts=prompts,
             engine=engine,
             guard=guard,
+            reader=reader,
             keep=lambda its, model, its_guard: keeping(
                 its, model, redis=stores.redis, guard=its_guard, metrics=metrics
             ),

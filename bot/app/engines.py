@@ -13,7 +13,7 @@ from bot.engines import Engine
 from bot.engines.cached import CachedEngine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
-from bot.engines.ocr import Ocr
+from bot.engines.ocr import Ocr, Reader
 from bot.engines.sampling import Sampling
 from bot.errors import BadConfiguration
 from bot.guard import Guard
@@ -29,9 +29,14 @@ DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 """What a GPU server answers with unless told otherwise (Apache-2.0, 17.5 GB in bf16)."""
 
 
-def build_engine(settings: Settings, *, keep: Callable[[Engine], Engine] | None = None) -> Engine:
+def build_engine(
+    settings: Settings,
+    *,
+    keep: Callable[[Engine], Engine] | None = None,
+    reader: Reader | None = None,
+) -> Engine:
     """The engine that the settings ask for, with OCR and rules behind it; `keep` wraps the model alone."""
-    fallback = FallbackEngine(reader=Ocr())
+    fallback = FallbackEngine(reader=reader or Ocr())
     model = build_model(settings)
     if model is None:
         return fallback

@@ -11,10 +11,11 @@ from bot.app.stores import Stores
 from bot.engines import Engine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
-from bot.engines.ocr import Ocr
+from bot.engines.ocr import Ocr, Reader
 from bot.errors import BadConfiguration
 from bot.guard import Guard
 from bot.metrics import Metrics
+from bot.screen import Screen
 from bot.sender import Sender
 from bot.settings import Settings
 from bot.trial import Trial
@@ -36,6 +37,7 @@ def open_trial(
     prompts: Prompts,
     engine: Engine,
     guard: Guard,
+    reader: Reader,
     keep: Keep,
     metrics: Metrics,
     sender: Sender,
@@ -62,6 +64,7 @@ def open_trial(
                 engine=its_engine,
                 guard=its_guard,
                 metrics=metrics,
+                screen=Screen(its_guard, reader=reader),
             )
         finally:
             if its_engine is not engine:

@@ -82,6 +82,11 @@ class Guard:
         """What is in force now."""
         return self._in_force[0]
 
+    @property
+    def has_second(self) -> bool:
+        """Whether a guard model is asked."""
+        return self._second is not None
+
     async def start(self) -> None:
         """Watch the policy's files.  Calling twice is harmless."""
         if self._watcher is None and self.policy.stamps:
@@ -115,11 +120,12 @@ class Guard:
         system: str = "",
         canary: str = "",
         photo_text: str = "",
+        screened: Opinion | None = None,
     ) -> Verdict:
         """Check a draft against what the customer asked.
 
         `system` is the prompt that must not be repeated, `canary` a mark in it, `photo_text` what was read
-        in the photos.
+        in the photos; `screened` was said of the question alone and goes on record.
         Never raises: what cannot be checked is held, with a reason that names the checker.
         """
         started = self._clock()
@@ -130,7 +136,24 @@ class Guard:
         if verdict.action is not Action.ALLOW and not verdict.handoff:
             verdict = replace(verdict, handoff=_handoff(verdict))
         text_out = "" if verdict.action is Action.BLOCK else verdict.text
-        return replace(verdict, text=text_out, ms=(self._clock() - started) * 1000)
+        return replace(verdict, text=text_out, screened=screened, ms=(self._clock() - started) * 1000)
+
+    def refuse(self, asked: str, opinion: Opinion, *, language: Language) -> Verdict:
+        """The verdict on a question that gets no answer of the model's, for what `screen` said of it."""
+        signals = self.inspect(asked)
+        category = ",".join(opinion.categories) or "second"
+        reason = Reason(f"second.{opinion.label}", category, Action.BLOCK, source="asked")
+        return Verdict(
+            Action.BLOCK,
+            "",
+            (*signals.reasons, reason),
+            self.policy.version,
+            opinion.ms,
+            language,
+            lead=signals.notices,
+            handoff=signals.handoff or f"blocked: {reason.rule}",
+            screened=opinion,
+        )
 
     def review(self, text: str, *, asked: str, language: Language) -> Verdict:
         """What the rules alone think of words that a person wrote.  Never raises; asks no second check."""
@@ -217,13 +240,15 @@ class Guard:
         )
 
     async def _opinion(self, second: Second, asked: str, *, reply: str = "", photo_text: str = "") -> Opinion:
+        policy = self.policy
         try:
-            return await second.opinion(
-                _ends_of(asked), reply=reply, photo_text=_ends_of(photo_text), actions=self.policy.second
+            opinion = await second.opinion(
+                _ends_of(asked), reply=reply, photo_text=_ends_of(photo_text), actions=policy.second
             )
         except Exception as error:
             log.exception("second check failed")
-            return Opinion(Action.HOLD, "error", shadow=second.shadow, error=type(error).__name__)
+            opinion = Opinion(Action.HOLD, "error", shadow=second.shadow, error=type(error).__name__)
+        return replace(opinion, shadow=True) if policy.on_trial(f"second.{opinion.label}") else opinion
 
 
 def _heard(asked: str) -> Signals:

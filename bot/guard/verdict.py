@@ -147,6 +147,8 @@ class Verdict:
     handoff: str = ""
     """Why a person should take over; empty when none is needed."""
     second: Opinion | None = None
+    screened: Opinion | None = None
+    """What the second check said of the question alone, on the way in; None when it was not asked."""
 
     @property
     def repaired(self) -> bool:
@@ -164,4 +166,5 @@ class Verdict:
             "lead": list(self.lead),
             "handoff": self.handoff,
             "second": self.second.record() if self.second else None,
+            "screened": self.screened.record() if self.screened else None,
         }

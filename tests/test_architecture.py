@@ -152,6 +152,46 @@ def test_one_function_sends() -> None:
     assert calls == []
 
 
+# Who may ask an engine: the one gate, and engines that stand in front of another.
+ASKS_ENGINES = {"bot/turn.py", "bot/engines/first_available.py", "bot/engines/cached.py"}
+# `draft` of something else: an answer that has passed the gate, or a text on record that staff look at.
+NO_ENGINES = {
+    "bot/inquiry.py: self.draft",
+    "bot/jobs.py: self._inquiries.draft",
+    "bot/staff/desk.py: held.draft",
+    "bot/web/console/conversation.py: turn.draft",
+    "bot/web/console/details.py: exchange.draft",
+    "bot/web/console/replying.py: held.draft",
+}
+
+
+def uses_of(name: str) -> set[str]:
+    """`module: expression` wherever a method of this name is reached, called or handed on."""
+    return {
+        f"{named(path)}: {ast.unparse(node)}"
+        for path in MODULES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr == name
+    }
+
+
+def test_models_words_have_one_way_out() -> None:
+    # `context` cannot reach an engine (above); Pillow has a `draft` of its own there.
+    reached = {use for use in uses_of("draft") if use.startswith("bot/")}
+    assert {use for use in reached if use.partition(":")[0] not in ASKS_ENGINES} == NO_ENGINES
+
+
+def test_every_draft_is_judged_where_it_is_made() -> None:
+    gate = next(
+        node
+        for node in ast.walk(tree_of(ROOT / "bot/turn.py"))
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == "speak"
+    )
+    source = ast.unparse(gate)
+    assert source.index("self._engine.draft(") < source.index("self._guard.judge(")
+    assert ast.unparse(tree_of(ROOT / "bot/turn.py")).count(".draft(") == 1
+
+
 HEAVY = {"torch", "transformers", "accelerate", "onnxruntime", "rapidocr", "cv2", "numpy", "av", "openai"}
 # Behind a door: nothing imports these until the engine starts, as the next test shows.
 BEHIND_THE_DOOR = (

@@ -101,3 +101,20 @@ def test_equal_records_have_unequal_digests() -> None:
 
 def test_wrong_key_finds_every_row() -> None:
     assert len(_found(_chain(), key=b"x")) == 6
+
+
+def test_rows_in_another_order_are_named() -> None:
+    chain = _chain()
+    one, other = chain[2], chain[3]
+    # Their numbers too, or the database would put them back in order.
+    chain[2], chain[3] = replace(other, number=3), replace(one, number=4)
+    assert {Break(3, "edited"), Break(4, "edited")} <= set(_found(chain))
+
+
+def test_erasing_hides_no_edit_of_another_row() -> None:
+    chain = [erased(link) if link.number % 2 else link for link in _chain()]
+    assert _found(chain) == []
+    chain[3] = replace(chain[3], payload="{}")
+    assert _found(chain) == [Break(4, "edited")]
+    del chain[2]
+    assert Break(3, "missing") in _found(chain)

@@ -6,6 +6,8 @@ import asyncio
 import base64
 from pathlib import Path
 
+import aiohttp
+
 from bot.guard import Guard, load_policy
 from tests.bot_api import BotApiServer
 from tests.guard.cases import TERMS
@@ -72,3 +74,32 @@ async def test_crashing_rules_let_nothing_out(tmp_path: Path) -> None:
         answer = await _answers(w.telegram, 2300, "SAY Clean the filter.")
         assert answer
         assert "Clean the filter" not in answer
+
+
+async def test_running_bot_takes_up_a_changed_policy_and_keeps_it_when_the_next_is_broken(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "data" / "policy.yaml"
+    async with world(tmp_path, model=ModelServer(answer=obedient)) as w:
+        assert await _answers(w.telegram, 2400, "SAY The gasket is fine.") == "The gasket is fine."
+        path.write_text(
+            "version: mine-1\nlists: [{category: brand, action: block, terms: [gasket]}]", encoding="utf-8"
+        )
+        await _until_health(w.app.url, "mine-1+")
+        assert "gasket" not in await _answers(w.telegram, 2401, "SAY The gasket is fine.")
+        path.write_text("lists: 3", encoding="utf-8")
+        await _until_health(w.app.url, "stays in force")
+        assert "gasket" not in await _answers(w.telegram, 2402, "SAY The gasket is fine.")
+        payloads = await w.app.stores.db.read(
+            lambda c: c.exec_driver_sql("SELECT payload FROM verdicts ORDER BY number").scalars().all()
+        )
+        assert ["mine-1+" in payload for payload in payloads] == [False, True, True]
+
+
+async def _until_health(url: str, words: str) -> None:
+    async with asyncio.timeout(15), aiohttp.ClientSession() as client:
+        while True:
+            async with client.get(f"{url}/health") as answer:
+                if words in await answer.text():
+                    return
+            await asyncio.sleep(0.1)

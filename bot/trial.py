@@ -62,7 +62,6 @@ class Trial:
         self._tell = tell
         self._release: Release | None = None
         self._lane: _Lane | None = None
-        self._task: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
@@ -82,19 +81,8 @@ class Trial:
         """Fixed words are the same in both arms."""
         return self._stable.instead(name, message)
 
-    def start(self) -> None:
-        """Take up the release that is in force, and follow what becomes of it.
-
-        While a candidate is made ready, its chats are answered by what was in force before.
-        """
-        self._task = asyncio.create_task(self._run(), name="release")
-
     async def close(self) -> None:
         """Let go of the candidate.  Calling twice is harmless."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
         self._adopt(None, None)
         if self._retiring:
             await asyncio.wait(self._retiring, timeout=1.0)
@@ -110,7 +98,11 @@ class Trial:
         share = "every chat" if release.state == "promoted" else f"{release.share:.0%} of the chats"
         return Health("ok", f"{release.name} ({release.state}) answers {share}")
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Take up the release that is in force, and follow what becomes of it, until cancelled.
+
+        While a candidate is made ready, its chats are answered by what was in force before.
+        """
         while True:
             try:
                 await self.follow()

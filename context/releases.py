@@ -257,10 +257,11 @@ _ADD = sa.text("""
         seconds = release_chats.seconds + excluded.seconds""")
 _DISLIKED = sa.text("""
     UPDATE release_chats SET disliked = (
-        SELECT COUNT(*) FROM reviews JOIN turns ON turns.id = reviews.turn_id
-        WHERE reviews.chat = release_chats.chat AND reviews.thumb < 0 AND turns.opened_at >= :since)
-    WHERE release_id = :id
-      AND chat IN (SELECT chat FROM reviews WHERE thumb < 0 AND at >= :since)""")
+        SELECT COUNT(*) FROM turns WHERE turns.chat = release_chats.chat AND turns.opened_at >= :since
+            AND (EXISTS (SELECT 1 FROM reviews WHERE turn_id = turns.id AND thumb < 0)
+                OR EXISTS (SELECT 1 FROM feedback WHERE turn_id = turns.id AND vote = 'down')))
+    WHERE release_id = :id AND chat IN (
+        SELECT chat FROM reviews WHERE at >= :since UNION SELECT chat FROM feedback WHERE at >= :since)""")
 _BAD = ", ".join(f"SUM(CASE WHEN {measure} > 0 THEN 1 ELSE 0 END) AS {measure}" for measure in MEASURES)
 _TALLIES = sa.text(f"""
     SELECT arm, COUNT(*) AS chats, SUM(turns) AS turns, SUM(seconds) AS seconds, {_BAD}

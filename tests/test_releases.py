@@ -15,6 +15,7 @@ from bot import releases as command
 from bot.errors import BotError
 from bot.evidence import ERROR_BUDGET, LOOK_EVERY, Share, chance, worse
 from context.db import Database
+from context.feedback import Feedbacks
 from context.releases import Candidate, NoRelease, Release, Releases
 from context.turns import Chat
 from tests.clock import Clock
@@ -119,6 +120,16 @@ async def test_what_became_of_the_turns_is_added_up_once_by_chat(db: Database, c
         assert (arms["candidate"].chats, arms["candidate"].turns) == (1, 2)
         assert arms["candidate"].bad == {"held": 1, "fallback": 0, "handoff": 1, "slow": 0, "disliked": 0}
         assert arms["stable"].bad == {"held": 0, "fallback": 1, "handoff": 0, "slow": 1, "disliked": 0}
+    # A customer's thumb counts, and so does their change of mind.
+    feedbacks, chat = Feedbacks(db), Chat("telegram", "1")
+    (liked,) = await db.read(
+        lambda c: c.execute(sa.text("SELECT MAX(id) FROM turns WHERE chat = 'telegram:1'")).one()
+    )
+    await db.write(lambda c: c.execute(sa.text("UPDATE turns SET opened_at = :now"), {"now": clock()}))
+    await feedbacks.keep(chat, liked, "helpful", "down")
+    assert (await releases.count(release))["candidate"].bad["disliked"] == 1
+    await feedbacks.keep(chat, liked, "helpful", "up")
+    assert (await releases.count(release))["candidate"].bad["disliked"] == 0
     # What waits behind an open turn is counted when that one is closed, or has been stuck for long.
     clock.move(3600)
     assert (await releases.count(release))["candidate"].chats == 2

@@ -205,8 +205,8 @@ async def open_app(
             part.start()
             stack.push_async_callback(part.stop)
 
-        beside = [apps.runner.run, *([counts.load] if counts else [])]
-        working = asyncio.create_task(_work(engine, trial, beside, worker, ready), name="worker")
+        beside = [trial.run, apps.runner.run, *([counts.load] if counts else [])]
+        working = asyncio.create_task(_work(engine, beside, worker, ready), name="worker")
         stack.push_async_callback(_end, working, worker, apps.inquiries)
         yield App(
             url=url, stores=stores, engine=engine, desk=desk, metrics=metrics, ready=ready, working=working
@@ -215,14 +215,12 @@ async def open_app(
 
 async def _work(
     engine: Engine,
-    trial: Trial,
     beside: Sequence[Callable[[], Coroutine[None, None, None]]],
     worker: Worker,
     ready: asyncio.Event,
 ) -> None:
     """Make ready, then answer until told to stop."""
     await engine.start()
-    trial.start()
     ready.set()
     async with asyncio.TaskGroup() as together:
         tasks = [together.create_task(run()) for run in beside]

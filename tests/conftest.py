@@ -10,6 +10,7 @@ import pytest
 from context.db import Database
 from tests.clock import Clock
 from tests.postgres import Postgres, find_binaries, serve_postgres
+from tests.real_redis import PROGRAMS, RealRedis
 
 LONGEST = ("test_torture.py", "test_local_engine.py")
 """Files that mostly wait: begun first, so that they do not keep one core busy when the others are done."""
@@ -46,3 +47,15 @@ async def db(database_url: str, clock: Clock) -> AsyncIterator[Database]:
     database = Database(database_url, clock=clock)
     yield database
     await database.close()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RealRedis]:
+    if not PROGRAMS:
+        pytest.skip("no Redis server is installed")
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RealRedis(PROGRAMS[0], folder)
+    server.start()
+    yield server
+    server.kill()

@@ -25,7 +25,7 @@ from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
 from tests.postgres import Postgres
 from tests.processes import bot, free_ports, is_ready
-from tests.real_redis import PROGRAMS, RealRedis
+from tests.real_redis import RealRedis
 from tests.until import until
 from tests.world import noted, picture
 
@@ -103,18 +103,6 @@ async def test_one_machine_with_a_model_of_its_own(tmp_path: Path) -> None:
 
 
 # --- Several bots
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RealRedis]:
-    if not PROGRAMS:
-        pytest.skip("no Redis server is installed")
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = RealRedis(PROGRAMS[0], folder)
-    server.start()
-    yield server
-    server.kill()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
 from tests.postgres import Postgres
 from tests.processes import bot, fetch, free_ports, is_ready, parts_of
-from tests.real_redis import PROGRAMS, RealRedis
+from tests.real_redis import RealRedis
 from tests.until import until
 from tests.world import noted
 
@@ -200,18 +200,6 @@ async def test_who_cannot_renew_lets_go_before_somebody_else_may_begin(url: str)
 
 
 # -- processes --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RealRedis]:
-    if not PROGRAMS:
-        pytest.skip("no Redis server is installed")
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = RealRedis(PROGRAMS[0], folder)
-    server.start()
-    yield server
-    server.kill()
 
 
 async def turns_of(port: int) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from torture.card import Counts, judge
-from torture.crowd import Said
+from torture.crowd import MARK, Said
 from torture.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parent.parent
@@ -101,7 +101,7 @@ def test_another_bot_gets_the_same_card_and_is_seen_to_lose_messages(plain: dict
 
 
 def said(*marks: str) -> list[Said]:
-    """One message for each word; `c1m1+c1e1` has a long answer."""
+    """One message for each word; `c1m1+c1z1` has a long answer."""
     return [Said(1, 0.0, tuple(word.split("+"))) for word in marks]
 
 
@@ -111,15 +111,15 @@ def said(*marks: str) -> list[Said]:
         (["c1m1", "c1m2"], ["Noted: c1m1.", "Noted: c1m2."], {}, {}),
         (["c1m1", "c1m2"], ["Noted: c1m1 c1m2."], {}, {}),
         (["c1m1", "c1m2"], ["Noted: c1m2."], {}, {"lost": 1}),
-        (["c1m1+c1e1"], ["Noted: c1m1."], {}, {"lost": 1}),
+        (["c1m1+c1z1"], ["Noted: c1m1."], {}, {"lost": 1}),
         (["c1m1"], ["Sorry, that failed."], {}, {"lost": 1}),
         (["c1m1"], ["Noted: c1m1."] * 2, {}, {"doubled": 1}),
         (["c1m1"], ["Noted: c1m1."] * 2, {"c1m1": 1}, {"declared": 1}),
         (["c1m1"], ["Noted: c1m1."] * 9, {"c1m1": 7}, {"doubled": 1}),
-        (["c1m1+c1e1"], ["Noted: c1m1.", "c1e1", "c1e1"], {"c1m1": 1}, {"doubled": 1}),
+        (["c1m1+c1z1"], ["Noted: c1m1.", "c1z1", "c1z1"], {"c1m1": 1}, {"doubled": 1}),
         (["c1m1", "c1m2"], ["Noted: c1m2.", "Noted: c1m1."], {}, {"disordered": 1}),
-        (["c1m1+c1e1", "c1m2"], ["Noted: c1m1.", "Noted: c1m2.", "c1e1"], {}, {"disordered": 1}),
-        (["c1m1+c1e1", "c1m2"], ["Noted: c1m1 c1m2.", "c1e1 c1e2"], {}, {}),
+        (["c1m1+c1z1", "c1m2"], ["Noted: c1m1.", "Noted: c1m2.", "c1z1"], {}, {"disordered": 1}),
+        (["c1m1+c1z1", "c1m2"], ["Noted: c1m1 c1m2.", "c1z1 c1z2"], {}, {}),
         (["c1m1"], ["Noted: c1m1.", "Noted: c2m1."], {}, {"foreign": 1}),
     ],
 )
@@ -137,6 +137,11 @@ def test_a_prompt_with_two_customers_breaks_a_promise() -> None:
     counts = judge(said("c1m1"), [(1, "Noted: c1m1.")], mixed=1)
     assert isinstance(counts, Counts)
     assert not counts.holds
+
+
+def test_no_secret_in_a_prompt_is_taken_for_a_customer() -> None:
+    assert MARK.findall("c1m1 and c1z1") == ["c1m1", "c1z1"]
+    assert not MARK.search("token c123456e7890")
 
 
 # The command

@@ -82,10 +82,10 @@ def judge(
     foreign = mixed
     for chat, text in heard:
         marks = list(dict.fromkeys(MARK.findall(text)))
-        foreign += any(not mark.startswith((f"c{chat}m", f"c{chat}e")) for mark in marks)
+        foreign += any(not mark.startswith((f"c{chat}m", f"c{chat}z")) for mark in marks)
         fresh = [mark for mark in marks if not copies[mark]]
         copies.update(marks)
-        if fresh and "e" in fresh[0]:  # the end of an answer to several: as late as the last of them
+        if fresh and "z" in fresh[0]:  # the end of an answer to several: as late as the last of them
             fresh = [max(fresh, key=_number)]
         for mark in fresh:
             if _number(mark) < newest.get(chat, 0):
@@ -110,7 +110,7 @@ def judge(
 
 
 def _number(mark: str) -> int:
-    return int(re.split("[me]", mark)[1])
+    return int(re.split("[mz]", mark)[1])
 
 
 def table(cards: Sequence[Card]) -> str:

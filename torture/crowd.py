@@ -2,7 +2,8 @@
 
 A message carries a mark, `c7m3` (chat 7, message 3); the model of ours answers with the marks of
 the question it was shown.  Every eighth message asks for an answer that takes two messages; its
-end carries a mark of its own, `c7e3`.
+end carries a mark of its own, `c7z3`.  No run of hexadecimal digits, such as the secret in the bot's
+prompt, can be taken for one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from PIL import Image
 from tests.bot_api import BotApiServer
 from tests.model_server import Received, text_of
 
-MARK = re.compile(r"\bc\d+[me]\d+\b")
+MARK = re.compile(r"\bc\d+[mz]\d+\b")
 LONG_EVERY, PHOTO_EVERY = 8, 5
 FIRST_CHAT = 1000
 _ADVICE = (
@@ -68,7 +69,7 @@ class Crowd:
             customer.sends_photo(self._photo, caption=words)
         else:
             customer.says(words)
-        said = Said(chat, time.time(), (mark, f"c{chat}e{number}") if long else (mark,))
+        said = Said(chat, time.time(), (mark, f"c{chat}z{number}") if long else (mark,))
         self.said.append(said)
         self._wanted |= dict.fromkeys(said.marks)
         return said
@@ -120,14 +121,14 @@ class Model:
     def answer(self, request: Received) -> str:
         """Names the marks of the question; with more than one chat in the prompt it is counted."""
         marks = [MARK.findall(text_of(message)) for message in request.messages]
-        if len({mark.partition("m")[0].partition("e")[0] for found in marks for mark in found}) > 1:
+        if len({mark.partition("m")[0].partition("z")[0] for found in marks for mark in found}) > 1:
             self.mixed += 1
         asked = [mark for mark in marks[-1] if "m" in mark]
         answer = f"Noted: {' '.join(asked)}."
         if "at length" not in text_of(request.messages[-1]):
             return answer
         steps = [f"{number}. Step {number}: {_ADVICE[number % len(_ADVICE)]}." for number in range(1, 90)]
-        ends = " ".join(mark.replace("m", "e") for mark in asked)
+        ends = " ".join(mark.replace("m", "z") for mark in asked)
         return "\n\n".join([answer, *steps, f"That was all: {ends}."])
 
 

@@ -85,7 +85,10 @@ def photo() -> bytes:
 
 @contextlib.asynccontextmanager
 async def running(bot: Bot, telegram: BotApiServer, model: ModelServer, folder: Path) -> AsyncIterator[int]:
-    """The bot as a process of its own, with its Redis; yields its pid once it has answered a message."""
+    """The bot as a process of its own; yields its pid once it has answered a message.
+
+    Its Redis is counted for neither.
+    """
     socket = folder / "redis.sock"
     redis = subprocess.Popen(
         ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)],
@@ -106,9 +109,8 @@ async def running(bot: Bot, telegram: BotApiServer, model: ModelServer, folder: 
         "HTTP_PORT": "0",
         "LOG_FORMAT": "json",
         "PYTHONPATH": str(ROOT),
+        "REDIS_URL": f"unix://{socket}",
     }
-    if bot.name == "plain":
-        environment["REDIS_URL"] = f"unix://{socket}"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(bot.command, env=environment, cwd=folder, stdout=log, stderr=log)
     os.sched_setaffinity(process.pid, {CORES[0]})

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from context.facts import written
+from context.statement import Statement
 from context.turns import Arrival, Kind, Photo
 
 
@@ -170,14 +170,14 @@ def _schedule(connection: Connection, newest: Arrival, now: float, quiet: Quiet)
     )
 
 
-_THERE = sa.text("SELECT 1 FROM chats WHERE chat = :chat")
-_ORIGINAL = sa.text("""
+_THERE = Statement("SELECT 1 FROM chats WHERE chat = :chat")
+_ORIGINAL = Statement("""
     SELECT id, text, command, file_size, state FROM messages
     WHERE chat = :chat AND message_id = :message_id AND direction = 'in' AND state <> 'ignored'
     ORDER BY edited DESC, id DESC LIMIT 1""")
-_REPLACE = sa.text("UPDATE messages SET state = 'replaced' WHERE id = :id")
+_REPLACE = Statement("UPDATE messages SET state = 'replaced' WHERE id = :id")
 # An original that comes after its own edit is out of date before it is read.
-_INSERT = sa.text("""
+_INSERT = Statement("""
     INSERT INTO messages (chat, direction, state, at, text, message_id, source, position, kind, command,
                           album, hint, sent_at, edited, reply_to, file_id, file_size, staff, photo,
                           photo_width, photo_height, photo_number, photo_facts)
@@ -189,14 +189,14 @@ _INSERT = sa.text("""
             :album, :hint, :sent_at, :edited, :reply_to, :file_id, :file_size, :staff, :photo,
             :width, :height, :number, :facts)
     ON CONFLICT DO NOTHING RETURNING state""")
-_CHAT = sa.text("""
+_CHAT = Statement("""
     INSERT INTO chats (chat, sender, created_at) VALUES (:chat, :sender, :now)
     ON CONFLICT (chat) DO UPDATE SET sender = excluded.sender, closed_at = NULL
     WHERE chats.sender <> excluded.sender OR chats.closed_at IS NOT NULL""")
-_ALBUM = sa.text("""
+_ALBUM = Statement("""
     SELECT COUNT(*) AS size, MAX(CASE WHEN at < :now THEN at END) AS before FROM messages
     WHERE chat = :chat AND album = :album AND state = 'waiting'""")
-_SCHEDULE = sa.text("""
+_SCHEDULE = Statement("""
     INSERT INTO lanes (chat, first_at, due_at, settles_at, fence)
     VALUES (:chat, :now, :due, COALESCE(:settles, 0), :fence)
     ON CONFLICT (chat) DO UPDATE SET

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from context.facts import photo_in
 from context.open_turns import read_open_turns, silence, withdraw
+from context.statement import Statement
 from context.turns import Arrival, Attachment, Batch, Chat, Kind, OpenTurn, Photo, Rejection
 
 BATCH = 20
@@ -27,8 +27,8 @@ class Claims:
 
     def __init__(self, *, is_sqlite: bool) -> None:
         skip = "" if is_sqlite else " FOR UPDATE SKIP LOCKED"
-        self._due = sa.text(_DUE + skip)
-        self._expired = sa.text(_EXPIRED + skip)
+        self._due = Statement(_DUE + skip)
+        self._expired = Statement(_EXPIRED + skip)
         self._next_expiry: float | None = 0.0
 
     def take(
@@ -177,35 +177,31 @@ def _arrival(row: Row[Any]) -> Arrival:
     )
 
 
-def _in(name: str) -> sa.BindParameter[Any]:
-    return sa.bindparam(name, expanding=True)
-
-
 _LANE = "SELECT chat, fence, attempts, crashes, superseded, settles_at FROM lanes"
 _DUE = f"""
     {_LANE} WHERE due_at <= :now AND lease_until IS NULL AND not_before <= :now
     ORDER BY due_at LIMIT :limit"""
 _EXPIRED = f"{_LANE} WHERE lease_until <= :now ORDER BY lease_until LIMIT :limit"
-_LEASE = sa.text("""
+_LEASE = Statement("""
     UPDATE lanes SET fence = fence + 1, crashes = crashes + 1, worker = :worker, lease_until = :until,
                      due_at = NULL, not_before = 0
-    WHERE chat IN :chats""").bindparams(_in("chats"))
-_NOTHING_THERE = sa.text("""
+    WHERE chat IN :chats""")
+_NOTHING_THERE = Statement("""
     UPDATE lanes SET lease_until = NULL, worker = '', due_at = NULL, superseded = 0, attempts = 0, crashes = 0
     WHERE chat = :chat""")
-_NEXT = sa.text("""
+_NEXT = Statement("""
     SELECT (SELECT MIN(CASE WHEN due_at > not_before THEN due_at ELSE not_before END)
             FROM lanes WHERE due_at IS NOT NULL AND lease_until IS NULL) AS due,
            (SELECT MIN(lease_until) FROM lanes WHERE lease_until IS NOT NULL) AS expiry""")
-_WAITING = sa.text("""
+_WAITING = Statement("""
     SELECT id, chat, source, at, message_id, kind, text, command, album, hint, sent_at, edited,
            file_id, file_size, photo, photo_width, photo_height, photo_number, photo_facts, reply_to,
            rejection, rejection_detail, staff
     FROM messages WHERE state = 'waiting' AND chat IN :chats
-    ORDER BY COALESCE(position, id), id""").bindparams(_in("chats"))
-_KNOWN = sa.text("""
+    ORDER BY COALESCE(position, id), id""")
+_KNOWN = Statement("""
     SELECT c.chat, c.language, c.language_chosen, c.last_turn, h.holder,
            (SELECT MAX(closed_at) FROM handoffs AS past WHERE past.chat = c.chat) AS handed_back_at
     FROM chats c LEFT JOIN handoffs h ON h.chat = c.chat AND h.closed_at IS NULL
-    WHERE c.chat IN :chats""").bindparams(_in("chats"))
-_SUPERSEDED_ONCE = sa.text("UPDATE lanes SET superseded = superseded + 1 WHERE chat = :chat")
+    WHERE c.chat IN :chats""")
+_SUPERSEDED_ONCE = Statement("UPDATE lanes SET superseded = superseded + 1 WHERE chat = :chat")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from context.db import Database
+from context.statement import Statement
 from context.turns import Chat
 
 First = Callable[[Connection, float], bool]
@@ -184,23 +184,23 @@ def ask_in(connection: Connection, chat: str, reason: str, now: float) -> bool:
     return connection.execute(_ASK, values).first() is not None
 
 
-_CURRENT = sa.text(
+_CURRENT = Statement(
     "SELECT id, reason, asked_at, holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL"
 )
-_ASK = sa.text("""
+_ASK = Statement("""
     INSERT INTO handoffs (chat, reason, asked_at) VALUES (:chat, :reason, :now)
     ON CONFLICT DO NOTHING RETURNING id""")
-_TAKE = sa.text("""
+_TAKE = Statement("""
     UPDATE handoffs SET holder = :holder, taken_at = COALESCE(taken_at, :now)
     WHERE chat = :chat AND closed_at IS NULL AND (holder IS NULL OR holder = :holder) RETURNING id""")
-_ANNOUNCE = sa.text("""
+_ANNOUNCE = Statement("""
     UPDATE handoffs SET told_at = :now
     WHERE chat = :chat AND closed_at IS NULL AND holder IS NULL AND told_at IS NULL RETURNING id""")
-_GIVE = sa.text("UPDATE handoffs SET holder = :holder WHERE chat = :chat AND closed_at IS NULL")
-_CLOSE = sa.text("""
+_GIVE = Statement("UPDATE handoffs SET holder = :holder WHERE chat = :chat AND closed_at IS NULL")
+_CLOSE = Statement("""
     UPDATE handoffs SET closed_at = :now, closed_by = :by
     WHERE chat = :chat AND closed_at IS NULL RETURNING id""")
-_PLACE = sa.text("""
+_PLACE = Statement("""
     SELECT COUNT(*) FROM handoffs WHERE closed_at IS NULL AND holder IS NULL AND chat <> :chat
       AND id < COALESCE((SELECT id FROM handoffs WHERE chat = :chat AND closed_at IS NULL), id + 1)""")
-_WAITING = sa.text("SELECT COUNT(*) FROM handoffs WHERE closed_at IS NULL AND holder IS NULL")
+_WAITING = Statement("SELECT COUNT(*) FROM handoffs WHERE closed_at IS NULL AND holder IS NULL")

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from context.db import Database
+from context.statement import Statement
 from context.turns import Chat, Language
 
 State = Literal["open", "released", "refused"]
@@ -213,12 +213,12 @@ def _moved(row: Row[Any]) -> Moved:
     return "closed" if row.closed_at is not None else ""
 
 
-_HOLD = sa.text("INSERT INTO held (turn_id, chat, state, at) VALUES (:turn, :chat, 'open', :now)")
-_DECIDE = sa.text("""
+_HOLD = Statement("INSERT INTO held (turn_id, chat, state, at) VALUES (:turn, :chat, 'open', :now)")
+_DECIDE = Statement("""
     UPDATE held SET state = :state, decided_by = :by, decided_at = :now, why = :why, words = :words
     WHERE turn_id = :turn AND state = 'open'""")
-_HOLDER = sa.text("SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL")
-_SETTLE_HANDOFF = sa.text("""
+_HOLDER = Statement("SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL")
+_SETTLE_HANDOFF = Statement("""
     UPDATE handoffs SET closed_at = :now, closed_by = :by
     WHERE chat = :chat AND closed_at IS NULL AND holder IS NULL AND reason LIKE 'held%'""")
 # Remembered is what a customer was told in substance; `staff:` turns that only announce somebody are not.
@@ -232,10 +232,10 @@ _SELECT = f"""
     FROM held h JOIN turns t ON t.id = h.turn_id JOIN chats c ON c.chat = h.chat"""  # noqa: S608  (constants)
 MAY_BE_SAID = f"""h.state = 'open' AND t.state IN ('open', 'closed') AND c.window_after < h.turn_id
       AND c.closed_at IS NULL AND NOT {LEFT_BEHIND}"""
-_OPEN = sa.text(f"{_SELECT} WHERE {MAY_BE_SAID} ORDER BY h.turn_id LIMIT :limit")
-_OF_CHAT = sa.text(f"{_SELECT} WHERE h.chat = :chat ORDER BY h.turn_id")
-_ONE = sa.text(f"{_SELECT} WHERE h.turn_id = :turn")
-HELD_IN_CHAT = sa.text(f"""
+_OPEN = Statement(f"{_SELECT} WHERE {MAY_BE_SAID} ORDER BY h.turn_id LIMIT :limit")
+_OF_CHAT = Statement(f"{_SELECT} WHERE h.chat = :chat ORDER BY h.turn_id")
+_ONE = Statement(f"{_SELECT} WHERE h.turn_id = :turn")
+HELD_IN_CHAT = Statement(f"""
     SELECT 1 FROM held h JOIN turns t ON t.id = h.turn_id JOIN chats c ON c.chat = h.chat
     WHERE h.chat = :chat AND {MAY_BE_SAID} LIMIT 1""")  # noqa: S608  (constants)
 """For the list of conversations: whether one of this chat waits for a decision."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from context.arrivals import NoSuchChat, Quiet, store
@@ -20,6 +19,7 @@ from context.erasure import unnamed_among
 from context.facts import photo_in, written
 from context.open_turns import fail
 from context.outbox import LeaseLost
+from context.statement import Statement
 from context.turns import Arrival, Batch, Chat, Kind, Photo, Rejection
 
 __all__ = ["ChatErased", "Inbox", "Listener", "NoSuchChat", "Quiet"]
@@ -241,58 +241,56 @@ def _attach(connection: Connection, arrival: Arrival, taken: Photo | Rejection) 
     return replace(taken, number=number) if connection.execute(_ATTACH, values).rowcount else None
 
 
-_ASIDE = sa.text("""
+_ASIDE = Statement("""
     INSERT INTO asides (source, raw, reason, at) VALUES (:source, :raw, :reason, :at)
     ON CONFLICT DO NOTHING""")
 
 # Rows in the order of their keys, as everybody else locks them; see context/arrivals.py.
-_RENEW = sa.text("""
+_RENEW = Statement("""
     UPDATE lanes SET lease_until = :until
     WHERE worker = :worker AND lease_until IS NOT NULL AND chat IN :chats
-    """).bindparams(sa.bindparam("chats", expanding=True))
-_LOCK_OWN = sa.text("""
+    """)
+_LOCK_OWN = Statement("""
     SELECT chat FROM lanes WHERE worker = :worker AND lease_until IS NOT NULL AND chat IN :chats
-    ORDER BY chat FOR UPDATE""").bindparams(sa.bindparam("chats", expanding=True))
-_AGAIN = sa.text("""
+    ORDER BY chat FOR UPDATE""")
+_AGAIN = Statement("""
     UPDATE lanes SET lease_until = NULL, worker = '', not_before = :due,
                      due_at = CASE WHEN due_at > :due THEN due_at ELSE :due END,
                      attempts = attempts + :blame, crashes = crashes - 1
     WHERE chat = :chat AND fence = :fence AND lease_until IS NOT NULL""")
-_SUPERSEDED = sa.text("""
+_SUPERSEDED = Statement("""
     UPDATE lanes SET lease_until = NULL, worker = '', superseded = superseded + 1, crashes = crashes - 1,
                      due_at = COALESCE(due_at, :now)
     WHERE chat = :chat AND fence = :fence AND lease_until IS NOT NULL""")
-_BURY_LANE = sa.text("""
+_BURY_LANE = Statement("""
     UPDATE lanes SET lease_until = NULL, worker = '', superseded = 0, attempts = 0, crashes = 0,
                      due_at = COALESCE(due_at, :now)
     WHERE chat = :chat AND fence = :fence AND lease_until IS NOT NULL""")
-_BURY = sa.text("""
+_BURY = Statement("""
     UPDATE messages SET state = 'dead', error = :error WHERE id IN :ids AND state = 'waiting'
-    """).bindparams(sa.bindparam("ids", expanding=True))
-_RELEASE_ALL = sa.text("""
+    """)
+_RELEASE_ALL = Statement("""
     UPDATE lanes SET lease_until = NULL, worker = '', due_at = COALESCE(due_at, first_at)
     WHERE lease_until IS NOT NULL""")
-_COME_BACK = sa.text("""
+_COME_BACK = Statement("""
     UPDATE lanes SET due_at = CASE WHEN due_at > :soon THEN :soon ELSE due_at END,
                      not_before = CASE WHEN not_before > :soon THEN :soon ELSE not_before END
     WHERE due_at > :soon OR not_before > :soon""")
-_REJECT = sa.text("UPDATE messages SET rejection = :rejection, rejection_detail = :detail WHERE id = :id")
-_SAME_PHOTO = sa.text("""
+_REJECT = Statement("UPDATE messages SET rejection = :rejection, rejection_detail = :detail WHERE id = :id")
+_SAME_PHOTO = Statement("""
     SELECT photo_number FROM messages
     WHERE chat = :chat AND photo = :photo AND photo_number > 0
       AND turn_id > (SELECT window_after FROM chats WHERE chat = :chat)
     ORDER BY id LIMIT 1""")
-_RECALL = sa.text("""
+_RECALL = Statement("""
     SELECT photo, photo_width, photo_height, photo_number, photo_facts FROM messages
     WHERE chat = :chat AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
       AND turn_id > (SELECT window_after FROM chats WHERE chat = :chat)
       AND (photo_number IN :numbers OR message_id IN :message_ids)
-    ORDER BY photo_number""").bindparams(
-    sa.bindparam("numbers", expanding=True), sa.bindparam("message_ids", expanding=True)
-)
-_NEXT_PHOTO = sa.text("UPDATE chats SET photos = photos + 1 WHERE chat = :chat RETURNING photos")
-_ATTACH = sa.text("""
+    ORDER BY photo_number""")
+_NEXT_PHOTO = Statement("UPDATE chats SET photos = photos + 1 WHERE chat = :chat RETURNING photos")
+_ATTACH = Statement("""
     UPDATE messages SET photo = :photo, photo_width = :width, photo_height = :height, photo_number = :number,
                         photo_facts = :facts
     WHERE id = :id""")
-_DEPTH = sa.text("SELECT COUNT(*) FROM lanes WHERE due_at IS NOT NULL OR lease_until IS NOT NULL")
+_DEPTH = Statement("SELECT COUNT(*) FROM lanes WHERE due_at IS NOT NULL OR lease_until IS NOT NULL")

@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from context.facts import photo_in
+from context.statement import Statement
 from context.turns import Entity, OpenTurn, Part, Photo, Turn
 
 
@@ -77,34 +77,34 @@ def entities_from(text: str) -> tuple[Entity, ...]:
     return tuple(Entity(*row) for row in json.loads(text))
 
 
-_OPEN_TURNS = sa.text("""
+_OPEN_TURNS = Statement("""
     SELECT id, chat, text, reply, language, opened_at, origin, remembered, handoff, answers
     FROM turns WHERE state = 'open' AND chat IN :chats ORDER BY id
-    """).bindparams(sa.bindparam("chats", expanding=True))
-_PARTS = sa.text("""
+    """)
+_PARTS = Statement("""
     SELECT id, text, entities, number, state, unsure, photo, photo_width, photo_height FROM messages
     WHERE turn_id = :turn AND direction = 'out' ORDER BY number""")
-_TURN_PHOTOS = sa.text("""
+_TURN_PHOTOS = Statement("""
     SELECT photo, photo_width, photo_height, photo_number, photo_facts FROM messages
     WHERE turn_id = :turn AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
     ORDER BY COALESCE(position, id), id""")
 # What was edited meanwhile is out of date.
-_UNTAKE = sa.text("""
+_UNTAKE = Statement("""
     UPDATE messages SET turn_id = NULL, state = CASE WHEN EXISTS (
         SELECT 1 FROM messages AS edit
         WHERE edit.chat = messages.chat AND edit.message_id = messages.message_id
           AND edit.edited = 1 AND edit.id > messages.id AND edit.state <> 'ignored')
     THEN 'replaced' ELSE 'waiting' END
     WHERE turn_id = :turn AND direction = 'in'""")
-_SILENCE = sa.text("""
+_SILENCE = Statement("""
     UPDATE messages SET state = CASE WHEN state = 'sending' THEN 'ambiguous' ELSE 'dead' END,
                         unsure = unsure + CASE WHEN state = 'sending' THEN 1 ELSE 0 END,
                         error = 'a person took the chat'
     WHERE turn_id = :turn AND direction = 'out' AND state IN ('pending', 'sending')""")
-_DEAD = sa.text("""
+_DEAD = Statement("""
     UPDATE messages SET state = 'dead', error = :error
     WHERE turn_id = :turn AND direction = 'out' AND state IN ('pending', 'sending')""")
-_CLOSE = sa.text("UPDATE turns SET state = :state, closed_at = :now WHERE id = :turn")
-_REMEMBER_IF = sa.text("""
+_CLOSE = Statement("UPDATE turns SET state = :state, closed_at = :now WHERE id = :turn")
+_REMEMBER_IF = Statement("""
     UPDATE chats SET last_turn = :turn WHERE chat = :chat AND window_after < :turn
       AND EXISTS (SELECT 1 FROM turns WHERE id = :turn AND remembered = 1)""")

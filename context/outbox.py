@@ -12,13 +12,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from context.db import Database
 from context.handoffs import ask_in
 from context.held import hold_in
 from context.open_turns import close, fail, silence, withdraw
+from context.statement import Statement
 from context.turns import Batch, Message, OpenTurn, Part, Receipt, Reply, Turn
 from context.verdicts import Verdicts
 
@@ -312,48 +312,48 @@ def _insert_part(
     return replace(part, id=part_id, number=number, state="sending" if number == 1 else "pending")
 
 
-_FENCE = sa.text("SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL")
-_FENCE_LOCKED = sa.text(_FENCE.text + " FOR UPDATE")
-_HOLDER = sa.text("SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL")
-_STATE = sa.text("""
+_FENCE = Statement("SELECT fence FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL")
+_FENCE_LOCKED = Statement(_FENCE.text + " FOR UPDATE")
+_HOLDER = Statement("SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL")
+_STATE = Statement("""
     SELECT fence,
            (SELECT holder FROM handoffs WHERE chat = :chat AND closed_at IS NULL) AS holder,
            (SELECT kind FROM messages WHERE chat = :chat AND state = 'waiting' AND id > :newest
             AND kind <> 'staff' ORDER BY id LIMIT 1) AS newer
     FROM lanes WHERE chat = :chat AND lease_until IS NOT NULL""")
-_STATE_LOCKED = sa.text(_STATE.text + " FOR UPDATE")
-_SUPERSEDE = sa.text("""
+_STATE_LOCKED = Statement(_STATE.text + " FOR UPDATE")
+_SUPERSEDE = Statement("""
     UPDATE lanes SET lease_until = NULL, worker = '', superseded = superseded + 1, crashes = crashes - 1,
                      due_at = COALESCE(due_at, :now)
     WHERE chat = :chat""")
-_INSERT_TURN = sa.text("""
+_INSERT_TURN = Statement("""
     INSERT INTO turns (chat, state, fence, opened_at, text, reply, language, origin, remembered, handoff,
                        record, tokens, answers)
     VALUES (:chat, :state, :fence, :now, :text, :reply, :language, :origin, :remembered, :handoff,
             :record, :tokens, :answers)
     RETURNING id""")
-_TAKE = sa.text("""
+_TAKE = Statement("""
     UPDATE messages SET state = 'taken', turn_id = :turn WHERE id IN :ids
-    """).bindparams(sa.bindparam("ids", expanding=True))
-_FRESH = sa.text("UPDATE lanes SET attempts = 0, crashes = 1 WHERE chat = :chat")
-_LANGUAGE = sa.text("UPDATE chats SET language = :language WHERE chat = :chat AND language_chosen = 0")
-_INSERT_PART = sa.text("""
+    """)
+_FRESH = Statement("UPDATE lanes SET attempts = 0, crashes = 1 WHERE chat = :chat")
+_LANGUAGE = Statement("UPDATE chats SET language = :language WHERE chat = :chat AND language_chosen = 0")
+_INSERT_PART = Statement("""
     INSERT INTO messages (chat, direction, state, turn_id, at, text, number, entities, photo, photo_width,
                           photo_height, photo_number)
     VALUES (:chat, 'out', :state, :turn, :now, :text, :number, :entities, :photo, :width, :height,
             :photo_number)
     RETURNING id""")
-_PART = sa.text("""
+_PART = Statement("""
     UPDATE messages SET state = :state, error = :error,
                         unsure = unsure + CASE WHEN :state = 'ambiguous' THEN 1 ELSE 0 END
     WHERE id = :id AND state <> 'sent'""")
-_SENT = sa.text(
+_SENT = Statement(
     "UPDATE messages SET state = 'sent', message_id = :message_id, at = :at, error = '' WHERE id = :id"
 )
-_CLOSE_CHAT = sa.text("UPDATE chats SET closed_at = :now WHERE chat = :chat")
-_SETTLE = sa.text("""
+_CLOSE_CHAT = Statement("UPDATE chats SET closed_at = :now WHERE chat = :chat")
+_SETTLE = Statement("""
     UPDATE lanes SET lease_until = NULL, worker = '', attempts = 0, superseded = 0, crashes = 0,
         due_at = CASE WHEN due_at IS NULL AND EXISTS (
             SELECT 1 FROM messages WHERE chat = :chat AND state = 'waiting') THEN :now ELSE due_at END
     WHERE chat = :chat""")
-_REMEMBER = sa.text("UPDATE chats SET last_turn = :turn WHERE chat = :chat AND window_after < :turn")
+_REMEMBER = Statement("UPDATE chats SET last_turn = :turn WHERE chat = :chat AND window_after < :turn")

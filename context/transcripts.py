@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from context.db import Database
 from context.facts import photo_in
 from context.open_turns import entities_from
+from context.statement import Statement
 from context.turns import Ask, Chat, Entity, Photo, Rejection, Turn
 
 
@@ -161,12 +161,12 @@ def _ask(row: Row[Any]) -> Ask | None:
     return Ask("helpful", row.turn_id, row.language)
 
 
-_TURNS = sa.text("""
+_TURNS = Statement("""
     SELECT id, text, reply, language, opened_at, answers FROM turns
     WHERE chat = :chat AND state = 'closed' AND remembered = 1
       AND id > (SELECT window_after FROM chats WHERE chat = :chat)
     ORDER BY id DESC LIMIT :limit""")
-_HEARD = sa.text("""
+_HEARD = Statement("""
     SELECT id, text FROM turns
     WHERE chat = :chat AND state = 'closed'
       AND (origin IN ('relayed', 'notice:held', 'notice:blocked', 'notice:engine_down', 'notice:turn_failed')
@@ -175,12 +175,12 @@ _HEARD = sa.text("""
       AND id > COALESCE((SELECT MAX(id) FROM turns WHERE chat = :chat AND remembered = 1
                          AND state = 'closed'), 0)
     ORDER BY id DESC LIMIT :limit""")
-_PHOTOS = sa.text("""
+_PHOTOS = Statement("""
     SELECT turn_id, photo, photo_width, photo_height, photo_number, photo_facts FROM messages
     WHERE turn_id IN :turns AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
     ORDER BY COALESCE(position, id), id
-    """).bindparams(sa.bindparam("turns", expanding=True))
-_ENTRIES = sa.text("""
+    """)
+_ENTRIES = Statement("""
     SELECT m.id, m.direction, m.text, m.command, m.entities, m.at, m.source, m.photo, m.photo_width,
            m.photo_height, m.photo_number, m.photo_facts, m.rejection, m.rejection_detail,
            COALESCE(t.origin, '') AS origin, m.number, m.turn_id, t.remembered, t.language, t.answers,
@@ -195,9 +195,9 @@ _ENTRIES = sa.text("""
     WHERE m.chat = :chat AND m.id > :after AND m.kind <> 'staff'
       AND m.state IN ('waiting', 'taken', 'sending', 'sent', 'ambiguous')
     ORDER BY m.id DESC LIMIT :limit""")
-_HAS_PHOTO = sa.text("SELECT 1 FROM messages WHERE photo = :photo AND chat = :chat LIMIT 1")
-_RESET = sa.text("""
+_HAS_PHOTO = Statement("SELECT 1 FROM messages WHERE photo = :photo AND chat = :chat LIMIT 1")
+_RESET = Statement("""
     UPDATE chats SET photos = 0, last_turn = 0,
                      window_after = COALESCE((SELECT MAX(id) FROM turns WHERE chat = :chat), 0)
     WHERE chat = :chat""")
-_CHOOSE_LANGUAGE = sa.text("UPDATE chats SET language = :language, language_chosen = 1 WHERE chat = :chat")
+_CHOOSE_LANGUAGE = Statement("UPDATE chats SET language = :language, language_chosen = 1 WHERE chat = :chat")

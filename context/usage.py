@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from context.db import Database
+from context.statement import Statement
 from context.turns import Chat
 
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
@@ -53,13 +53,13 @@ class Usage:
 
 
 # Newest first and bounded before anything is compared: a long chat costs no more than a busy day.
-_SENT = sa.text("""
+_SENT = Statement("""
     SELECT COALESCE(SUM(CASE WHEN at > :minute THEN 1 ELSE 0 END), 0) AS minute,
            COALESCE(SUM(CASE WHEN at > :day THEN 1 ELSE 0 END), 0) AS day,
            COALESCE(SUM(CASE WHEN at > :hour AND file_id IS NOT NULL THEN 1 ELSE 0 END), 0) AS photos
     FROM (SELECT at, file_id FROM messages WHERE chat = :chat AND direction = 'in' AND kind <> 'staff'
           ORDER BY id DESC LIMIT :most) AS newest""")
-_USED = sa.text("""
+_USED = Statement("""
     SELECT COALESCE(SUM(CASE WHEN opened_at > :day THEN tokens ELSE 0 END), 0) AS tokens,
            MAX(CASE WHEN origin LIKE 'notice:limit%' THEN opened_at END) AS told_at
     FROM (SELECT tokens, opened_at, origin FROM turns WHERE chat = :chat

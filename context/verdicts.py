@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from context.audit import Break, Link, append, breaks
 from context.db import Database
+from context.statement import Statement
 from context.turns import Chat
 
 KEY_BYTES = 32
@@ -107,11 +107,11 @@ def _link(row: Row[Any]) -> Link:
     return Link(row.number, row.at, row.payload, row.salt, row.digest, row.seal)
 
 
-_TAKE_LOCK = sa.text("SELECT pg_advisory_xact_lock(:lock)")
+_TAKE_LOCK = Statement("SELECT pg_advisory_xact_lock(:lock)")
 _COLUMNS = "number, at, payload, salt, digest, seal"
-_LAST = sa.text(f"SELECT {_COLUMNS} FROM verdicts ORDER BY number DESC LIMIT 1")  # noqa: S608  (a constant)
-_ALL = sa.text(f"SELECT {_COLUMNS} FROM verdicts ORDER BY number")  # noqa: S608  (a constant)
-_ADD = sa.text("""
+_LAST = Statement(f"SELECT {_COLUMNS} FROM verdicts ORDER BY number DESC LIMIT 1")  # noqa: S608  (a constant)
+_ALL = Statement(f"SELECT {_COLUMNS} FROM verdicts ORDER BY number")  # noqa: S608  (a constant)
+_ADD = Statement("""
     INSERT INTO verdicts (number, chat, turn_id, at, payload, salt, digest, seal)
     VALUES (:number, :chat, :turn, :at, :payload, :salt, :digest, :seal)""")
-_ERASE = sa.text("UPDATE verdicts SET payload = NULL, salt = NULL, chat = NULL WHERE chat = :chat")
+_ERASE = Statement("UPDATE verdicts SET payload = NULL, salt = NULL, chat = NULL WHERE chat = :chat")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from context.db import Database, StoreDown
+from context.statement import Statement
 
 WORDS = "my card is 4111"
 
@@ -33,3 +35,25 @@ def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreDown, match=r"bot\.db cannot be opened: Not a directory$"):
         Database(f"sqlite:///{tmp_path}/file/more/bot.db")
+
+
+async def test_a_statement_means_the_same_on_either_database(db: Database) -> None:
+    asked: list[tuple[str, dict[str, Any], object]] = [
+        ("SELECT CAST(:a AS TEXT) || '-' || :a", {"a": "x"}, "x-x"),
+        ("SELECT COUNT(*) FROM duties WHERE name IN :names", {"names": ["a", "c", "z"]}, 2),
+        ("SELECT COUNT(*) FROM duties WHERE name IN :names", {"names": ["a"]}, 1),
+        ("SELECT COUNT(*) FROM duties WHERE name IN :names", {"names": []}, 0),
+        ("SELECT COUNT(*) FROM duties WHERE holder LIKE 'not%' AND until > :least", {"least": 1}, 2),
+        ("SELECT COUNT(*) FROM duties WHERE holder = 'notice:held' AND name <> :name", {"name": "a"}, 2),
+        ("SELECT CAST(:a AS INTEGER) % 3", {"a": 4}, 1),
+        ("SELECT COUNT(*) FROM duties WHERE until > :least", {"least": 0, "unasked": ["x"]}, 3),
+    ]
+
+    def work(connection: Connection) -> None:
+        rows = [{"name": name, "until": number} for number, name in enumerate("abc", start=1)]
+        insert = Statement("INSERT INTO duties (name, holder, until) VALUES (:name, 'notice:held', :until)")
+        connection.execute(insert, rows)
+        for sql, values, expected in asked:
+            assert connection.execute(Statement(sql), values).scalar_one() == expected, sql
+
+    await db.write(work)

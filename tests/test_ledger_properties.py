@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from context import arrivals, claims, inbox, open_turns, outbox
 from context.db import Database
+from context.statement import Statement
 from tests.clock import Clock
 from tests.ledger_life import Life, Step, Violation
 from tests.ledger_promises import check
@@ -95,12 +95,10 @@ def test_promises_hold_in_every_life(theatre: Theatre) -> None:
     play()
 
 
-def replaced(statement: sa.TextClause, old: str, new: str) -> sa.TextClause:
+def replaced(statement: Statement, old: str, new: str) -> Statement:
     """The same statement with a fault in it."""
     assert re.search(old, statement.text), old
-    lists = [name for name, bind in statement._bindparams.items() if bind.expanding]
-    expanding: list[sa.BindParameter[object]] = [sa.bindparam(name, expanding=True) for name in lists]
-    return sa.text(re.sub(old, new, statement.text)).bindparams(*expanding)
+    return Statement(re.sub(old, new, statement.text))
 
 
 def forgets_what_is_unique(patch: pytest.MonkeyPatch, db: Database) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.__main__ import parser
+from bot.__main__ import COMMANDS
+from bot.command_line import parser
 from bot.settings import NAMES
 from tests.house_map import BLOCK, DOCUMENT, house_map
 
@@ -70,6 +71,10 @@ def commands(of: argparse.ArgumentParser, before: str = "") -> set[str]:
             for name, child in action.choices.items():
                 found |= commands(child, f"{before}{name} ") or {f"{before}{name}"}
     return found
+
+
+def test_every_command_does_something() -> None:
+    assert {name.split()[0] for name in commands(parser())} == set(COMMANDS)
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -33,6 +33,7 @@ async def run(settings: Settings) -> int:
         gc.collect()
         gc.freeze()  # what the imports made stays for good: not to look through it saves 5 % of a turn's CPU
         gc.set_threshold(_COLLECT_AFTER)
+        gc.enable()
         await app.work_until(stop)
         log.info("stopping: what is not answered waits for the next start")
     return 0

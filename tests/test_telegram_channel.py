@@ -64,7 +64,7 @@ async def test_reply_arrives_as_text_and_entities(telegram: BotApiServer, channe
         {"type": "pre", "offset": 8, "length": 4, "language": "sh"},
     ]
     assert "parse_mode" not in sent.parameters
-    assert sent.parameters["link_preview_options"] == '{"is_disabled": true}'
+    assert sent.parameters["link_preview_options"] == {"is_disabled": True}
     assert receipt.message_id == str(sent.message_id)
 
 
@@ -237,7 +237,7 @@ async def test_typing_sign_is_renewed_until_the_answer(
         await telegram.until(lambda: len(telegram.calls_of("sendChatAction")) == 3)
     signs = telegram.calls_of("sendChatAction")
     assert {(call.parameters["action"], call.parameters["message_thread_id"]) for call in signs} == {
-        ("typing", "7")
+        ("typing", 7)
     }
     await quick(10)
     assert len(telegram.calls_of("sendChatAction")) == 3

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
@@ -240,7 +240,7 @@ def _body(data: RequestData | None) -> tuple[bytes | aiohttp.FormData | None, st
     if data is None:
         return None, ""
     if not data.contains_files:
-        return urlencode(data.json_parameters).encode(), "application/x-www-form-urlencoded"
+        return json.dumps(data.parameters).encode(), "application/json"
     form = aiohttp.FormData(data.json_parameters)
     for name, (filename, content, mime) in data.multipart_data.items():
         form.add_field(name, content, filename=filename, content_type=mime)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from context.turns import Attachment, Chat, Part, Receipt
+
+Show = Callable[[Sequence[Part]], None]
+"""Lets a customer see what is approved of an answer before it is sent: all of it each time, no part to take
+it back.  Returns at once and never raises; what is seen lasts no longer than the sign of writing."""
 
 
 class Channel(Protocol):
@@ -26,5 +31,8 @@ class Channel(Protocol):
     async def send(self, chat: Chat, part: Part) -> Receipt:
         """Deliver one part.  Raises `NotSent`, `Ambiguous`, `Undeliverable` or `BadFormatting`."""
 
-    def typing(self, chat: Chat) -> AbstractAsyncContextManager[None]:
-        """Show that an answer is being written; never raises into the body."""
+    def typing(self, chat: Chat) -> AbstractAsyncContextManager[Show | None]:
+        """Show that an answer is being written; never raises into the body.
+
+        Gives what shows its beginning, or None where the channel cannot.
+        """

@@ -19,6 +19,7 @@ from typing import Literal
 from bot.errors import BotError, EngineOverloaded, EngineUnavailable
 from bot.language import language_of
 from bot.metrics import Metrics, Stages
+from bot.reveal import OnWords
 from bot.studio import image_of
 from bot.turn import Answerer
 from context.api_ledger import ApiLedger
@@ -162,9 +163,10 @@ class Inquiries:
             raise BadPicture(taken.code)
         return taken
 
-    async def answer(self, inquiry: Inquiry) -> Answered:
-        """Answer, and have it on record before anybody reads it.
+    async def answer(self, inquiry: Inquiry, *, show: OnWords | None = None) -> Answered:
+        """Answer, and have it on record before anybody reads it whole.
 
+        `show` is told of the sentences that passed already while the rest is written (`bot.reveal`).
         Raises `Unavailable` (also its children) where the model cannot, and `StoreDown`.
         """
         if self._is_closing:
@@ -172,7 +174,7 @@ class Inquiries:
         self._running += 1
         self._is_idle.clear()
         try:
-            return await self._answer(inquiry)
+            return await self._answer(inquiry, show)
         finally:
             self._running -= 1
             if not self._running:
@@ -185,9 +187,9 @@ class Inquiries:
             async with asyncio.timeout(grace_s):
                 await self._is_idle.wait()
 
-    async def _answer(self, inquiry: Inquiry) -> Answered:
+    async def _answer(self, inquiry: Inquiry, show: OnWords | None) -> Answered:
         with self._metrics.stages("inquiry") as stages:
-            answered = await self.draft(inquiry, stages)
+            answered = await self.draft(inquiry, stages, show=show and self._timed(show))
             with stages("record"):
                 await self._ledger.note(
                     inquiry.chat,
@@ -208,7 +210,20 @@ class Inquiries:
             stages.note(request=inquiry.id, outcome=answered.finish)
         return answered
 
-    async def draft(self, inquiry: Inquiry, stages: Stages) -> Answered:
+    def _timed(self, show: OnWords) -> OnWords:
+        """The same, with the time to the first words counted from now."""
+        began, is_first = time.perf_counter(), True
+
+        def timed(words: str) -> None:
+            nonlocal is_first
+            if words and is_first:
+                is_first = False
+                self._metrics.first_words("api", seconds=time.perf_counter() - began)
+            show(words)
+
+        return timed
+
+    async def draft(self, inquiry: Inquiry, stages: Stages, *, show: OnWords | None = None) -> Answered:
         """The checked answer, not on record yet: for whoever records it together with its own."""
         message = _message(inquiry)
         with stages("prompt"):
@@ -216,7 +231,7 @@ class Inquiries:
         waiting = time.perf_counter()
         async with self.room.place():
             stages.add("wait", time.perf_counter() - waiting)
-            return _answered(await self._answerer.speak(message, prompt, stages))
+            return _answered(await self._answerer.speak(message, prompt, stages, show=show))
 
     async def _prompt(self, inquiry: Inquiry, message: Message) -> Prompt:
         canary, last = self._answerer.canary, inquiry.said[-1]

@@ -64,6 +64,13 @@ class Metrics:
             buckets=_TURN_BUCKETS,
             registry=self.registry,
         )
+        self._first_words = Histogram(
+            "bot_first_words_seconds",
+            "From the first message of a turn to the first words seen, where that was before its end.",
+            ["channel"],
+            buckets=_TURN_BUCKETS,
+            registry=self.registry,
+        )
         self._stage_seconds = Histogram(
             "bot_stage_seconds",
             "One stage of a turn.",
@@ -133,6 +140,10 @@ class Metrics:
         """A turn ended, `seconds` after its first message was stored."""
         self._turns.add(engine, outcome)
         self._turn_seconds.observe(seconds)
+
+    def first_words(self, channel: str, *, seconds: float) -> None:
+        """The beginning of an answer could be seen, `seconds` after it was asked for."""
+        self._first_words.labels(channel).observe(seconds)
 
     def watch_queue(self, depth: Callable[[], float]) -> None:
         """Ask `depth` for the number of chats with something to answer whenever the figures are read."""

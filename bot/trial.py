@@ -18,6 +18,7 @@ from dataclasses import replace
 from bot.errors import BadConfiguration, Unavailable
 from bot.evidence import LOOK_EVERY, Finding, Share, worse
 from bot.metrics import Stages
+from bot.reveal import OnWords
 from bot.turn import Answers
 from context.db import StoreDown
 from context.duties import Duties
@@ -64,16 +65,18 @@ class Trial:
         self._lane: _Lane | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 
-    async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
+    async def answer(
+        self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
+    ) -> Reply:
         """The answer of the arm that this chat belongs to."""
         release, lane = self._release, self._lane
         if release is None or lane is None:
-            return await self._stable.answer(message, turns, stages)
+            return await self._stable.answer(message, turns, stages, show=show)
         arm = release.arm_of(message.chat)
         if arm == "candidate":
-            reply = await lane.answer(message, turns, stages)
+            reply = await lane.answer(message, turns, stages, show=show)
         else:
-            reply = await self._stable.answer(message, turns, stages)
+            reply = await self._stable.answer(message, turns, stages, show=show)
         named = {"id": release.id, "name": release.name, "arm": arm}
         return replace(reply, record={**reply.record, "release": named})
 
@@ -176,12 +179,14 @@ class _Lane:
     async def open(self, candidate: AbstractAsyncContextManager[Answers]) -> None:
         self._answers = await self._stack.enter_async_context(candidate)
 
-    async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
+    async def answer(
+        self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
+    ) -> Reply:
         assert self._answers is not None
         self._running += 1
         self._is_idle.clear()
         try:
-            return await self._answers.answer(message, turns, stages)
+            return await self._answers.answer(message, turns, stages, show=show)
         finally:
             self._running -= 1
             if not self._running:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from bot.ceilings import Ceilings, Over
-from bot.channel import Channel
+from bot.channel import Channel, Show
 from bot.collect import UNOPENED, Collector
 from bot.commands import Commands
 from bot.engines import Draft, Engine
@@ -29,6 +29,7 @@ from bot.language import language_of
 from bot.markup import parts_of
 from bot.mentions import photos_mentioned
 from bot.metrics import Metrics, Stages
+from bot.reveal import OnWords, Reveals, view
 from bot.screen import Screen
 from bot.sender import Sender
 from bot.staff.deeds import Deeds
@@ -52,8 +53,10 @@ LATE_S = 600.0
 class Answers(Protocol):
     """What a turn needs of an `Answerer`: the one in force, or a trial of two (`bot.trial`)."""
 
-    async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
-        """Answer a message in the light of the last turns."""
+    async def answer(
+        self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
+    ) -> Reply:
+        """Answer a message in the light of the last turns; `show` sees what passed while it is written."""
 
     def instead(self, name: str, message: Message) -> Reply:
         """Fixed words in place of an answer."""
@@ -133,8 +136,8 @@ class TurnTaker:
         if batch.holder is not None:  # a person has this chat: we listen, and say nothing
             await self._outbox.relay(batch, message)
             return None
-        async with self._channels[batch.chat.channel].typing(batch.chat):
-            reply = await self._reply(batch, message, newer, stages)
+        async with self._channels[batch.chat.channel].typing(batch.chat) as show:
+            reply = await self._reply(batch, message, newer, stages, show)
             if batch.may_grow:
                 await _event_or(newer, settled)
         reply = await self._told_of_person(batch, message, reply)
@@ -177,7 +180,9 @@ class TurnTaker:
             return None
         return await self._outbox.open(batch, message, reply, parts_of(reply.text))
 
-    async def _reply(self, batch: Batch, message: Message, newer: asyncio.Event, stages: Stages) -> Reply:
+    async def _reply(
+        self, batch: Batch, message: Message, newer: asyncio.Event, stages: Stages, show: Show | None
+    ) -> Reply:
         """What to answer: to a command, to something we cannot read, or with the model."""
         if message.kind is Kind.COMMAND:
             return await self._commands.obey(message)
@@ -185,10 +190,22 @@ class TurnTaker:
         if not message.text.strip() and not message.photos:
             return self._ask_for_question(message, notices)
         turns = await self._window.last(batch.chat, newest=batch.last_turn)
-        reply = await _unless(newer, self._answerer.answer(message, turns, stages))
+        seen = self._view(batch, notices, show) if show else None
+        reply = await _unless(newer, self._answerer.answer(message, turns, stages, show=seen))
         if self._clock() - message.sent_at > LATE_S:
             notices.insert(0, self._prompts.notice("late", message.language))
         return replace(reply, text="\n\n".join([*notices, reply.text]))
+
+    def _view(self, batch: Batch, notices: Sequence[str], show: Show) -> OnWords:
+        began = min(arrival.at for arrival in batch.arrivals)
+        return view(
+            show,
+            above=tuple(notices),
+            is_held=lambda: self._handoffs.is_known_held(batch.chat),
+            seen_first=lambda: self._metrics.first_words(
+                batch.chat.channel, seconds=max(0.0, self._clock() - began)
+            ),
+        )
 
     def _notices(self, message: Message) -> list[str]:
         """What of the message could not be used, and why: said above the answer to the rest."""
@@ -281,10 +298,13 @@ class Answerer:
         self._engine = engine
         self._guard = guard
         self._screen = screen or Screen(guard)
+        self._reveals = Reveals(guard)
         self._metrics = metrics
         self.canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
 
-    async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
+    async def answer(
+        self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
+    ) -> Reply:
         """Answer a message in the light of the last turns.  When all else fails, the reply says so."""
         with stages("prompt"):
             planned = self._prompts.plan(message, turns)
@@ -294,18 +314,22 @@ class Answerer:
             }
             shown = {sha256: jpeg for sha256, jpeg in images.items() if jpeg is not None}
             prompt = self._prompts.assemble(message, planned, shown, canary=self.canary)
-        return await self.speak(message, prompt, stages)
+        return await self.speak(message, prompt, stages, show=show)
 
-    async def speak(self, message: Message, prompt: Prompt, stages: Stages) -> Reply:
+    async def speak(
+        self, message: Message, prompt: Prompt, stages: Stages, *, show: OnWords | None = None
+    ) -> Reply:
         """Draft and check: for whoever has a prompt of their own, with `canary` in it.
 
+        While it is written, `show` is told of the sentences that passed already (`bot.reveal`).
         When no engine answers or the guard says no, `Reply.origin` is `notice:<name>`.  A prompt that only
         the model may answer raises `Unavailable` instead where there is none.
         """
+        said = self._reveals.of(message, prompt, canary=self.canary, show=show)
         try:
             with stages("model"):
                 draft, seen = await self._screen.beside(
-                    message.text, prompt.messages[-1].images, self._engine.draft(prompt)
+                    message.text, prompt.messages[-1].images, self._engine.draft(prompt, on_text=said.hear)
                 )
         except Unavailable as error:
             if prompt.manner.by_model:
@@ -316,6 +340,7 @@ class Answerer:
         if draft is None and seen.opinion is not None:
             return self._refuse(message, prompt, seen.opinion)
         assert draft is not None
+        self._reveals.learn(said, draft)
         with stages("guard"):
             verdict = await self._guard.judge(
                 draft.text,

@@ -17,7 +17,7 @@ import pytest_asyncio
 from PIL import Image
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
-from context.turns import Arrival, Entity
+from context.turns import Arrival, Entity, Part
 from tests.ac_panel import as_jpeg, draw_panel, draw_plate
 from tests.chromium import Watch, needs_chromium, open_browser, open_tab
 from tests.until import until
@@ -129,6 +129,27 @@ async def test_a_text_is_answered_after_a_typing_sign(browser: Browser, world: W
             "row customer",
             "row bot",
         ]
+
+
+async def test_the_beginning_of_an_answer_is_seen_and_makes_room_for_it(
+    browser: Browser, world: World
+) -> None:
+    async with visit(browser, world) as page:
+        world.desk.go.clear()
+        world.desk.preview = (Part("It says E4.", (Entity("bold", 8, 2),)),)
+        await write(page, "Hello")
+        seen = page.locator(".row.seen")
+        await expect(seen.locator(".text")).to_have_text("It says E4.")
+        await expect(seen.locator("strong")).to_have_text("E4")
+        await expect(seen).to_have_attribute("aria-hidden", "true")
+        await expect(page.locator("#typing")).to_be_visible()
+        await page.reload()
+        await expect(seen.locator(".text")).to_have_text("It says E4.")
+        world.desk.preview = ()
+        world.desk.go.set()
+        await expect(rows(page, "bot").locator(".text")).to_have_text("I read 'Hello' and 0 photos.")
+        await expect(seen).to_have_count(0)
+        await expect(rows(page, "bot")).to_have_count(1)
 
 
 async def test_two_photos_are_chosen_sent_and_looked_at(browser: Browser, world: World) -> None:

@@ -23,6 +23,7 @@ from bot.collect import Collector
 from bot.commands import Commands
 from bot.guard import Guard
 from bot.metrics import Metrics, Stages
+from bot.reveal import OnWords
 from bot.sender import Sender
 from bot.staff import Deeds, Desk
 from bot.staff.canned import Canned
@@ -89,7 +90,14 @@ class Stage:
         await self._take(race.chat)
         race.is_taken = True
 
-    async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
+    async def answer(
+        self,
+        message: Message,
+        turns: Sequence[Turn],
+        stages: Stages,
+        *,
+        show: OnWords | None = None,
+    ) -> Reply:
         await self.step(message.chat)
         return Reply("\n\n".join(part + "x" * (40 - len(part)) for part in BOT), "en", "test")
 

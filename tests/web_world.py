@@ -54,6 +54,8 @@ class Desk:
         self.go = asyncio.Event()
         """Cleared, it holds the next answer back while the typing sign is shown."""
         self.go.set()
+        self.preview: tuple[Part, ...] = ()
+        """What is seen of the next answer while it is held back."""
         self.refuse_with: Exception | None = None
         self._sources: set[str] = set()
         self._ids = count(1)
@@ -110,7 +112,8 @@ class Desk:
         while True:
             stored = await self._waiting.get()
             chat = stored[0][1].chat
-            async with self.channel.typing(chat):
+            async with self.channel.typing(chat) as show:
+                show(self.preview)
                 for line, arrival in stored:
                     if arrival.attachment is not None:
                         await self._take_in(chat, line, arrival)

@@ -26,7 +26,8 @@ class FirstAvailable:
     """Tries `engines` in order; the last one is never left out.
 
     After `failures` in a row an engine rests for `rest_s`.  When an engine fails in the middle of its
-    answer, `on_text` has already seen the beginning of that; only the draft counts.  An engine that
+    answer, `on_text` has already seen the beginning of that, and sees nothing of the next one's; only the
+    draft counts.  An engine that
     takes longer than `patience_s` to start (a model is downloaded) is left to go on by itself: a lesser
     answer now is better than silence until then.
     """
@@ -79,13 +80,14 @@ class FirstAvailable:
         Raises `EngineUnavailable` when none can, `PromptTooLong` when it was too long for each of them.
         """
         errors: list[Exception] = []
+        heard = _Heard(on_text) if on_text is not None else None
         asked = self.engines[:1] if prompt.manner.by_model else self.engines
         for engine, breaker in zip(asked, self._breakers, strict=False):
             is_last = engine is self.engines[-1]
             if not breaker.allows() and not is_last:
                 continue
             try:
-                draft = await engine.draft(prompt, on_text=on_text)
+                draft = await engine.draft(prompt, on_text=heard.next() if heard else None)
             except (PromptTooLong, EngineOverloaded) as alive:
                 breaker.left()
                 errors.append(alive)
@@ -129,6 +131,22 @@ class FirstAvailable:
         for engine, result in zip(self.engines, results, strict=True):
             if isinstance(result, Exception):
                 log.warning("engine %s did not close: %s", engine.name, _describe(result))
+
+
+class _Heard:
+    """Passes on what one engine says: never the words of two, one after the other."""
+
+    def __init__(self, on_text: OnText) -> None:
+        self._on_text = on_text
+        self._has_said = False
+
+    def next(self) -> OnText | None:
+        """For the next engine; None once an earlier one has said something."""
+        return None if self._has_said else self._say
+
+    def _say(self, piece: str) -> None:
+        self._has_said = True
+        self._on_text(piece)
 
 
 async def _start(engine: Engine) -> Exception | None:

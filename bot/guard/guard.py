@@ -27,7 +27,10 @@ from context.turns import Language
 log = logging.getLogger(__name__)
 
 _MAX_HEARD = 10_000  # characters from the start and as many from the end of what a customer wrote
-_SENTENCE_ENDS = ("。", "！", "？", "\n", ". ", "! ", "? ", "!\n", "?\n")
+_SENTENCE_ENDS = ("。", "！", "？", "\n", ". ", "! ", "? ")
+_UNSETTLED = 48
+"""Characters at the end of an unfinished draft that what follows may still turn into something else:
+`evil. com`, a number over two lines, a canary with a line for each letter."""
 
 
 class Second(Protocol):
@@ -180,14 +183,19 @@ class Guard:
     ) -> str:
         """The whole sentences at the start of an unfinished draft that may be shown already.
 
-        Empty when a rule objects, when a danger was reported, and always when a second check decides: it
-        has not spoken yet.  What the customer sees in the end is what `judge` lets through.
+        They end well before what was checked.  Empty when a rule objects, when a danger was reported, and
+        always when a second check decides: it has not spoken yet.  What the customer sees in the end is
+        what `judge` lets through.
         """
         if self._second is not None and not self._second.shadow:
             return ""
-        end = max((draft.rfind(mark) + len(mark) for mark in _SENTENCE_ENDS if mark in draft), default=0)
-        verdict = self._by_rules(draft[:end], asked=asked, language=language, system=system, canary=canary)
-        return verdict.text if verdict.action is Action.ALLOW and not verdict.lead else ""
+        whole = _sentences(draft, len(draft))
+        if len(whole) <= _UNSETTLED:
+            return ""
+        verdict = self._by_rules(whole, asked=asked, language=language, system=system, canary=canary)
+        if verdict.action is not Action.ALLOW or verdict.lead:
+            return ""
+        return _sentences(verdict.text, len(verdict.text) - _UNSETTLED).rstrip()
 
     def reload(self) -> bool:
         """Read the policy's files again.  False, and the old policy stays, when they are wrong."""
@@ -281,6 +289,12 @@ def _handoff(verdict: Verdict) -> str:
     gravest_reason = max(verdict.reasons, key=lambda reason: reason.action.weight)
     word = "held" if verdict.action is Action.HOLD else "blocked"
     return f"{word}: {gravest_reason.rule}"
+
+
+def _sentences(text: str, most: int) -> str:
+    """The whole sentences among the first `most` characters."""
+    head = text[: max(most, 0)]
+    return head[: max((head.rfind(mark) + len(mark) for mark in _SENTENCE_ENDS if mark in head), default=0)]
 
 
 def _ends_of(text: str) -> str:

@@ -13,10 +13,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from telegram import BotCommand, LinkPreviewOptions, MessageEntity
+from telegram import BotCommand, LinkPreviewOptions
 from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, TelegramError
 
+from bot.channel import Show
 from bot.errors import (
     Again,
     Ambiguous,
@@ -29,9 +30,10 @@ from bot.errors import (
 from bot.telegram.api import UNREADABLE, BotApi, words
 from bot.telegram.buttons import keyboard
 from bot.telegram.commands import COMMANDS
+from bot.telegram.drafts import Drafts, entity_of
 from bot.telegram.limits import Limiter
 from bot.telegram.request import Failed, Flooded, Refused, TooLarge, Unreachable
-from context.turns import Attachment, Chat, Entity, Part, Receipt
+from context.turns import Attachment, Chat, Part, Receipt
 
 T = TypeVar("T")
 
@@ -90,6 +92,7 @@ class TelegramChannel:
         self.api = api
         self._limiter = limiter or Limiter()
         self._sleep = sleep
+        self._drafts = Drafts(api, is_busy=self._limiter.is_busy)
         self._downloads = asyncio.Semaphore(_DOWNLOADS)
         self._moved: dict[str, str] = {}
         self._side_calls: set[asyncio.Task[Any]] = set()
@@ -202,11 +205,13 @@ class TelegramChannel:
             raise NotSent("Telegram does not answer", after_s=_UNREACHABLE_S)
 
     @contextlib.asynccontextmanager
-    async def typing(self, chat: Chat) -> AsyncIterator[None]:
-        """Show the typing sign for as long as the block runs; no failure of it reaches the block."""
+    async def typing(self, chat: Chat) -> AsyncIterator[Show | None]:
+        """Show the typing sign, and drafts, while the block runs; no failure of them reaches the block."""
         sign = asyncio.create_task(self._show_typing(chat), name=f"typing {chat.key}")
         try:
-            yield
+            address = self._moved.get(chat.address, chat.address)
+            async with self._drafts.open(address, chat.thread) as draft:
+                yield draft.show if draft else None
         finally:
             sign.cancel()
             await asyncio.wait([sign])
@@ -236,7 +241,7 @@ class TelegramChannel:
         message = await self.api.bot.send_message(
             address,
             part.text,
-            entities=[_entity(item) for item in part.entities] or None,
+            entities=[entity_of(item) for item in part.entities] or None,
             link_preview_options=_NO_PREVIEW,
             message_thread_id=thread,
             reply_markup=buttons,
@@ -303,12 +308,6 @@ class TelegramChannel:
         self._side_calls.add(task)
         task.add_done_callback(self._side_calls.discard)
         return task
-
-
-def _entity(item: Entity) -> MessageEntity:
-    return MessageEntity(
-        item.type, item.offset, item.length, url=item.url or None, language=item.language or None
-    )
 
 
 def _says(error: BadRequest, phrases: tuple[str, ...]) -> bool:

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bot.channel import Show
 from bot.web.uploads import Spool
 from context.turns import Attachment, Chat, Part, Receipt
 
@@ -33,6 +34,11 @@ class OpenPage:
     def typing(self) -> bool:
         """Whether an answer is being made right now."""
         return self.room.typing > 0 or self.room.typing_elsewhere
+
+    @property
+    def preview(self) -> tuple[Part, ...]:
+        """What may be seen already of the answer that is being made here."""
+        return self.room.preview
 
     @property
     def newest(self) -> int:
@@ -61,6 +67,7 @@ class _Room:
     pages: set[OpenPage] = field(default_factory=set)
     typing: int = 0
     typing_elsewhere: bool = False
+    preview: tuple[Part, ...] = ()
     newest: int = 0
 
     def tell(self) -> None:
@@ -103,16 +110,25 @@ class WebChannel:
         return Receipt(f"part-{part.id}", time.time())
 
     @asynccontextmanager
-    async def typing(self, chat: Chat) -> AsyncIterator[None]:
-        """Show the typing sign on the open pages of this chat, also on those opened meanwhile."""
+    async def typing(self, chat: Chat) -> AsyncIterator[Show]:
+        """Show the typing sign on the open pages of this chat, also on those opened meanwhile.
+
+        The answer's beginning is shown on the pages that this process serves.
+        """
         with self._in(chat) as room:
             room.typing += 1
             room.tell()
             self._tell(chat.key, "typing", "1")
+
+            def show(parts: Sequence[Part]) -> None:
+                room.preview = tuple(parts)
+                room.tell()
+
             try:
-                yield
+                yield show
             finally:
                 room.typing -= 1
+                room.preview = ()
                 room.tell()
                 self._tell(chat.key, "typing", "0")
 

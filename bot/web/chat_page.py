@@ -27,7 +27,7 @@ from bot.web.visitors import chat_of, greet, refuse_other_origins
 from context.db import StoreDown
 from context.feedback import Cast, NotTheirs
 from context.transcripts import Entry
-from context.turns import LANGUAGES, Arrival, Chat, Kind, Language
+from context.turns import LANGUAGES, Arrival, Chat, Kind, Language, Part
 
 MAX_TEXT = 4000
 _UPLOAD_TIMEOUT_S = 600.0
@@ -163,13 +163,14 @@ class ChatPage:
         )
 
     async def _news(self, chat: Chat, after: int) -> AsyncIterator[str]:
-        """Server-sent events: `entries` at once and with all news, `typing`, a comment when nothing happens.
+        """Server-sent events: `entries` at once and with all news, `typing`, `preview`, comments in between.
 
         An event's id is the last answered line, and every event carries all lines after it: the
         customer's latest messages are told again with each news, because their photos become known
         only when the turn takes them in.
         """
         typing = False
+        preview: tuple[Part, ...] = ()
         greeted = False
         # With the store down the stream ends; the page comes back by itself.
         with contextlib.suppress(StoreDown), self._channel.listen(chat) as page:
@@ -183,6 +184,9 @@ class ChatPage:
                 if page.typing != typing:
                     typing = page.typing
                     yield f"event: typing\ndata: {_json({'typing': typing})}\n\n"
+                if page.preview != preview:
+                    preview = page.preview
+                    yield f"event: preview\ndata: {_json({'parts': [_seen(part) for part in preview]})}\n\n"
                 while not self._channel.is_closed() and not await page.wait(_PING_S):
                     yield ": ping\n\n"
 
@@ -249,11 +253,7 @@ def _line(entry: Entry) -> dict[str, object]:
     return {
         "id": entry.id,
         "who": entry.who,
-        "text": entry.text,
-        "entities": [
-            {"type": span.type, "offset": span.offset, "length": span.length, "url": span.url}
-            for span in entry.entities
-        ],
+        **_seen(entry),
         "photos": [
             {"sha256": photo.sha256, "width": photo.width, "height": photo.height, "number": photo.number}
             for photo in entry.photos
@@ -263,6 +263,17 @@ def _line(entry: Entry) -> dict[str, object]:
         "source": entry.source,
         "preliminary": entry.origin == "fallback",
         "ask": _asked(entry),
+    }
+
+
+def _seen(said: Entry | Part) -> dict[str, object]:
+    """Words and how they look."""
+    return {
+        "text": said.text,
+        "entities": [
+            {"type": span.type, "offset": span.offset, "length": span.length, "url": span.url}
+            for span in said.entities
+        ],
     }
 
 

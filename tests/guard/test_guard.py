@@ -98,6 +98,10 @@ async def test_policy_may_change_what_a_rule_leads_to_and_put_it_on_trial() -> N
     assert (trial.action, trial.reasons[0].note) == (Action.ALLOW, "shadow")
 
 
+LATER = "Then wait for half an hour until everything in it is dry. "
+"""What has to be said before the sentence above it is shown."""
+
+
 @pytest.mark.parametrize(
     "attack",
     [
@@ -121,12 +125,15 @@ async def test_model_that_says_what_the_attacker_wants_gets_nothing_out(attack: 
     [
         ("", ""),
         ("Clean the filt", ""),
-        ("Clean the filter. Then swit", "Clean the filter."),
-        ("先断电。再清", "先断电。"),
-        ("Set it to 24.5", ""),
-        ("<think>Hm. They ask", ""),
-        ("Clean it. I guarantee a refund. And", ""),
-        ("Clean it. See evil-pay.com now. And", "Clean it. See [link removed] now."),
+        ("Clean the filter. Then swit", ""),
+        (f"Clean the filter. {LATER}", "Clean the filter."),
+        (f"Clean the filter. {LATER}Then swit", "Clean the filter."),
+        (f"先断电。{LATER}再清", "先断电。"),
+        (f"Set it to 24.5 {LATER}", ""),
+        (f"<think>Hm. They ask. {LATER}{LATER}", ""),
+        (f"Clean it. I guarantee a refund. {LATER}And", ""),
+        (f"Clean it. See evil-pay.com now. {LATER}And", "Clean it. See [link removed] now."),
+        (f"Go to evil. com/pay. {LATER}", ""),
     ],
 )
 def test_only_whole_sentences_that_passed_are_revealed(draft: str, shown: str) -> None:
@@ -134,7 +141,8 @@ def test_only_whole_sentences_that_passed_are_revealed(draft: str, shown: str) -
 
 
 def test_nothing_is_revealed_before_a_second_check_or_below_a_safety_notice() -> None:
-    draft = "Clean the filter. "
+    draft = f"Clean the filter. {LATER}"
+    assert small_guard().reveal(draft, asked="E4", language="en") == "Clean the filter."
     assert Guard(policy=policy_of(), second=Failing()).reveal(draft, asked="E4", language="en") == ""
     assert small_guard().reveal(draft, asked="I smell gas", language="en") == ""
 

@@ -38,18 +38,48 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await _end(task, gone)
 
 
-async def begin(receive: Receive, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start the work and give it a moment; raises what went wrong in it, or `HungUp`."""
+class Words:
+    """What is approved of an answer that is still being written.  What an app has read stays read."""
+
+    def __init__(self) -> None:
+        self._approved = ""
+        self._read = 0
+        self._news = asyncio.Event()
+
+    def show(self, words: str) -> None:
+        """All of it so far; none takes back what nobody has read yet."""
+        self._approved = words or self._approved[: self._read]
+        self._news.set()
+
+    def take(self) -> str:
+        """What is new."""
+        new, self._read = self._approved[self._read :], len(self._approved)
+        self._news.clear()
+        return new
+
+    @property
+    def taken(self) -> str:
+        """All that was read."""
+        return self._approved[: self._read]
+
+    async def wait(self) -> None:
+        """Wait for something new."""
+        await self._news.wait()
+
+
+async def begin(receive: Receive, work: Coroutine[Any, Any, T], words: Words) -> asyncio.Task[T]:
+    """Start the work and wait a moment, or for its first words; raises what went wrong, or `HungUp`."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(receive))
+    heard = asyncio.ensure_future(words.wait())
     try:
-        await asyncio.wait((task, gone), timeout=HEADERS_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, gone, heard), timeout=HEADERS_S, return_when=asyncio.FIRST_COMPLETED)
         has_hung_up = gone.done() and not task.done()
     except asyncio.CancelledError:
         await _end(task)
         raise
     finally:
-        await _end(gone)
+        await _end(gone, heard)
     if has_hung_up:
         await _end(task)
         raise HungUp
@@ -59,7 +89,7 @@ async def begin(receive: Receive, work: Coroutine[Any, Any, T]) -> asyncio.Task[
 
 
 class EventStream(Response):
-    """The answer as server-sent events: comments while it is made, then what was approved.
+    """The answer as server-sent events: sentences as they are approved, comments while there is none.
 
     `after` is called when it ends, however it does.  A client that hangs up ends the work.
     """
@@ -69,6 +99,7 @@ class EventStream(Response):
     def __init__(
         self,
         work: asyncio.Task[Answered],
+        words: Words,
         envelope: Envelope,
         *,
         wants_usage: bool,
@@ -78,6 +109,7 @@ class EventStream(Response):
         self.status_code = 200
         self.background = None
         self._work = work
+        self._words = words
         self._envelope = envelope
         self._wants_usage = wants_usage
         self._after = after
@@ -105,14 +137,32 @@ class EventStream(Response):
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         yield b": waiting\n\n"
-        while not (await asyncio.wait((self._work,), timeout=PING_S))[0]:
-            yield b": waiting\n\n"
+        read = False
+        while not self._work.done():
+            if new := self._words.take():
+                yield b"".join(
+                    self._envelope.beginning(new, is_first=not read, wants_usage=self._wants_usage)
+                )
+                read = True
+            elif not await self._news():
+                yield b": waiting\n\n"
         try:
             answered = self._work.result()
         except Exception as error:  # noqa: BLE001 - the status is sent: it is told as an event
             yield event_of(refusal_of(error).body())
             return
-        yield b"".join(self._envelope.pieces(answered, wants_usage=self._wants_usage))
+        said = self._words.taken
+        yield b"".join(self._envelope.pieces(answered, said=said, wants_usage=self._wants_usage))
+
+    async def _news(self) -> bool:
+        """Wait for words, or for the end; False when neither came for a while."""
+        heard = asyncio.ensure_future(self._words.wait())
+        try:
+            waiting = (self._work, heard)
+            done, _ = await asyncio.wait(waiting, timeout=PING_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(heard)
+        return bool(done)
 
 
 async def _hung_up(receive: Receive) -> None:

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bot.inquiry import Answered, BadPicture, Inquiries, Inquiry, Said, numbered
-from bot.web.api.answering import EventStream, begin, unless_gone
+from bot.reveal import OnWords
+from bot.web.api.answering import EventStream, Words, begin, unless_gone
 from bot.web.api.bodies import Bodies
 from bot.web.api.keyring import Keyring, Pass
 from bot.web.api.refusal import ApiError, refusal_of
@@ -52,12 +53,15 @@ class Completions:
             if not asked.streams:
                 answered = await unless_gone(request.receive, self._answer(inquiry, visit))
                 return JSONResponse(envelope.whole(answered), headers=headers)
-            task = await begin(request.receive, self._answer(inquiry, visit))
+            words = Words()
+            task = await begin(request.receive, self._answer(inquiry, visit, show=words.show), words)
             after = stack.pop_all().close
-            return EventStream(task, envelope, wants_usage=asked.wants_usage, after=after, headers=headers)
+            return EventStream(
+                task, words, envelope, wants_usage=asked.wants_usage, after=after, headers=headers
+            )
 
-    async def _answer(self, inquiry: Inquiry, visit: Pass) -> Answered:
-        answered = await self._inquiries.answer(inquiry)
+    async def _answer(self, inquiry: Inquiry, visit: Pass, *, show: OnWords | None = None) -> Answered:
+        answered = await self._inquiries.answer(inquiry, show=show)
         visit.use(answered.tokens)
         return answered
 

@@ -239,13 +239,27 @@ class Envelope:
             "handoff": answered.handoff or None,
         }
 
-    def pieces(self, answered: Answered, *, wants_usage: bool) -> Iterator[bytes]:
-        """The answer as server-sent events, sentence by sentence."""
+    def beginning(self, words: str, *, is_first: bool, wants_usage: bool) -> Iterator[bytes]:
+        """Words of an answer that is not whole yet, as server-sent events."""
+        last: dict[str, object] = {"usage": None} if wants_usage else {}
+        if is_first:
+            yield self._event({"role": "assistant", "content": ""}, None, **last)
+        for sentence in _SENTENCE.findall(words):
+            yield self._event({"content": sentence}, None, **last)
+
+    def pieces(self, answered: Answered, *, said: str = "", wants_usage: bool) -> Iterator[bytes]:
+        """The answer as server-sent events, sentence by sentence; `said` of it was sent before.
+
+        Where the guard let the whole not pass, what it says instead follows below what was read.
+        """
         last: dict[str, object] = {"system_fingerprint": answered.version}
         if wants_usage:
             last["usage"] = None
-        yield self._event({"role": "assistant", "content": ""}, None, **last)
-        for sentence in _SENTENCE.findall(answered.text):
+        if not said:
+            yield self._event({"role": "assistant", "content": ""}, None, **last)
+        is_rest = answered.text.startswith(said)
+        rest = answered.text[len(said) :] if is_rest else f"\n\n{answered.text}"
+        for sentence in _SENTENCE.findall(rest):
             yield self._event({"content": sentence}, None, **last)
         yield self._event({}, answered.finish, handoff=answered.handoff or None, **last)
         if wants_usage:

@@ -26,6 +26,7 @@ const composer = new Composer($("composer"), (text, photos) => outbox.send(text,
 const feed = new Feed({
   entries: (lines) => keepPlace(() => transcript.tell(lines)),
   typing: (typing) => keepPlace(() => ($("typing").hidden = !typing)),
+  preview: (parts) => keepPlace(() => transcript.preview(parts, () => keepPlace(() => transcript.unsee()))),
   state: showState,
 });
 

@@ -1,12 +1,13 @@
-// What the server tells: the lines of the conversation and the typing sign, through one event stream.
+// What the server tells: the lines of the conversation, the typing sign and the beginning of an answer that is
+// being written, through one event stream.
 // A stream that breaks is taken up again after the last line that was answered.
 
 const SLOWEST_S = 15;
 const STALE_S = 30;
 
 export class Feed {
-  constructor({ entries, typing, state }) {
-    this.tell = { entries, typing, state };
+  constructor({ entries, typing, preview, state }) {
+    this.tell = { entries, typing, preview, state };
     this.after = "0";
     this.failures = 0;
     this.hiddenSince = 0;
@@ -30,11 +31,13 @@ export class Feed {
       this.tell.entries(JSON.parse(event.data).entries);
     });
     source.addEventListener("typing", (event) => this.tell.typing(JSON.parse(event.data).typing));
+    source.addEventListener("preview", (event) => this.tell.preview(JSON.parse(event.data).parts));
     source.addEventListener("error", () => this.lost());
   }
 
   lost() {
     this.tell.typing(false);
+    this.tell.preview([]);
     this.tell.state("offline");
     this.source?.close();
     this.failures += 1;

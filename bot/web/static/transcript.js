@@ -5,6 +5,9 @@ import { appendRich } from "./richtext.js";
 import { votes } from "./votes.js";
 import { locale, refusal, word } from "./words.js";
 
+// Between the end of writing and the answer itself there is a moment, in which nothing should blink.
+const UNSEEN_AFTER_MS = 600;
+
 export class Transcript {
   constructor(list, { retry, open, human }) {
     this.list = list;
@@ -12,6 +15,7 @@ export class Transcript {
     this.human = human;
     this.open = open;
     this.rows = new Map();
+    this.seen = null;
     list.addEventListener("click", (event) => {
       const link = event.target.closest("a.photo");
       if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -30,8 +34,34 @@ export class Transcript {
       // The pictures of one message are lines of their own, `web:<id>:2` and so on.
       const key = line.source ? line.source.split(":", 2).join(":") : `line:${line.id}`;
       const row = this.row(key, line.who);
+      if (line.who !== "customer" && this.seen) {
+        row.settles = true;
+        clearTimeout(this.unseeing);
+        this.seen = null;
+      }
       row.lines.set(line.id, line);
     }
+    this.draw();
+  }
+
+  /** What is approved of an answer that is still being written, until the answer itself is here. */
+  preview(parts, after) {
+    clearTimeout(this.unseeing);
+    if (!parts.length) {
+      if (this.seen) this.unseeing = setTimeout(after, UNSEEN_AFTER_MS);
+      return;
+    }
+    this.seen ??= seenRow();
+    const text = this.seen.querySelector(".text");
+    text.replaceChildren();
+    parts.forEach((part) => appendRich(text, part.text, part.entities));
+    this.draw();
+  }
+
+  /** Take it away: the answer is here, or there will be none. */
+  unsee() {
+    clearTimeout(this.unseeing);
+    this.seen = null;
     this.draw();
   }
 
@@ -65,6 +95,7 @@ export class Transcript {
       before = isReset(row) ? null : row.who;
       wanted.push(row.element);
     }
+    if (this.seen) wanted.push(this.seen);
     wanted.forEach((element, index) => {
       if (this.list.children[index] !== element) this.list.insertBefore(element, this.list.children[index] ?? null);
     });
@@ -96,7 +127,7 @@ export class Transcript {
     const drawn = JSON.stringify([lines, state, message?.error]);
     if (drawn !== row.drawn) {
       row.drawn = drawn;
-      row.element.className = `row ${row.who} ${state}`;
+      row.element.className = `row ${row.who} ${state}${row.settles ? " settles" : ""}`;
       if (isReset(row)) {
         row.element.className = "mark";
         row.element.textContent = word("began");
@@ -163,6 +194,20 @@ export class Transcript {
     button.addEventListener("click", () => this.retry(message));
     return [note, button];
   }
+}
+
+// Read out is the answer itself, once.
+function seenRow() {
+  const element = document.createElement("li");
+  element.className = "row bot seen";
+  element.ariaHidden = "true";
+  const bubble = document.createElement("div");
+  bubble.className = "bubble";
+  const text = document.createElement("div");
+  text.className = "text";
+  bubble.append(text);
+  element.append(bubble);
+  return element;
 }
 
 // Rows that the server does not know yet come last, in the order in which they were sent.

@@ -1,0 +1,130 @@
+"""Revealing: what may be seen of an answer that is still being written.
+
+Whole sentences only, and each only after everything up to a good way behind it has passed the guard's
+rules.  It is a view and no more: what is said is the reply, which the guard judges whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from bot.channel import Show
+from bot.engines import Draft
+from bot.engines.sampling import until
+from bot.guard import Guard
+from bot.markup import parts_of
+from context.turns import Message
+from prompts.prompt import Prompt
+
+EVERY_S = 0.3
+"""Between two looks at an answer, and before the first: one that is written faster is seen whole anyway."""
+_ENDS = frozenset("。！？.!?\n")
+_THOUGHT = re.compile(r"<\s*(/?)\s*(?:think|thinking|reasoning)\s*>", re.IGNORECASE)
+
+OnWords = Callable[[str], None]
+"""Is told all words approved so far whenever there are more, and none when they are taken back."""
+
+
+def view(
+    show: Show, *, above: Sequence[str], is_held: Callable[[], bool], seen_first: Callable[[], None]
+) -> OnWords:
+    """What lets a customer see an answer that is being written, below what stands above it anyway.
+
+    Nothing once a person has the chat.  `seen_first` is called when there is something to see.
+    """
+    is_first = True
+
+    def look(words: str) -> None:
+        nonlocal is_first
+        if not words or is_held():
+            show(())
+            return
+        show(parts_of("\n\n".join([*above, words])))
+        if is_first:
+            seen_first()
+        is_first = False
+
+    return look
+
+
+class Reveals:
+    """Follows the answers of one engine.
+
+    A thinking model's template may open the thought inside the prompt, and then nothing tells a thought
+    from an answer before its end.  So the first answer that ends by itself is seen only whole: if it shows
+    no such end, the ones after it are followed; if one ever does, none is any more.
+    """
+
+    def __init__(self, guard: Guard, *, clock: Callable[[], float] = monotonic) -> None:
+        self._guard = guard
+        self._clock = clock
+        self._answers_at_once = False
+        self._thinks_unseen = False
+
+    def of(self, message: Message, prompt: Prompt, *, canary: str, show: OnWords | None) -> Reveal:
+        """Follow the answer to a prompt, for `show` to see."""
+        is_followed = show is not None and self._answers_at_once and not self._thinks_unseen
+
+        def passed(draft: str) -> str:
+            return self._guard.reveal(
+                until(draft, prompt.manner.stop),
+                asked=message.text,
+                language=message.language,
+                system=prompt.messages[0].text,
+                canary=canary,
+            )
+
+        return Reveal(passed, show if is_followed else None, clock=self._clock)
+
+    def learn(self, said: Reveal, draft: Draft) -> None:
+        """What an answer tells about the model that wrote it."""
+        if draft.preliminary or draft.cache_key:
+            return  # not the model's, or what is left of what it said then
+        tag = _THOUGHT.search(said.raw)
+        if tag and tag.group(1):
+            self._thinks_unseen = True
+        elif draft.finish == "stop" and said.raw:
+            self._answers_at_once = True
+
+
+class Reveal:
+    """One answer in the making."""
+
+    def __init__(
+        self, passed: Callable[[str], str], show: OnWords | None, *, clock: Callable[[], float]
+    ) -> None:
+        self._passed = passed
+        self._show = show
+        self._clock = clock
+        self._pieces: list[str] = []
+        self._shown = ""
+        self._has_ended_sentence = False
+        self._look_at = clock() + EVERY_S
+
+    @property
+    def raw(self) -> str:
+        """All that the engine has said."""
+        return "".join(self._pieces)
+
+    def hear(self, piece: str) -> None:
+        """A new piece of raw text.  Never raises."""
+        self._pieces.append(piece)
+        if self._show is None:
+            return
+        self._has_ended_sentence = self._has_ended_sentence or not _ENDS.isdisjoint(piece)
+        if self._has_ended_sentence and self._clock() >= self._look_at:
+            self._look(self._show)
+            self._has_ended_sentence = False
+            self._look_at = self._clock() + EVERY_S
+
+    def _look(self, show: OnWords) -> None:
+        text = self._passed(self.raw)
+        if not text.startswith(self._shown) or (self._shown and not text):
+            # What follows has changed what was seen, or a rule objects: the whole is for `judge`.
+            self._shown, self._show = "", None
+            show("")
+        elif len(text) > len(self._shown):
+            self._shown = text
+            show(text)

@@ -49,6 +49,7 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
     return name
 """
 BOT = "import json, sys; print(json.dumps([sys.argv[1:], sys.prefix]))"
+COMPILED = "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"
 UV = """#!/bin/sh
 echo "$@ find-links=$UV_FIND_LINKS" >> "$UV_LOG"
 exit ${UV_EXIT:-0}
@@ -156,7 +157,7 @@ def test_an_optional_part_stays_installed(project: Project) -> None:
 
 def test_the_whole_suite_runs_on_all_cores_and_a_part_of_it_as_asked(project: Project) -> None:
     project.has_uv()
-    assert bot_of(project.run("test"))[:2] == ["-n", "auto"]
+    assert bot_of(project.run("test"))[:2] == ["-n", str(min(4, (os.cpu_count() or 1) + 1))]
     assert bot_of(project.run("test", "-k", "album")) == ["-k", "album"]
     assert project.installations[0].split(" find")[0].endswith("-e .[dev]")
 
@@ -242,3 +243,13 @@ def test_the_bots_own_exit_code_comes_through(project: Project) -> None:
     project.has_uv()
     (project.folder / "bot" / "__main__.py").write_text("raise SystemExit(78)")
     assert project.run().returncode == 78
+
+
+def test_bytecode_is_kept_where_none_may_lie_beside_the_sources(project: Project) -> None:
+    project.has_uv()
+    (project.folder / "bot" / "__main__.py").write_text(COMPILED)
+    assert project.run().stdout == "False None\n"
+    kept = project.run(PYTHONDONTWRITEBYTECODE="1")
+    assert kept.stdout == f"False {project.folder}/.venv/bytecode\n"
+    assert (project.folder / ".venv" / "bytecode").is_dir()
+    assert project.run(PYTHONDONTWRITEBYTECODE="1", PYTHONPYCACHEPREFIX="/else").stdout == "False /else\n"

@@ -38,6 +38,7 @@ from context.turns import Arrival, Batch, Chat, Kind, Message, OpenTurn, Part, R
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
 from tests.postgres import find_binaries, serve_postgres
+from tests.real_redis import PROGRAMS, RealRedis
 from torture.arena import Arena
 from torture.crowd import Model
 from torture.subject import THIS, Process, Subject
@@ -242,14 +243,15 @@ async def _fill(arena: Arena, url: str, *, chats: int, each: int) -> None:
 
 SHARE, PERIOD_S = 0.25, 0.1
 """Of a core that each worker gets, as a container limited to a quarter of a CPU does: it is stopped for the
-rest of each period.  On a machine of two cores the benchmark's own servers would be measured otherwise."""
+rest of each period.  On a machine of two cores the benchmark's own servers would be measured otherwise.  They
+run one after the other in each period, because on two machines neither would wait for the other's core."""
 PAIRS = 3
 
 
 async def workers(*, quick: bool) -> None:
     binaries = find_binaries()
-    if binaries is None:
-        print("\nworkers: not run, no PostgreSQL server is installed")
+    if binaries is None or not PROGRAMS:
+        print("\nworkers: not run, it needs an installed PostgreSQL and Redis server")
         return
     seconds, pairs = (8.0, 1) if quick else (20.0, PAIRS)
     print(f"\n{f'workers with {SHARE:.0%} of a core each':38}{'answers/s':>12}{'CPU ms':>9}{'ratio':>8}")
@@ -273,10 +275,13 @@ async def _answers_per_s(count: int, url: str, folder: Path, seconds: float) -> 
         telegram = await stack.enter_async_context(BotApiServer())
         server = ModelServer(answer=Model().answer, latency_s=0.3, keep=0)
         await stack.enter_async_context(server)
+        redis = RealRedis(PROGRAMS[0], folder)
+        await asyncio.to_thread(redis.start)
+        stack.callback(redis.kill)
         places = {"token": telegram.token, "telegram_url": telegram.url, "model_url": server.url}
         places |= {"model": "stub-model", "folder": str(folder), "redis_url": ""}
         settings = {name: value.format_map(places) for name, value in subject.environment.items()}
-        settings["DATABASE_URL"] = url
+        settings |= {"DATABASE_URL": url, "REDIS_URL": f"unix://{redis.socket}"}
         processes = []
         for number in range(count):
             (folder / str(number)).mkdir()
@@ -287,8 +292,8 @@ async def _answers_per_s(count: int, url: str, folder: Path, seconds: float) -> 
         telegram.customer(1).says("c1m1")
         await telegram.replies(1, timeout=60)
         await asyncio.sleep(6.0)  # the second one is up as well
-        for process in processes:
-            await stack.enter_async_context(_held_back(process.pid))
+        for number, process in enumerate(processes):
+            await stack.enter_async_context(_held_back(process.pid, after_s=number * PERIOD_S / count))
         talking = [asyncio.create_task(_talk(telegram, 1000 + chat)) for chat in range(chats)]
         await asyncio.sleep(3.0)  # warm
         before, cpu = len(telegram.sent), sum(cpu_s(process.pid) for process in processes)
@@ -311,10 +316,11 @@ async def _talk(telegram: BotApiServer, chat: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _held_back(pid: int) -> AsyncIterator[None]:
-    """Let the process run for `SHARE` of the time only."""
+async def _held_back(pid: int, *, after_s: float) -> AsyncIterator[None]:
+    """Let the process run for `SHARE` of the time only, beginning after so many seconds."""
 
     async def hold() -> None:
+        await asyncio.sleep(after_s)
         while True:
             os.kill(pid, signal.SIGSTOP)
             await asyncio.sleep(PERIOD_S * (1 - SHARE))

@@ -54,10 +54,11 @@ class Outbox:
         def work(connection: Connection) -> OpenTurn | None:
             now = self._db.now(connection)
             if _was_overtaken(connection, batch, by_person=reply.origin.startswith("staff:")):
-                self._decide(connection, batch, message, reply, state="superseded", now=now)
+                turn_id = _insert_turn(connection, batch, message, reply, state="superseded", now=now)
                 connection.execute(_SUPERSEDE, {"chat": batch.chat.key, "now": now})
+                self._record(connection, batch, turn_id, reply, now)
                 return None
-            turn_id = self._decide(connection, batch, message, reply, state="open", now=now)
+            turn_id = _insert_turn(connection, batch, message, reply, state="open", now=now)
             ids = [arrival.id for arrival in batch.arrivals]
             connection.execute(_TAKE, {"turn": turn_id, "ids": ids})
             if reply.origin == "notice:held":
@@ -70,6 +71,7 @@ class Outbox:
                 _insert_part(connection, batch, turn_id, number, part, now)
                 for number, part in enumerate(parts, start=1)
             )
+            self._record(connection, batch, turn_id, reply, now)
             turn = Turn(turn_id, message.text, reply.text, message.photos, now, message.language)
             return OpenTurn(
                 turn_id,
@@ -86,15 +88,14 @@ class Outbox:
             raise Superseded
         return opened
 
-    def _decide(
-        self, connection: Connection, batch: Batch, message: Message, reply: Reply, *, state: str, now: float
-    ) -> int:
-        """Record the turn, and what the guard said of its draft, together."""
-        turn_id = _insert_turn(connection, batch, message, reply, state=state, now=now)
+    def _record(self, connection: Connection, batch: Batch, turn_id: int, reply: Reply, now: float) -> None:
+        """Put on record what the guard said of the draft.
+
+        Last in its transaction: until the commit no other worker can add to the chain.
+        """
         if self._verdicts is not None and "verdict" in reply.record:
             said = {name: reply.record.get(name) for name in ("verdict", "engine", "model", "prompt")}
             self._verdicts.add(connection, batch.chat, turn_id, said, now)
-        return turn_id
 
     async def sending(self, batch: Batch, turn: OpenTurn, part: Part) -> Part | None:
         """Note that this part is being handed to the channel now, and return it.

@@ -138,8 +138,8 @@ STATEMENTS = {
         "|掏)(?:一分)?(?:任何)?(?:钱|费)",
     ),
     "promise.liability": either(
-        r"\b(?:it(?:'s| is| was)|this (?:is|was)|that(?:'s| is| was))(?: \w+){0,2} (?:our|my) "
-        r"(?:fault|mistake|responsibility|liability)\b",
+        r"\b(?:it(?:'s| is| was)|this (?:is|was)|that(?:'s| is| was))(?: \w+){0,2} "
+        r"(?:our mistake|(?:our|my) (?:fault|responsibility|liability))\b",
         r"\bwe (?:accept|take|assume|admit|acknowledge|bear)\b[^,.]{0,25}\b(?:liab\w+|responsib\w+"
         r"|fault|negligen\w+)",
         r"\bwe(?:'re| are) (?:\w+ )?(?:liable|responsible|at fault|to blame)\b",
@@ -156,7 +156,8 @@ STATEMENTS = {
         "(?:事故|损失|损坏|问题|火灾|起火)[^,。]{0,3}由我(?:们|司|方)(?:公司)?来?(?:负责|承担|赔)",
         "责任在我",
         "我(?:们|司|方)[^,。]{0,4}的?(?:产品|设备|电池)[^,。]{0,4}(?:有|存在)[^,。]{0,4}(?:缺陷|质量问题)",
-        "(?:是|属于|确实是|都是|全是)我(?:们|司|方|公司)?[^,。不]{0,4}的?(?:责任|错|过错|失误"
+        "(?:是|属于|确实是|都是|全是)我(?:们|司|方|公司)?[^,。不]{0,4}的?(?:责任|(?<![看写说记认读数弄搞解打听想])错"
+        "|过错|失误"
         "|过失|质量问题|设计缺陷)",
         "我(?:们|司|方|公司)[^,。]{0,6}承担[^,。]{0,8}(?:责任|损失|费用|赔)",
         "我(?:们|司|方|公司)?(?:负全责|全责|负责到底|认错|承认)|承认[^,。]{0,8}(?:缺陷|过错|责任)",

@@ -88,7 +88,7 @@ class Prompts:
         )
         self._room = Room(context_tokens, photo_tokens, max_photos)
         self._counts = counts or Formula()
-        self._template = lru_cache(maxsize=16)(self._templates.get_template)
+        self._template = lru_cache(maxsize=16)(self._load)
         self._system = lru_cache(maxsize=16)(self._render_system)
 
     @cached_property
@@ -253,6 +253,13 @@ class Prompts:
 
     def _render_system(self, language: Language, canary: str) -> str:
         return self._template(f"system.{language}.j2").render(canary=canary)
+
+    def _load(self, name: str) -> Template:
+        template = self._templates.get_template(name)
+        template.globals = dict(
+            template.globals
+        )  # it is copied for each rendering; a ChainMap takes twice as long
+        return template
 
     def _notices(self, language: Language) -> Template:
         return self._template(f"notices.{language}.j2")

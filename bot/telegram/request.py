@@ -72,6 +72,7 @@ WRITE_S = 20.0
 MAX_ANSWER = 32 * 2**20
 """Bytes of one answer; 100 updates of the largest kind stay well below."""
 
+_RECEIPT = frozenset({"message_id", "date", "chat"})
 _TELEGRAM_ANSWERS = frozenset({400, 401, 403, 404, 409})
 _PERHAPS_S = 5.0
 """A 429 that does not say how long (a proxy's): a guess."""
@@ -194,13 +195,20 @@ class AiohttpRequest(BaseRequest):
 
     @staticmethod
     def parse_json_payload(payload: bytes) -> dict[str, Any]:
-        """The answer as an object.  Unlike the parent's it does not log what it could not read."""
+        """The answer as an object.  Unlike the parent's it does not log what it could not read.
+
+        Of a message that was sent only its number, time and place are kept: to make objects of our own
+        words, their entities and buttons took longer than to send them.
+        """
         try:
             answer = json.loads(payload)
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or (answer.get("ok") is True and "result" not in answer):
             raise Broken("the server's answer is not the Bot API's")
+        result = answer.get("result")
+        if isinstance(result, dict) and result.keys() >= _RECEIPT:
+            answer["result"] = {name: result[name] for name in _RECEIPT}
         return answer
 
 

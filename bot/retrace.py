@@ -68,7 +68,6 @@ class Retrace:
         engines: Mapping[str, Engine],
         guard: Guard,
         context_turns: int,
-        context_tokens: int,
     ) -> None:
         self._conversations = conversations
         self._templates = templates
@@ -76,7 +75,6 @@ class Retrace:
         self._prompts = prompts
         self._guard = guard
         self._context_turns = context_turns
-        self._context_tokens = context_tokens
         self.engines = engines
         """What may answer again, by the name that staff choose it by."""
 
@@ -134,7 +132,7 @@ class Retrace:
         if version == self._prompts.version:
             return self._prompts
         sources = await self._templates.sources(version)
-        return Prompts(sources=sources, context_tokens=self._context_tokens) if sources else None
+        return self._prompts.worded(sources) if sources else None
 
     async def _question(
         self, exchange: Exchange
@@ -174,7 +172,10 @@ class Retrace:
         shown = exchange.record.get("photos")
         names = shown if isinstance(shown, list) else [photo.sha256 for photo in message.photos]
         images = {name: jpeg for name in names if (jpeg := read(name)) is not None}
-        return prompts.assemble(message, planned, images, canary=canary)
+        was_read = exchange.record.get("read")
+        return prompts.assemble(
+            message, planned, images, canary=canary, read=was_read if isinstance(was_read, dict) else None
+        )
 
 
 def _ids(recorded: object) -> frozenset[object]:

@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     model: str = _setting("", "Qwen/Qwen3-VL-8B-Instruct")
     model_timeout_s: float = _setting(120.0, "120", gt=0, le=3600)
     model_quantization: Literal["", "4bit", "8bit"] = _setting("", "4bit")
+    ocr: Literal["", "always"] = _setting("", "always")
 
     guard_model: str = _setting("", "Qwen/Qwen3Guard-Gen-4B")
     guard_url: str = _setting("", "http://127.0.0.1:8001/v1", validate_default=True)
@@ -330,7 +331,7 @@ class Settings(BaseSettings):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("log_format", "model_quantization", mode="before")
+    @field_validator("log_format", "model_quantization", "ocr", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

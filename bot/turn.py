@@ -9,19 +9,19 @@ where a model's words become a reply (`Answerer._reply`, behind the guard) and o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from bot.ceilings import Ceilings, Over
 from bot.channel import Channel, Show
 from bot.collect import UNOPENED, Collector
 from bot.commands import Commands
 from bot.engines import Draft, Engine
+from bot.engines.ocr import Reader
 from bot.errors import Unavailable
 from bot.guard import Action, Guard, Opinion, Verdict
 from bot.guard.wishes import it_failed
@@ -29,13 +29,15 @@ from bot.language import language_of
 from bot.markup import parts_of
 from bot.mentions import photos_mentioned
 from bot.metrics import Metrics, Stages
+from bot.reading import read_photos
 from bot.reveal import OnWords, Reveals, view
 from bot.screen import Screen
 from bot.sender import Sender
 from bot.staff.deeds import Deeds
+from bot.waits import event_or, unless
 from context.feedback import TRIES, Feedbacks
 from context.handoffs import Handoffs
-from context.outbox import Outbox, Superseded
+from context.outbox import Outbox
 from context.photos import Photos
 from context.turns import Batch, Chat, Kind, Message, OpenTurn, Reply, Turn
 from context.window import ContextWindow
@@ -44,7 +46,6 @@ from prompts.prompt import Prompt
 from prompts.prompts import Prompts
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 LATE_S = 600.0
 """An answer to something older than this says that it is late."""
@@ -139,7 +140,7 @@ class TurnTaker:
         async with self._channels[batch.chat.channel].typing(batch.chat) as show:
             reply = await self._reply(batch, message, newer, stages, show)
             if batch.may_grow:
-                await _event_or(newer, settled)
+                await event_or(newer, settled)
         reply = await self._told_of_person(batch, message, reply)
         # What the rest takes (sending) is told by the times of turn and messages.
         reply = replace(reply, record=reply.record | {"ms": dict(stages.ms)})
@@ -191,7 +192,7 @@ class TurnTaker:
             return self._ask_for_question(message, notices)
         turns = await self._window.last(batch.chat, newest=batch.last_turn)
         seen = self._view(batch, notices, show) if show else None
-        reply = await _unless(newer, self._answerer.answer(message, turns, stages, show=seen))
+        reply = await unless(newer, self._answerer.answer(message, turns, stages, show=seen))
         if self._clock() - message.sent_at > LATE_S:
             notices.insert(0, self._prompts.notice("late", message.language))
         return replace(reply, text="\n\n".join([*notices, reply.text]))
@@ -292,13 +293,16 @@ class Answerer:
         guard: Guard,
         metrics: Metrics,
         screen: Screen | None = None,
+        reader: Reader | None = None,
     ) -> None:
+        """`reader` reads a question's photos before the model is asked; None leaves that to the model."""
         self._prompts = prompts
         self._photos = photos
         self._engine = engine
         self._guard = guard
         self._screen = screen or Screen(guard)
         self._reveals = Reveals(guard)
+        self._reader = reader
         self._metrics = metrics
         self.canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
 
@@ -313,7 +317,12 @@ class Answerer:
                 for view in planned.views
             }
             shown = {sha256: jpeg for sha256, jpeg in images.items() if jpeg is not None}
-            prompt = self._prompts.assemble(message, planned, shown, canary=self.canary)
+        read: Mapping[str, Sequence[str]] = {}
+        if self._reader is not None and planned.own:
+            with stages("read"):
+                read = await read_photos(self._reader, planned.own, shown)
+        with stages("prompt"):
+            prompt = self._prompts.assemble(message, planned, shown, canary=self.canary, read=read)
         return await self.speak(message, prompt, stages, show=show)
 
     async def speak(
@@ -379,6 +388,8 @@ class Answerer:
         }
         if prompt.condensed:
             record["condensed"] = list(prompt.condensed)
+        if prompt.read:
+            record["read"] = {sha256: list(lines) for sha256, lines in prompt.read.items()}
         if prompt.split is not None:
             record["split"] = prompt.split.record()
         if draft.cache_key:
@@ -423,27 +434,3 @@ def _unread(batch: Batch) -> Message:
     first = batch.arrivals[0]
     language = batch.language or language_of(first.text, hint=first.hint)
     return Message(batch.chat, "\n".join(arrival.text for arrival in batch.arrivals), language)
-
-
-async def _event_or(event: asyncio.Event, deadline: float) -> None:
-    """Wait for the event, at most until the loop's clock shows `deadline`."""
-    if deadline > asyncio.get_running_loop().time():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                await event.wait()
-
-
-async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T:
-    """Await the work; if the event comes first, cancel it and raise `Superseded`."""
-    task = asyncio.ensure_future(work)
-    waiter = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Superseded
-        return task.result()
-    finally:
-        waiter.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

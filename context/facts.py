@@ -19,7 +19,7 @@ COLOURS = frozenset({"", "red", "yellow", "green", "blue", "white"})
 PLACES = frozenset(
     {"middle", "top", "bottom", "left", "right", "top left", "top right", "bottom left", "bottom right"}
 )
-FLAWS: tuple[Flaw, ...] = ("", "dark", "blurred", "small")
+FLAWS: tuple[Flaw, ...] = ("", "dark", "blurred", "small", "screenshot")
 _LONGEST_S = 3600.0
 _MOST_LAMPS = 8
 _MOST_BLINKS = 9

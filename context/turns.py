@@ -15,8 +15,8 @@ from typing import Literal
 
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
-Flaw = Literal["", "dark", "blurred", "small"]
-"""Why little can be seen on a photo."""
+Flaw = Literal["", "dark", "blurred", "small", "screenshot"]
+"""Why little of the device can be seen on a photo."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

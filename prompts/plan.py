@@ -113,7 +113,7 @@ def _shortened(text: str, most: int, counts: Counts) -> str:
 def _views(message: Message, turns: Sequence[Turn], *, room: Room, counts: Counts) -> list[tuple[View, ...]]:
     """The photos to show with the message and, after it, with each turn from the newest back."""
     # What is being asked about is always shown, a whole album too.
-    own = _alike((*message.recalled, *message.photos), room=room.photos, counts=counts)
+    own = _alike(_each_once((*message.recalled, *message.photos)), room=room.photos, counts=counts)
     chosen = [own]
     seen = {view.photo.sha256 for view in own}
     tokens_left = room.photos - sum(view.tokens for view in own)
@@ -133,6 +133,15 @@ def _views(message: Message, turns: Sequence[Turn], *, room: Room, counts: Count
             tokens_left -= view.tokens
         chosen.append(tuple(views))
     return chosen
+
+
+def _each_once(photos: Sequence[Photo]) -> Sequence[Photo]:
+    """An old photo may be named and sent anew in one message: it stands where it came last."""
+    kept: dict[str, Photo] = {}
+    for photo in photos:
+        kept.pop(photo.sha256, None)
+        kept[photo.sha256] = photo
+    return tuple(kept.values())
 
 
 def _alike(photos: Sequence[Photo], *, room: int, counts: Counts) -> tuple[View, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from context.turns import Language, Photo
@@ -15,6 +16,8 @@ class PromptImage:
 
     photo: Photo
     jpeg: bytes
+    longest: int = 0
+    """What its longest side was brought down to; 0 where it is as it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Prompt:
     """Ids of the turns before those of which it holds the facts alone."""
     photos_shown: tuple[str, ...] = ()
     """sha256 of the photos in it, oldest first."""
+    read: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What text recognition found on photos of the question, by sha256, where it was asked."""
     split: Split | None = None
     """What its room went to; None for a prompt that has no room to share out."""
     canary: str = ""
@@ -92,10 +97,13 @@ class Prompt:
 
     @property
     def digest(self) -> str:
-        """Tells whether two prompts say the same and show the same photos, whatever their canaries."""
+        """Tells whether two prompts say the same and show the same photos alike, whatever their canaries."""
         digest = hashlib.blake2b(digest_size=8)
         for message in self.messages:
             text = message.text.replace(self.canary, "") if self.canary else message.text
-            shown = " ".join(image.photo.sha256 for image in message.images)
+            shown = " ".join(
+                f"{image.photo.sha256}@{image.longest}" if image.longest else image.photo.sha256
+                for image in message.images
+            )
             digest.update(f"{message.role}\0{text}\0{shown}\0".encode())
         return digest.hexdigest()

@@ -40,7 +40,7 @@ __all__ = ["Prompts", "tokens"]
 _PACKAGE = Path(__file__).parent
 _VARIABLES = {
     "system": {"canary"},
-    "user": {"shown", "hidden", "missing", "recalled", "unreadable", "measured", "text"},
+    "user": {"shown", "hidden", "missing", "recalled", "unreadable", "measured", "read", "text"},
     "gist": {"turns", "devices", "codes", "seen", "tried", "said", "advised"},
     "app": {"words"},
 }
@@ -91,6 +91,16 @@ class Prompts:
         self._template = lru_cache(maxsize=16)(self._load)
         self._system = lru_cache(maxsize=16)(self._render_system)
 
+    def worded(self, sources: Mapping[str, str]) -> Prompts:
+        """The same room, counted in the same way, in the words of other templates."""
+        return Prompts(
+            sources=sources,
+            context_tokens=self._room.words,
+            max_photos=self._room.most_photos,
+            photo_tokens=self._room.photos,
+            counts=self._counts,
+        )
+
     @cached_property
     def version(self) -> str:
         """`support@<hash of the prompt templates' sources>`."""
@@ -120,13 +130,14 @@ class Prompts:
         *,
         canary: str = "",
         app: str = "",
+        read: Mapping[str, Sequence[str]] | None = None,
         manner: Manner | None = None,
     ) -> Prompt:
         """The prompt for a message in the light of the last turns, oldest first, or as it was planned.
 
         `images` holds JPEG bytes by sha256; a photo that is not in it is mentioned by its number only.
         `canary` is a mark that must never come back in an answer.  `app` is what the developer of the
-        app that asks says about it.
+        app that asks says about it.  `read` is what text recognition found on photos, by sha256.
         """
         planned = turns if isinstance(turns, Plan) else self.plan(message, turns)
         *earlier, own = (
@@ -146,6 +157,7 @@ class Prompts:
             missing=message.photos,
             recalled=message.recalled,
             unreadable=[rejection.number for rejection in message.rejections],
+            read=read or {},
         )
         if app:
             question = replace(question, text=self._told(message.language, app) + question.text)
@@ -159,6 +171,7 @@ class Prompts:
             turns_used=tuple(turn.id for turn in planned.turns),
             condensed=tuple(turn.id for turn in planned.condensed),
             photos_shown=tuple(image.photo.sha256 for said in messages for image in said.images),
+            read=read or {},
             split=self._split(messages, planned, [view for views in (*earlier, own) for view in views]),
             canary=canary,
             manner=manner or Manner(),
@@ -230,6 +243,7 @@ class Prompts:
         missing: Sequence[Photo] = (),
         recalled: Sequence[Photo] = (),
         unreadable: Sequence[int] = (),
+        read: Mapping[str, Sequence[str]] | None = None,
     ) -> PromptMessage:
         """One message of the customer's; of `hidden` and `missing` those that are not shown."""
         seen = {image.photo.sha256 for image in shown}
@@ -240,6 +254,11 @@ class Prompts:
             recalled=[photo.number for photo in recalled if photo.sha256 in seen],
             unreadable=unreadable,
             measured=[photo for photo in _all(shown, hidden, missing, recalled) if photo.clip or photo.flaw],
+            read=[
+                (image.photo.number, [neutral(line) for line in read[image.photo.sha256]])
+                for image in shown
+                if read and image.photo.sha256 in read
+            ],
             text=neutral(text).strip(),
         )
         return PromptMessage("user", words, tuple(shown))
@@ -312,7 +331,14 @@ class Prompts:
 
 
 def _pictures(views: Sequence[View], images: Mapping[str, bytes]) -> list[PromptImage]:
-    return [PromptImage(view.photo, images[view.photo.sha256]) for view in views]
+    return [
+        PromptImage(
+            view.photo,
+            images[view.photo.sha256],
+            view.longest if max(view.photo.width, view.photo.height) > view.longest else 0,
+        )
+        for view in views
+    ]
 
 
 def _all(shown: Sequence[PromptImage], *others: Sequence[Photo]) -> list[Photo]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from prompts.prompt import PromptImage
 from tests.ac_panel import draw_panel
 from tests.asked import asked
 from tests.clips import DrawnClip, DrawnLamp, draw, drawn_clips, encode, film
+from tests.screens import draw_photo, draw_screenshot, sent
 from tests.world import world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -160,8 +163,9 @@ async def test_photos_go_on_while_a_clip_is_watched(photos: Photos) -> None:
 # Flaws
 
 
-def panel(*, blur: float = 0, light: float = 1, longest: int = 1024) -> bytes:
-    picture = draw_panel()
+@cache
+def panel(blur: float = 0, light: float = 1, longest: int = 1024) -> bytes:
+    picture = drawn().copy()
     picture.thumbnail((longest, longest))
     picture = picture.filter(ImageFilter.GaussianBlur(blur)).point(lambda value: int(value * light))
     file = io.BytesIO()
@@ -169,20 +173,39 @@ def panel(*, blur: float = 0, light: float = 1, longest: int = 1024) -> bytes:
     return file.getvalue()
 
 
+@cache
+def drawn() -> Image.Image:
+    return draw_panel()
+
+
 @pytest.mark.parametrize(
-    ("data", "flaw"),
+    ("changed", "flaw"),
     [
-        (panel(), ""),
-        (panel(blur=1), ""),
-        (panel(light=0.5), ""),
-        (panel(blur=7), "blurred"),
-        (panel(light=0.12), "dark"),
-        (panel(longest=110), "small"),
+        ({}, ""),
+        ({"blur": 1}, ""),
+        ({"light": 0.5}, ""),
+        ({"blur": 7}, "blurred"),
+        ({"light": 0.12}, "dark"),
+        ({"longest": 110}, "small"),
     ],
     ids=["sharp", "a little soft", "dim", "blurred", "dark", "small"],
 )
-async def test_a_photo_that_shows_little_says_why(photos: Photos, data: bytes, flaw: str) -> None:
-    assert (await taken(photos, data)).flaw == flaw
+async def test_a_photo_that_shows_little_says_why(
+    photos: Photos, changed: dict[str, float], flaw: str
+) -> None:
+    assert (await taken(photos, panel(**changed))).flaw == flaw
+
+
+@pytest.mark.parametrize("quality", [0, 80])
+async def test_a_screenshot_is_told_from_a_photo_in_the_shape_of_a_screen(
+    photos: Photos, quality: int
+) -> None:
+    """As a file, and as a messenger passes it on.  A photo is never taken for a screenshot."""
+    dice = random.Random(f"screens {quality}")
+    screens = [await taken(photos, sent(draw_screenshot(dice), quality)) for _ in range(2)]
+    assert [screen.flaw for screen in screens] == ["screenshot"] * 2
+    others = [await taken(photos, sent(draw_photo(dice), quality or 95)) for _ in range(3)]
+    assert "screenshot" not in [photo.flaw for photo in others]
 
 
 # What is written down, and what becomes of it
@@ -212,8 +235,9 @@ async def test_facts_come_back_as_they_were_written() -> None:
         (Photo("b" * 64, 640, 480, 1, UNSURE), "How many blinks, then how long a pause?"),
         (Photo("c" * 64, 640, 480, 1, flaw="dark"), "The photo is very dark."),
         (Photo("d" * 64, 640, 480, 1, flaw="blurred"), "The photo is blurred."),
+        (Photo("e" * 64, 473, 1024, 1, flaw="screenshot"), "Please also send a photo of the device itself"),
     ],
-    ids=["counted", "uncertain", "dark", "blurred"],
+    ids=["counted", "uncertain", "dark", "blurred", "screenshot"],
 )
 async def test_without_a_model_the_measured_facts_decide(photo: Photo, words: str) -> None:
     draft = await FallbackEngine(reader=None).draft(asked("what is this?", PromptImage(photo, panel())))

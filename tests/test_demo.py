@@ -1,7 +1,8 @@
 """The demo model really reads photos: the right photo, of the right chat, in the right turn.
 
 Every prompt goes through the bot's own templates, the real processor and the engine with all its
-caches.  The blind controls show that the answers come from the photos: with another one they are wrong.
+caches; through the whole bot it runs in `test_scene`.  The blind controls show that the answers come
+from the photos: with another one they are wrong.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import pytest
 from bot.engines.demo import FOLDER
 from bot.engines.demo.dialogues import KINDS, Exchange, Kind, dialogue, prompt_of
 from bot.engines.demo.drawings import Light, draw, jpeg
-from bot.engines.local import LocalEngine
 from bot.engines.local.wire import Ask, Done, Event, Limits, Wish
 from bot.engines.sampling import Sampling
 from prompts.prompts import Prompts
@@ -82,20 +82,6 @@ def test_without_a_light_in_the_photo_the_answers_are_chance(demo: Any) -> None:
     dice = random.Random("grey")
     grey = jpeg(Image.new("RGB", (96, 96), "grey"))
     assert exam(demo, [dialogue("one", dice) for _ in range(40)], lambda _light, _dice: grey) <= 0.35
-
-
-async def test_the_demo_runs_by_its_name() -> None:
-    dice = random.Random(3)
-    engine = LocalEngine(model="demo", threads=1)
-    await engine.start()
-    talk = dialogue("second", dice)
-    pictures = [drawn(light, dice) for exchange in talk for light in exchange.lights]
-    try:
-        draft = await engine.draft(prompt_of(talk, Prompts(), pictures))
-    finally:
-        await engine.close()
-    assert draft.text == talk[-1].answer
-    assert draft.model == "demo"
 
 
 def test_the_weights_stay_small_enough_for_a_repository() -> None:

@@ -17,6 +17,8 @@ from prompts.prompts import Prompts
 
 CHAT = Chat("telegram", "42")
 SMALLEST = 512
+FRAME = 16
+"""Tokens around the words of a turn, as the plan counts them."""
 WORDS = st.one_of(
     st.text(max_size=200),
     st.lists(
@@ -85,6 +87,9 @@ def check_words(turns: list[Turn], planned: Plan, prompt: Prompt, words: int) ->
     assert prompt.split is not None
     assert prompt.split.gist <= words // 4 + tokens("…")
     assert said + prompt.split.gist <= words + tokens("…")
+    if planned.condensed and len(planned.turns) > 1:  # a lone one is cut to its room
+        framed = said + FRAME * len(planned.turns)
+        assert framed <= words - words // 4, "the summary's room is not kept free"
     assert is_neutral(
         "\n".join(line for line in prompt.messages[1].text.split("\n") if "customer_words" not in line)
     )
@@ -102,6 +107,8 @@ def check_photos(
     everything = {photo.sha256 for turn in turns for photo in turn.photos}
     everything |= {photo.sha256 for photo in (*message.photos, *message.recalled)}
     lines = {photo.sha256 for turn in turns for photo in turn.photos if photo.number in prompt.split.lines}
+    assert len(shown) == len(set(shown)), "a photo is shown twice"
+    assert sorted(shown) == sorted(prompt.photos_shown)
     assert set(shown) | lines == everything, "a photo is neither shown nor named"
     assert not set(shown) & lines
     assert {photo.sha256 for photo in (*message.photos, *message.recalled)} == {v.photo.sha256 for v in own}
@@ -146,6 +153,36 @@ def test_until_a_newer_photo_comes_every_prompt_begins_like_the_one_before() -> 
     before = sides(Prompts().plan(Message(CHAT, "?", "en"), turns).views)
     later = sides(Prompts().plan(Message(CHAT, "?", "en"), [*turns, Turn(3, "ok", "Good.")]).views)
     assert before == later == {2: FULL_SIDE, 1: SMALL_SIDE}
+
+
+def test_turns_make_room_for_the_summary_of_those_before_them() -> None:
+    """Each takes 60 of 256 tokens with its frame: four fit without a summary, three beside one."""
+    turns = [Turn(n, "w" * 80, "w" * 96, (photo(n),)) for n in range(1, 6)]
+    message = Message(CHAT, "?", "en")
+    assert len(Prompts(context_tokens=256).plan(message, turns[:4]).turns) == 4
+    planned = Prompts(context_tokens=256).plan(message, turns)
+    assert [turn.id for turn in planned.turns] == [3, 4, 5]
+    assert [turn.id for turn in planned.condensed] == [1, 2]
+
+
+def test_an_old_photo_that_is_named_and_sent_anew_is_shown_once() -> None:
+    again = replace(photo(3), sha256=photo(1).sha256)
+    turns = (Turn(1, "look", "I see.", (photo(1), photo(2))),)
+    message = Message(CHAT, "photo 1 once more", "en", (again,), recalled=(photo(1),))
+    planned = Prompts().plan(message, turns)
+    assert sides(planned.own) == {3: FULL_SIDE}
+    assert sides(planned.views) == {3: FULL_SIDE, 2: SMALL_SIDE}
+
+
+def test_a_photo_in_another_detail_is_another_prompt() -> None:
+    turns = (Turn(1, "look", "I see.", (photo(1),)),)
+    images = {photo(n).sha256: b"" for n in (1, 2)}
+    message = Message(CHAT, "and now?", "en")
+    full = Prompts(context_tokens=256).assemble(message, turns, images)
+    planned = Prompts().plan(message, turns)
+    smaller = replace(planned, earlier=((replace(planned.earlier[0][0], longest=512),),))
+    assert full.digest == Prompts().assemble(message, planned, images).digest
+    assert full.digest != Prompts().assemble(message, smaller, images).digest
 
 
 def test_an_album_of_ten_is_shown_whole_and_all_alike() -> None:

@@ -28,6 +28,7 @@ from bot.collect import Collector
 from bot.commands import Commands
 from bot.engines import Engine
 from bot.engines.ocr import Ocr
+from bot.engines.read_once import ReadOnce
 from bot.errors import BadConfiguration
 from bot.gpus import Gpus
 from bot.guard import Guard
@@ -102,7 +103,7 @@ async def open_app(
         guard = guard or build_guard(settings)
         stack.push_async_callback(guard.close)
         await guard.start()
-        reader = Ocr()
+        reader = ReadOnce(Ocr())
         stack.push_async_callback(reader.close)
         engine = engine or build_engine(
             settings,
@@ -124,6 +125,7 @@ async def open_app(
             guard=guard,
             metrics=metrics,
             screen=Screen(guard, reader=reader),
+            reader=reader if settings.ocr == "always" else None,
         )
         desk, deeds = open_desk(settings, stores, answers=answerer, guard=guard, prompts=prompts, clock=clock)
         votes = Votes(feedbacks=stores.feedbacks, desk=desk)

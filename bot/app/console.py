@@ -56,7 +56,6 @@ async def open_console(
             engines=engines,
             guard=guard,
             context_turns=settings.context_turns,
-            context_tokens=settings.context_tokens,
         ),
     )
     console.start()

@@ -50,7 +50,7 @@ def open_trial(
         wish = release.candidate
         its_prompts, its_guard, its_engine = prompts, guard, engine
         if wish.templates is not None:
-            its_prompts = Prompts(sources=wish.templates, context_tokens=settings.context_tokens)
+            its_prompts = prompts.worded(wish.templates)
             await Templates(stores.db).keep(its_prompts.version, its_prompts.sources)
         try:
             if wish.policy:
@@ -65,6 +65,7 @@ def open_trial(
                 guard=its_guard,
                 metrics=metrics,
                 screen=Screen(its_guard, reader=reader),
+                reader=reader if settings.ocr == "always" else None,
             )
         finally:
             if its_engine is not engine:

@@ -41,12 +41,13 @@ class Clues:
     """Folded by `fold`."""
     codes: tuple[Code, ...] = ()
     lights: tuple[Light, ...] = ()
+    """Each once, the one that was spoken of last at the end."""
 
     def __add__(self, other: Clues) -> Clues:
         return Clues(
             f"{self.text}\n{other.text}",
             tuple(dict.fromkeys(self.codes + other.codes)),
-            tuple(dict.fromkeys(self.lights + other.lights)),
+            tuple(reversed(dict.fromkeys(reversed(self.lights + other.lights)))),
         )
 
 

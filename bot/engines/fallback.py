@@ -66,7 +66,7 @@ class FallbackEngine:
         earlier, photos = _split(prompt.messages)
         lines = await self._read(photos)
         vocabulary = self._book.vocabulary
-        before = self._clues_of(earlier)
+        before, photo_before = self._clues_of(earlier)
         colour = before.lights[-1].colour if before.lights else ""
         seen = _measured(photos) + vocabulary.read([line.text for line in lines or ()])
         answer = _Answer(
@@ -75,6 +75,7 @@ class FallbackEngine:
             said=vocabulary.typed(prompt.question, colour=colour),
             seen=seen,
             before=before,
+            photo_before=photo_before,
             photos=photos,
             had_photo=any(message.images for message in earlier),
         )
@@ -122,22 +123,24 @@ class FallbackEngine:
         clues = self._book.vocabulary.read(sure)
         return bool(clues.codes or clues.lights)
 
-    def _clues_of(self, earlier: Sequence[PromptMessage]) -> Clues:
-        """What earlier turns said and showed, the newest clue last."""
-        clues = Clues()
+    def _clues_of(self, earlier: Sequence[PromptMessage]) -> tuple[Clues, int]:
+        """What earlier turns said and showed, the newest clue last; the newest light's photo, or 0."""
+        clues, photo = Clues(), 0
         for message in earlier:
             if message.role == "user":
                 colour = clues.lights[-1].colour if clues.lights else ""
-                clues += self._book.vocabulary.typed(_words(message.text), colour=colour)
-                clues += _measured(message.images)
                 lines = [
                     line.text for image in message.images for line in self._texts.get(image.photo.sha256, ())
                 ]
-                clues += self._book.vocabulary.read(lines)
+                own = self._book.vocabulary.typed(_words(message.text), colour=colour)
+                own += _measured(message.images) + self._book.vocabulary.read(lines)
+                clues += own
+                if own.lights:
+                    photo = message.images[-1].photo.number if message.images else 0
             elif message.role == "assistant":
                 # Our answers name lights that might be; a code in them is the one the case is about.
                 clues += Clues("", self._book.vocabulary.typed(message.text).codes)
-        return clues
+        return clues, photo
 
     async def health(self) -> Health:
         """Always able to answer; degraded without text recognition."""
@@ -164,6 +167,7 @@ class _Answer:
         said: Clues,
         seen: Clues,
         before: Clues,
+        photo_before: int,
         photos: Sequence[PromptImage],
         had_photo: bool,
     ) -> None:
@@ -172,6 +176,7 @@ class _Answer:
         self._now = seen + said
         self._seen = seen
         self._before = before
+        self._photo_before = photo_before
         self._has_photo = bool(photos)
         self._photos = [image.photo for image in photos]
         self._had_photo = had_photo
@@ -211,7 +216,8 @@ class _Answer:
         """What the photos leave open, and what would settle it."""
         lamps = [lamp for photo in self._photos if photo.clip for lamp in photo.clip.lamps]
         wishes = ["count_blinks"] if any(not (lamp.blinks or lamp.regular) for lamp in lamps) else []
-        wishes += [f"too_{photo.flaw}" for photo in self._photos if photo.flaw]
+        flaws = [photo.flaw for photo in self._photos if photo.flaw]
+        wishes += [flaw if flaw == "screenshot" else f"too_{flaw}" for flaw in flaws]
         return [self._frame(name) for name in dict.fromkeys(wishes)]
 
     def _history(self) -> str:
@@ -219,11 +225,19 @@ class _Answer:
         before = self._before.lights[-1] if self._before.lights else None
         for light in self._now.lights:
             if before is not None and _differs(before, light):
-                return self._frame("changed", before=self._say_light(before), now=self._say_light(light))
+                return self._say_change(before, light)
         if self._now.lights or self._now.codes:
             return ""
         facts = _shown(self._before.codes) + ([self._say_light(before)] if before is not None else [])
         return self._frame("earlier", before=self._list(facts)) if facts else ""
+
+    def _say_change(self, before: Light, now: Light) -> str:
+        """With the photos that each came with, where there are two."""
+        values = {"before": self._say_seen(before), "now": self._say_seen(now)}
+        photo = self._photos[-1].number if self._photos else 0
+        if self._photo_before and photo and photo != self._photo_before:
+            return self._frame("changed_since", first=str(self._photo_before), second=str(photo), **values)
+        return self._frame("changed", **values)
 
     def _say_light(self, light: Light) -> str:
         names = self._book.names

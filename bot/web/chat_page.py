@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from bot.mentions import places_mentioned
 from bot.web.chat import OpenPage, WebChannel
 from bot.web.refused import Refused
 from bot.web.uploads import MAX_FORM_BYTES, MAX_PHOTO_BYTES, MAX_PHOTOS, Form
@@ -254,6 +255,7 @@ def _line(entry: Entry) -> dict[str, object]:
         "id": entry.id,
         "who": entry.who,
         **_seen(entry),
+        "cites": [] if entry.who == "customer" else _cites(entry.text),
         "photos": [
             {"sha256": photo.sha256, "width": photo.width, "height": photo.height, "number": photo.number}
             for photo in entry.photos
@@ -275,6 +277,18 @@ def _seen(said: Entry | Part) -> dict[str, object]:
             for span in said.entities
         ],
     }
+
+
+def _cites(text: str) -> list[dict[str, int]]:
+    """Where a reply names photos by their number, in UTF-16 code units as all spans."""
+    return [
+        {"offset": _utf16(text[:begin]), "length": _utf16(text[begin:end]), "number": number}
+        for begin, end, number in places_mentioned(text)
+    ]
+
+
+def _utf16(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _asked(entry: Entry) -> dict[str, object] | None:

@@ -19,6 +19,11 @@ DARK = 45
 BLURRED = 3
 SMALL_SIDE = 120
 TILE = 16
+SCREEN_SHAPE = 1.5
+"""A screen is at least so many times as long as wide; cameras take 4:3 unless told otherwise."""
+PLAIN_TILE = 8
+_DIFFERS = [0, *[255] * 255]
+_IS_PLAIN = [255, *[0] * 255]
 
 
 class _FirstFrame(WebPImagePlugin.WebPImageFile):
@@ -58,6 +63,11 @@ def normalise(data: bytes) -> Normalised:
     picture = _draw(bare)
     if bare.orientation in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[bare.orientation])
+    return finished(picture)
+
+
+def finished(picture: Image.Image) -> Normalised:
+    """The JPEG of a picture that is upright and small enough, with what was measured on it."""
     picture.info.clear()  # the JPEG writer copies comments from there
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=JPEG_QUALITY)
@@ -65,14 +75,14 @@ def normalise(data: bytes) -> Normalised:
 
 
 def flaw_of(picture: Image.Image) -> Flaw:
-    """Why little can be seen on a picture, where that is plain from its pixels.
+    """Why little of a device can be seen on a picture, where that is plain from its pixels.
 
     Dark: even its bright parts are.  Blurred: even its sharpest parts hold no detail of two to four
     pixels; drawn panels and plates in focus measure 13 and 30 there, smeared over four pixels 2.
     """
     if min(picture.size) < SMALL_SIDE:
         return "small"
-    grey = picture.convert("L")
+    grey = picture.getchannel(0) if picture.mode == "YCbCr" else picture.convert("L")
     counts = grey.histogram()
     brighter = 0.05 * sum(counts)
     if sum(counts[DARK:]) < brighter:
@@ -80,19 +90,55 @@ def flaw_of(picture: Image.Image) -> Flaw:
     half = grey.reduce(2)
     detail = ImageChops.difference(half, half.reduce(2).resize(half.size, Image.Resampling.BILINEAR))
     tiles = sorted(detail.reduce(TILE).tobytes())
-    return "blurred" if tiles[-max(1, len(tiles) // 50)] < BLURRED else ""
+    if tiles[-max(1, len(tiles) // 50)] < BLURRED:
+        return "blurred"
+    return "screenshot" if _is_screenshot(grey) else ""
+
+
+def _is_screenshot(grey: Image.Image) -> bool:
+    """Whether a screen drew it and no camera took it; in doubt a camera did.
+
+    A camera's noise leaves no tile of exactly one shade but where it was blinded or saw nothing.  A screen
+    draws large parts in a few shades, not all of them black and white, and sharp signs beside them.
+    """
+    if max(grey.size) < SCREEN_SHAPE * min(grey.size):
+        return False
+    shades = grey.reduce(PLAIN_TILE)
+    spread = shades.resize([PLAIN_TILE * side for side in shades.size], Image.Resampling.NEAREST)
+    off = ImageChops.difference(grey, spread.crop((0, 0, *grey.size)))
+    plain = shades.histogram(mask=off.point(_DIFFERS).reduce(PLAIN_TILE).point(_IS_PLAIN))
+    ranked = sorted(plain, reverse=True)
+    tiles = shades.width * shades.height
+    sharp = sum(off.reduce(PLAIN_TILE).histogram()[15:])
+    return (
+        sum(plain) >= 0.35 * tiles
+        and sum(ranked[:4]) >= 0.9 * sum(plain)
+        and min(ranked[1], max(plain[16:250])) >= 0.02 * tiles
+        and sharp >= 0.03 * tiles
+    )
 
 
 def _draw(bare: Bare) -> Image.Image:
     """Decode at the size we keep, or the next larger one that is cheap, and bring it down to it."""
-    longest = max(bare.width, bare.height)
-    scale = min(1.0, LONGEST_SIDE / longest)
-    target = max(1, round(bare.width * scale)), max(1, round(bare.height * scale))
+    target = target_of(bare.width, bare.height)
     source = _DECODERS[bare.format](io.BytesIO(bare.body))
     if source.size != (bare.width, bare.height):
         raise OSError("the header and the decoder disagree about the size")
-    source.draft(None, target)  # JPEG only: decodes at 1/2, 1/4 or 1/8, 2.7 times cheaper at 12 megapixels
+    # JPEG only: decodes at 1/2, 1/4 or 1/8, 2.7 times cheaper at 12 megapixels, and leaves the colours as
+    # they are stored, which saves turning them into RGB and back.
+    source.draft("YCbCr" if _is_ycbcr(source) else None, target)
     source.load()
+    return brought_down(source, target)
+
+
+def target_of(width: int, height: int) -> tuple[int, int]:
+    """The size at which a picture is kept."""
+    scale = min(1.0, LONGEST_SIDE / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def brought_down(source: Image.Image, target: tuple[int, int]) -> Image.Image:
+    """Plain colour at its final size."""
     picture = _flatten_in_strips(source, max(source.size) // (2 * LONGEST_SIDE))
     if picture.size != target:
         # Hamming takes half of Lanczos' time, as much as all the decoding; measured against exact area
@@ -101,8 +147,17 @@ def _draw(bare: Bare) -> Image.Image:
     return picture
 
 
+def _is_ycbcr(source: ImageFile.ImageFile) -> bool:
+    """Whether a JPEG is surely stored as nearly all are, by the signs that libjpeg goes by."""
+    if not isinstance(source, JpegImagePlugin.JpegImageFile) or source.mode != "RGB":
+        return False
+    if "jfif" in source.info or "adobe" in source.info:
+        return "jfif" in source.info or source.info.get("adobe_transform") == 1
+    return [layer[0] for layer in source.layer] == [1, 2, 3]
+
+
 def _flatten_in_strips(source: Image.Image, factor: int) -> Image.Image:
-    """Make it plain RGB, `factor` times smaller.
+    """Make it plain colour, `factor` times smaller.
 
     A large picture goes through in strips: three full-size copies of 20 megapixels in RGBA
     would take 240 MB.
@@ -110,7 +165,8 @@ def _flatten_in_strips(source: Image.Image, factor: int) -> Image.Image:
     if factor < 2:  # noqa: PLR2004 - nothing to reduce
         return _flatten(source)
     width, height = source.size
-    small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    colours = "YCbCr" if source.mode == "YCbCr" else "RGB"
+    small = Image.new(colours, (-(-width // factor), -(-height // factor)))
     rows = factor * max(1, STRIP_ROWS // factor)
     for top in range(0, height, rows):
         piece = source.crop((0, top, width, min(height, top + rows)))
@@ -119,7 +175,7 @@ def _flatten_in_strips(source: Image.Image, factor: int) -> Image.Image:
 
 
 def _flatten(picture: Image.Image) -> Image.Image:
-    """RGB, whatever it was; what shines through becomes white."""
+    """RGB or YCbCr, whatever it was; what shines through becomes white."""
     if picture.mode.startswith("I"):  # 16-bit grey
         return picture.point(lambda value: value * (1 / 256), "L").convert("RGB")
     if "A" in ImageMode.getmode(picture.mode).bands or "transparency" in picture.info:
@@ -127,4 +183,4 @@ def _flatten(picture: Image.Image) -> Image.Image:
         white = Image.new("RGB", clear.size, "white")
         white.paste(clear, mask=clear)
         return white
-    return picture.convert("RGB") if picture.mode != "RGB" else picture
+    return picture if picture.mode in {"RGB", "YCbCr"} else picture.convert("RGB")

@@ -31,6 +31,7 @@ SPLIT_WORDS = {
 STAGE_WORDS = {
     "collect": N_("photos taken in"),
     "prompt": N_("prompt"),
+    "read": N_("text on photos read"),
     "model": N_("model"),
     "guard": N_("guard"),
     "send": N_("sent"),

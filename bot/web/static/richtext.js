@@ -15,7 +15,7 @@ const BLOCKS = new Set(["pre", "blockquote", "expandable_blockquote"]);
 const SAFE = new Set(["http:", "https:", "mailto:", "tel:"]);
 const BARE_LINK = /https?:\/\/[^\s<>"\u2018-\u201d\u3001-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]+/g; // up to Chinese punctuation
 
-/** Append `text` with its `entities` to `parent`. */
+/** Append `text` with its `entities` to `parent`; an entity may bring its own `element()`. */
 export function appendRich(parent, text, entities) {
   const spans = entities
     .filter((span) => span.length > 0 && span.offset >= 0)
@@ -50,6 +50,7 @@ function fill(parent, text, start, end, spans) {
 }
 
 function elementFor(span, inner) {
+  if (span.element) return span.element();
   if (span.type === "text_link") return link(span.url);
   if (span.type === "url") return link(/^https?:/i.test(inner) ? inner : `https://${inner}`);
   if (span.type === "email") return link(`mailto:${inner}`);

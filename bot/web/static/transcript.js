@@ -17,10 +17,12 @@ export class Transcript {
     this.rows = new Map();
     this.seen = null;
     list.addEventListener("click", (event) => {
-      const link = event.target.closest("a.photo");
+      const link = event.target.closest("a.photo, a.cite");
       if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      open(link, [...list.querySelectorAll("a.photo")]);
+      const photos = [...list.querySelectorAll("a.photo")];
+      const wanted = link.matches(".photo") ? link : photos.findLast((photo) => photo.href === link.href);
+      open(wanted ?? link, wanted ? photos : [link]);
     });
   }
 
@@ -164,7 +166,8 @@ export class Transcript {
     const told = lines.filter((line) => line.text);
     const text = document.createElement("div");
     text.className = "text";
-    if (lines.length) told.forEach((line) => appendRich(text, line.text, line.entities));
+    const cites = (line) => line.cites.flatMap((cite) => this.cite(cite, firstId(row)));
+    if (lines.length) told.forEach((line) => appendRich(text, line.text, [...line.entities, ...cites(line)]));
     else appendRich(text, message.text, []);
     if (text.childNodes.length) bubble.append(text);
 
@@ -177,6 +180,17 @@ export class Transcript {
     if (!lines.length) foot.append(...this.state(message));
     const ask = lines.at(-1)?.ask;
     return ask ? [bubble, foot, votes(ask, { human: this.human })] : [bubble, foot];
+  }
+
+  /** The span of a reply that names a photo, leading to it; nothing where there is no such photo. */
+  cite({ offset, length, number }, before) {
+    let photo = null;
+    for (const row of [...this.rows.values()].sort(byTime)) {
+      if (firstId(row) >= before) break;
+      if (isReset(row)) photo = null; // its numbers begin anew
+      for (const line of row.lines.values()) photo = line.photos.find((one) => one.number === number) ?? photo;
+    }
+    return photo ? [{ offset, length, element: () => citeOf(photo) }] : [];
   }
 
   /** How a message that the transcript does not show yet is getting on. */
@@ -261,6 +275,20 @@ function tile(address, number) {
   image.src = address;
   image.alt = word("photo", { n: number });
   image.addEventListener("error", () => link.classList.add("blind"), { once: true });
+  link.append(image);
+  return link;
+}
+
+/** A small copy of the photo before the words that name it. */
+function citeOf(photo) {
+  const address = `/chat/photos/${photo.sha256}.jpg`;
+  const link = document.createElement("a");
+  link.className = "cite";
+  link.href = address;
+  link.title = word("open_photo", { n: photo.number });
+  const image = document.createElement("img");
+  image.src = address;
+  image.alt = "";
   link.append(image);
   return link;
 }

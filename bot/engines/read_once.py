@@ -1,0 +1,45 @@
+"""A reader with a memory: the same photo is read once, whoever asks for what stands on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from bot.engines.ocr import Enough, Line, Reader
+
+REMEMBERED = 256
+"""Photos: some 100 kB of text."""
+
+
+class ReadOnce:
+    """Wraps a reader.  Two that ask at once for a photo that nobody has read yet both read it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._read: OrderedDict[bytes, tuple[tuple[Line, ...], bool]] = OrderedDict()
+        """By the picture's hash: its lines, and whether that is all that can be found on it."""
+
+    async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+        """Lines on a photo; read again where what was found before is not `enough` and more may be."""
+        key = hashlib.sha256(jpeg).digest()
+        lines, is_all = self._read.get(key, ((), False))
+        if key not in self._read or not (is_all or enough(lines)):
+            is_all = False
+
+            def noted(found: Sequence[Line]) -> bool:
+                nonlocal is_all
+                is_all = not enough(found)
+                return not is_all
+
+            lines = await self._reader.read(jpeg, enough=noted)
+            self._read[key] = lines, is_all
+            while len(self._read) > REMEMBERED:
+                self._read.popitem(last=False)
+        self._read.move_to_end(key)
+        return lines
+
+    async def close(self) -> None:
+        """Close the reader."""
+        self._read.clear()
+        await self._reader.close()

@@ -1,0 +1,36 @@
+"""Waits of a turn: for work, and for the customer's newer words, which make it pointless."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from context.outbox import Superseded
+
+T = TypeVar("T")
+
+
+async def event_or(event: asyncio.Event, deadline: float) -> None:
+    """Wait for the event, at most until the loop's clock shows `deadline`."""
+    if deadline > asyncio.get_running_loop().time():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await event.wait()
+
+
+async def unless(event: asyncio.Event, work: Awaitable[T]) -> T:
+    """Await the work; if the event comes first, cancel it and raise `Superseded`."""
+    task = asyncio.ensure_future(work)
+    waiter = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Superseded
+        return task.result()
+    finally:
+        waiter.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

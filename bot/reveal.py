@@ -21,7 +21,7 @@ from prompts.prompt import Prompt
 EVERY_S = 0.3
 """Between two looks at an answer, and before the first: one that is written faster is seen whole anyway."""
 _ENDS = frozenset("。！？.!?\n")
-_THOUGHT = re.compile(r"<\s*(/?)\s*(?:think|thinking|reasoning)\s*>", re.IGNORECASE)
+_THOUGHT = re.compile(r"[<◁]\s*(/?)\s*(?:think|thinking|reasoning)\s*[>▷]", re.IGNORECASE)
 
 OnWords = Callable[[str], None]
 """Is told all words approved so far whenever there are more, and none when they are taken back."""

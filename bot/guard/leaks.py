@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -36,7 +37,14 @@ def find_leaks(text: str, folded: Folded, *, system: str, canary: str = "") -> I
 
 def _shows(canary: str, readings: tuple[str, ...]) -> bool:
     wanted = _letters(canary.lower())
-    spellings = (wanted, wanted[::-1], wanted.encode().hex(), canary.encode().hex())
+    spellings = (
+        wanted,
+        wanted[::-1],
+        codecs.encode(wanted, "rot13"),
+        wanted.encode().hex(),
+        canary.encode().hex(),
+        base64.b32encode(canary.encode()).decode().rstrip("=").lower(),
+    )
     return any(spelling in reading for spelling in spellings for reading in readings)
 
 
@@ -57,11 +65,12 @@ def _copies(system: str, readings: tuple[str, ...]) -> Iterator[Reason]:
 
 @lru_cache(maxsize=_KEPT_PROMPTS)
 def _stretches(system: str) -> frozenset[int]:
-    """Hashes of every stretch of the prompt and of its reversal; short ones only where it is Chinese."""
+    """Hashes of every stretch of the prompt in each of its spellings; short ones only where it is Chinese."""
     text = _letters(fold(system).text)
+    plain = system.encode(errors="ignore")
     return frozenset(
         hash(way[at : at + size])
-        for way in (text, text[::-1])
+        for way in (text, text[::-1], codecs.encode(text, "rot13"), plain.hex())
         for size in _STEPS
         for at in range(len(way) - size + 1)
         if size == _LENGTH or _is_chinese(way[at : at + size])

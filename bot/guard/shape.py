@@ -16,13 +16,20 @@ _SHORT_LOOP = 24  # the same few characters this often in a row
 _TELLING = 40  # letters; less may be a part number, a menu entry, a name
 _MOSTLY, _HARDLY = 0.5, 0.05  # shares of letters
 _THINKING = re.compile(
-    r"<\s*(think|thinking|reasoning)\s*>.*?(?:<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
+    r"<\s*(think|thinking|reasoning)\s*>.*?(?:<\s*/\s*\1\s*>|\Z)|◁think▷.*?(?:◁/think▷|\Z)"
+    r"|<\|channel\|>(?:analysis|commentary)\b.*?(?:<\|end\|>|(?=<\|start\|>)|\Z)",
+    re.IGNORECASE | re.DOTALL,
 )
-_THOUGHT_END = re.compile(r"\A.*<\s*/\s*(?:think|thinking|reasoning)\s*>", re.IGNORECASE | re.DOTALL)
+_THOUGHT_END = re.compile(
+    r"\A.*(?:<\s*/\s*(?:think|thinking|reasoning)\s*>|◁/think▷)", re.IGNORECASE | re.DOTALL
+)
 _TOOL = re.compile(r"<\s*tool_(call|response)\s*>.*?(?:<\s*/\s*tool_\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(
-    r"<\s?[|｜][^<>|｜\n]{1,60}[|｜]\s?>"
-    r"|</?(?:think|thinking|reasoning|tool_call|tool_response|start_of_turn|end_of_turn|image|s|bos|eos)>"
+    r"<\|start\|>\w{1,20}(?:<\|channel\|>\w{1,20})?<\|message\|>|<\|channel\|>final<\|message\|>"
+    r"|(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)\s?(?:assistant|model|user|system)\b"
+    r"|[<＜]\s?[|｜][^<>＜＞|｜\n]{1,60}[|｜]\s?[>＞]"
+    r"|</?(?:think|thinking|reasoning|tool_call|tool_response|start_of_turn|end_of_turn|image|s|bos|eos|pad"
+    r"|unk)>"
     r"|\[/?INST\]|<<\s?/?SYS\s?>>|<start_of_image>|\[IMG\w*\]",
     re.IGNORECASE,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 
 import pytest
 
@@ -33,6 +34,8 @@ async def _rules(reply: str) -> tuple[Action, set[str]]:
         " ".join(CANARY),
         "\n".join(CANARY),
         CANARY.encode().hex(),
+        codecs.encode(CANARY, "rot13"),
+        base64.b32encode(CANARY.encode()).decode(),
         base64.b64encode(SYSTEM.encode()).decode(),
         "Here: " + base64.b64encode(f"mark {CANARY}".encode()).decode(),
         "ｋ７Ｑｚ－９３Ｌｍ－ａｂ１２Ｘ",
@@ -51,6 +54,8 @@ async def test_canary_is_blocked_in_every_spelling(reply: str) -> None:
         SYSTEM.partition("Internal")[0][::-1],
         base64.b64encode(SYSTEM.partition("Internal")[0].encode()).decode(),
         SYSTEM.partition("Internal")[0].upper(),
+        SYSTEM.partition("Internal")[0].encode().hex(),
+        codecs.encode(SYSTEM.partition("Internal")[0], "rot13"),
     ],
 )
 async def test_long_copy_of_the_prompt_is_blocked(reply: str) -> None:

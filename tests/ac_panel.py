@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -24,8 +25,12 @@ _SEGMENTS = {
 }
 
 
+@cache
 def draw_panel(code: str = "E4") -> Image.Image:
-    """A wall unit, slightly tilted as in a real photo, with `code` on its red display."""
+    """A wall unit, slightly tilted as in a real photo, with `code` on its red display.
+
+    It takes half a second: drawn once, when a test asks for it.  Whoever changes it takes a copy.
+    """
     width, height, scale = 1200, 900, 2
     picture = Image.new("RGB", (width * scale, height * scale), "#cfc6b8")
     draw = ImageDraw.Draw(picture)

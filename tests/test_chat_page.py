@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,6 @@ from tests.until import until
 from tests.web_world import Answer, World, echo, open_world
 
 pytestmark = [pytest.mark.browser, needs_chromium, pytest.mark.asyncio(loop_scope="module")]
-
-PANEL = as_jpeg(draw_panel())
-PLATE = as_jpeg(draw_plate())
-FILES: list[Any] = [
-    {"name": "panel.jpg", "mimeType": "image/jpeg", "buffer": PANEL},
-    {"name": "plate.jpg", "mimeType": "image/jpeg", "buffer": PLATE},
-]
 
 OURS = re.compile(r"^/chat/photos/[0-9a-f]{64}\.jpg$")
 
@@ -68,6 +62,15 @@ def answer(arrivals: Sequence[Arrival]) -> Answer:
     if text == "rules":
         return Answer("perhaps a sensor", origin="fallback")
     return echo(arrivals)
+
+
+@cache
+def files() -> list[Any]:
+    """Two photos, as a browser is given them."""
+    return [
+        {"name": "panel.jpg", "mimeType": "image/jpeg", "buffer": as_jpeg(draw_panel())},
+        {"name": "plate.jpg", "mimeType": "image/jpeg", "buffer": as_jpeg(draw_plate())},
+    ]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -156,7 +159,7 @@ async def test_two_photos_are_chosen_sent_and_looked_at(browser: Browser, world:
     async with visit(browser, world) as page:
         async with page.expect_file_chooser() as choosing:
             await page.click(".attach")
-        await (await choosing.value).set_files([*FILES, FILES[0]])
+        await (await choosing.value).set_files([*files(), files()[0]])
         previews = page.locator("#previews li")
         await expect(previews).to_have_count(3)
         await previews.nth(2).get_by_role("button", name="Remove photo 3").click()
@@ -212,7 +215,7 @@ async def test_what_is_no_photo_is_refused_with_a_sentence(browser: Browser, wor
 async def test_a_broken_picture_is_shown_as_refused(browser: Browser, world: World) -> None:
     async with visit(browser, world) as page:
         broken: Any = {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"no picture at all"}
-        await page.set_input_files("#photos", [FILES[0], broken])
+        await page.set_input_files("#photos", [files()[0], broken])
         await page.click("#send")
         await expect(rows(page, "customer").locator(".refused")).to_have_text("Photo 2 could not be used")
         await expect(rows(page, "customer").locator("a.photo")).to_have_count(1)
@@ -251,7 +254,7 @@ async def test_a_large_photo_is_made_smaller_before_it_travels(browser: Browser,
 
 async def test_history_is_there_after_a_reload_and_in_a_second_tab(browser: Browser, world: World) -> None:
     async with visit(browser, world) as page:
-        await page.set_input_files("#photos", [FILES[0]])
+        await page.set_input_files("#photos", [files()[0]])
         await write(page, "what is E4?")
         await expect(rows(page, "bot")).to_have_count(1)
         before = await page.locator("#log").inner_text()
@@ -390,7 +393,7 @@ async def test_a_phone_never_scrolls_sideways(browser: Browser, world: World, sc
         browser, world, locale="zh-CN", viewport=phone, color_scheme=scheme, is_mobile=True, has_touch=True
     ) as page:
         await expect(page.locator("h1")).to_have_text("在线客服")
-        await page.set_input_files("#photos", FILES)
+        await page.set_input_files("#photos", files())
         await page.fill("#text", "x" * 300 + " E4 https://example.com/" + "y" * 200)
         await page.click("#send")
         await expect(rows(page, "bot")).to_have_count(1)
@@ -448,7 +451,7 @@ async def test_a_picture_of_a_conversation_for_the_readme(
         page,
         watch,
     ):
-        await page.set_input_files("#photos", FILES)
+        await page.set_input_files("#photos", files())
         await page.fill("#text", "Our bedroom AC has stopped cooling and shows E4. What can I do?")
         await page.click("#send")
         await expect(rows(page, "bot")).to_have_count(1, timeout=60_000)
@@ -485,7 +488,7 @@ async def hand_over(page: Page, way: str, kinds: list[str], *, size: int = 0) ->
                 text.dispatchEvent(new DragEvent(kind, {...options, dataTransfer: files}));
             }
         }""",
-        [way, kinds, size, base64.b64encode(PANEL).decode()],
+        [way, kinds, size, base64.b64encode(files()[0]["buffer"]).decode()],
     )
 
 

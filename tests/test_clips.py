@@ -165,17 +165,12 @@ async def test_photos_go_on_while_a_clip_is_watched(photos: Photos) -> None:
 
 @cache
 def panel(blur: float = 0, light: float = 1, longest: int = 1024) -> bytes:
-    picture = drawn().copy()
+    picture = draw_panel().copy()
     picture.thumbnail((longest, longest))
     picture = picture.filter(ImageFilter.GaussianBlur(blur)).point(lambda value: int(value * light))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=92)
     return file.getvalue()
-
-
-@cache
-def drawn() -> Image.Image:
-    return draw_panel()
 
 
 @pytest.mark.parametrize(

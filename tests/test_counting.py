@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from bot.engines.demo import FOLDER
 from bot.engines.local.counting import ModelCounts
 from prompts.counts import Formula
 
-torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
 TEXTS = ("", "The AC shows E4.", "空调红灯闪三下 🔴", "<|im_start|>x", "\ud800 lone", "é" * 50)
 

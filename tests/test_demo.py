@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from bot.engines.local.wire import Ask, Done, Event, Limits, Wish
 from bot.engines.sampling import Sampling
 from prompts.prompts import Prompts
 
-torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
 Picture = Callable[[Light, random.Random], bytes]
 
@@ -30,6 +31,8 @@ GREEDY = Sampling(temperature=0, repetition_penalty=1, max_tokens=48)
 
 @pytest.fixture(scope="module")
 def demo() -> Any:
+    import torch
+
     from bot.engines.local.loading import load
 
     torch.set_num_threads(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ from prompts.prompt import PromptImage, PromptMessage
 from tests.local_asks import ask, by_generate, mixed_asks, text_of, user
 from tests.tiny_model import tiny_model, tiny_text_model
 
-torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
 
 def load(folder: str) -> Any:
+    import torch
+
     from bot.engines.local.loading import load
 
     torch.set_num_threads(1)
@@ -107,6 +110,8 @@ def test_late_long_and_unreadable_asks_cost_only_themselves(seeing: Any) -> None
 
 
 def test_a_batch_too_large_for_memory_is_cut(seeing: Any) -> None:
+    import torch
+
     class Small:
         def __getattr__(self, name: str) -> Any:
             return getattr(seeing.model, name)

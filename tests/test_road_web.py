@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,12 @@ from tests.world import picture, settings_for, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PANEL = as_jpeg(draw_panel("E4"))
 LABEL = load_rules(RULES).frame["preliminary"]
+
+
+@cache
+def panel() -> bytes:
+    return as_jpeg(draw_panel("E4"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -74,7 +79,7 @@ async def test_a_photo_of_a_panel_is_read_and_the_answer_says_that_it_is_prelimi
     app: App, language: Language, words: str
 ) -> None:
     async with visit(app, language) as li:
-        told = await ask(li, words, PANEL)
+        told = await ask(li, words, panel())
         assert "E4" in told["text"]
         assert told["text"].endswith(LABEL[language])
         assert told["preliminary"] is True
@@ -84,7 +89,7 @@ async def test_a_photo_of_a_panel_is_read_and_the_answer_says_that_it_is_prelimi
 
 async def test_the_conversation_is_there_after_a_reload_and_for_nobody_else(app: App) -> None:
     async with visit(app) as li, visit(app) as wang:
-        await ask(li, "What does this mean?", PANEL)
+        await ask(li, "What does this mean?", panel())
         await ask(li, "<b>thanks</b> {{ 7*7 }} </customer_words>")
         found = await lines(li)
         assert [line["who"] for line in found] == ["customer", "bot", "customer", "bot"]
@@ -99,7 +104,7 @@ async def test_the_conversation_is_there_after_a_reload_and_for_nobody_else(app:
 async def test_an_open_page_sees_its_message_the_typing_sign_and_the_answer(app: App) -> None:
     async with visit(app) as li, listening(li) as page:
         assert (await page.next())[0] == "entries"
-        await say(li, "What does this mean?", PANEL)  # reading it takes long enough to be seen
+        await say(li, "What does this mean?", panel())  # reading it takes long enough to be seen
         seen: list[tuple[str, Any]] = []
         while not any(line["who"] == "bot" for _, data in seen for line in data.get("entries", ())):
             name, data, _ = await page.next()
@@ -109,7 +114,7 @@ async def test_an_open_page_sees_its_message_the_typing_sign_and_the_answer(app:
 
 async def test_reset_begins_a_new_case(app: App) -> None:
     async with visit(app) as li:
-        assert "E4" in (await ask(li, "What does this mean?", PANEL))["text"]
+        assert "E4" in (await ask(li, "What does this mean?", panel()))["text"]
         newest = (await lines(li))[-1]["id"]
         assert (await li.post("/chat/reset")).status_code == 202
         assert (await answer(li, int(str(newest))))["text"] == notice("reset_done")
@@ -131,7 +136,7 @@ async def test_commands_answer_in_the_language_of_the_page(app: App, command: st
 
 async def test_a_bad_picture_is_refused_by_number_and_the_good_one_is_read(app: App) -> None:
     async with visit(app) as li:
-        told = await ask(li, "What is this?", b"%PDF-1.7 not a picture", PANEL)
+        told = await ask(li, "What is this?", b"%PDF-1.7 not a picture", panel())
         reason = notice("photo_rejected", code="not_a_picture", number=1, total=2)
         assert told["text"].startswith(reason)
         assert "E4" in told["text"]
@@ -142,9 +147,9 @@ async def test_a_bad_picture_is_refused_by_number_and_the_good_one_is_read(app: 
 async def test_a_bad_picture_alone_is_refused_and_the_chat_goes_on(app: App) -> None:
     async with visit(app) as li:
         reason = notice("photo_rejected", code="damaged", number=1, total=1)
-        told = await ask(li, "", PANEL[: len(PANEL) // 2])
+        told = await ask(li, "", panel()[: len(panel()) // 2])
         assert told["text"] == f"{reason}\n\n{notice('photo_only_rejected')}"
-        assert "E4" in (await ask(li, "", PANEL))["text"]
+        assert "E4" in (await ask(li, "", panel()))["text"]
 
 
 async def test_the_same_message_sent_twice_is_answered_once(app: App) -> None:

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from prompts.prompt import Prompt, PromptMessage
 from tests.local_asks import user
 from tests.tiny_model import tiny_model
 
-pytest.importorskip("torch")
-pytest.importorskip("fastapi")
+pytestmark = pytest.mark.skipif(
+    find_spec("torch") is None or find_spec("fastapi") is None, reason="torch or fastapi is not installed"
+)
 
 UP_S = 120.0
 GREEDY = Sampling(temperature=0, repetition_penalty=1, max_tokens=12)

@@ -14,17 +14,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from bot.errors import FileUnavailable
 from bot.web import uploads
 from context.db import StoreDown
 from context.turns import Attachment, Chat, Kind
-from tests.ac_panel import as_jpeg, draw_panel, draw_plate
+from tests.ac_panel import as_jpeg
 from tests.until import until
 from tests.web_world import Answer, World, browse, open_world
 
-JPEG = as_jpeg(draw_panel().resize((400, 300)))
-OTHER_JPEG = as_jpeg(draw_plate().resize((300, 400)))
+JPEG = as_jpeg(Image.new("RGB", (400, 300), "red"))
+OTHER_JPEG = as_jpeg(Image.new("RGB", (300, 400), "blue"))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,7 @@ CORPUS = (
 
 def tiny_model() -> str:
     """Folder of the tiny model, built once per version of it and of its libraries (about five seconds)."""
-    import torch
-    import transformers
-
-    folder = CACHE / f"qwen3-vl-{VERSION}-torch{torch.__version__}-transformers{transformers.__version__}"
+    folder = folder_of("qwen3-vl")
     if not (folder / "config.json").exists():
         CACHE.mkdir(exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=CACHE))
@@ -37,6 +35,11 @@ def tiny_model() -> str:
             fresh.replace(folder)
         shutil.rmtree(fresh, ignore_errors=True)
     return str(folder)
+
+
+def folder_of(kind: str) -> Path:
+    """Where it is kept; found without loading any of the libraries."""
+    return CACHE / f"{kind}-{VERSION}-torch{version('torch')}-transformers{version('transformers')}"
 
 
 def save_tiny(folder: Path, *, hidden: int = 64, layers: int = 4, depth: int = 3) -> None:
@@ -90,14 +93,15 @@ def drawing(seed: int, *, width: int = 96, height: int = 96) -> bytes:
 
 def tiny_text_model(kind: str) -> str:
     """A model without eyes: `qwen3` keeps every token, `mistral` only the last sixteen."""
+    folder = folder_of(kind)
+    if (folder / "config.json").exists():
+        return str(folder)
+
     import torch
     import transformers
 
     from bot.engines.demo.miniature import CHAT_TEMPLATE, build_tokenizer
 
-    folder = CACHE / f"{kind}-{VERSION}-torch{torch.__version__}-transformers{transformers.__version__}"
-    if (folder / "config.json").exists():
-        return str(folder)
     CACHE.mkdir(exist_ok=True)
     tokenizer = build_tokenizer(CORPUS, 600)
     tokenizer.chat_template = CHAT_TEMPLATE

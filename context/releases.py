@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -185,8 +186,28 @@ def _count(db: Database, connection: Connection, release: Release) -> None:
         one["slow"] += seconds > release.slow_s
     for (chat, arm), one in chats.items():
         connection.execute(_ADD, {"id": release.id, "chat": chat, "arm": arm, **one})
-    connection.execute(_DISLIKED, {"id": release.id, "since": release.started_at})
+    _count_dislikes(connection, release)
     connection.execute(_SEEN, {"id": release.id, "seen_to": seen_to})
+
+
+def _count_dislikes(connection: Connection, release: Release) -> None:
+    """Thumbs come long after their turn, and change: all of them anew, each for the arm that made the reply.
+
+    The arm is read from the turn: its chat may be in the other one since the share grew.
+    """
+    now: Counter[tuple[str, str]] = Counter()
+    for row in connection.execute(_DISLIKED, {"since": release.started_at}):
+        made_by = json.loads(row.record).get("release", {})
+        if made_by.get("id") == release.id:
+            now[row.chat, made_by.get("arm", "")] += 1
+    before = {
+        (row.chat, row.arm): int(row.disliked)
+        for row in connection.execute(_DISLIKED_BEFORE, {"id": release.id})
+    }
+    for chat, arm in before.keys() | now.keys():
+        if before.get((chat, arm), 0) != now[chat, arm]:
+            values = {"id": release.id, "chat": chat, "arm": arm, "disliked": now[chat, arm]}
+            connection.execute(_SET_DISLIKED, values)
 
 
 def _history(connection: Connection) -> tuple[int, float]:
@@ -256,12 +277,13 @@ _ADD = sa.text("""
         handoff = release_chats.handoff + excluded.handoff, slow = release_chats.slow + excluded.slow,
         seconds = release_chats.seconds + excluded.seconds""")
 _DISLIKED = sa.text("""
-    UPDATE release_chats SET disliked = (
-        SELECT COUNT(*) FROM turns WHERE turns.chat = release_chats.chat AND turns.opened_at >= :since
-            AND (EXISTS (SELECT 1 FROM reviews WHERE turn_id = turns.id AND thumb < 0)
-                OR EXISTS (SELECT 1 FROM feedback WHERE turn_id = turns.id AND vote = 'down')))
-    WHERE release_id = :id AND chat IN (
-        SELECT chat FROM reviews WHERE at >= :since UNION SELECT chat FROM feedback WHERE at >= :since)""")
+    SELECT chat, record FROM turns WHERE state = 'closed' AND id IN (
+        SELECT turn_id FROM reviews WHERE thumb < 0 AND at >= :since
+        UNION SELECT turn_id FROM feedback WHERE vote = 'down' AND at >= :since)""")
+_DISLIKED_BEFORE = sa.text("""
+    SELECT chat, arm, disliked FROM release_chats WHERE release_id = :id AND disliked > 0""")
+_SET_DISLIKED = sa.text("""
+    UPDATE release_chats SET disliked = :disliked WHERE release_id = :id AND chat = :chat AND arm = :arm""")
 _BAD = ", ".join(f"SUM(CASE WHEN {measure} > 0 THEN 1 ELSE 0 END) AS {measure}" for measure in MEASURES)
 _TALLIES = sa.text(f"""
     SELECT arm, COUNT(*) AS chats, SUM(turns) AS turns, SUM(seconds) AS seconds, {_BAD}

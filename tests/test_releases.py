@@ -100,6 +100,11 @@ async def turn(db: Database, chat: str, arm: str | None, **columns: Any) -> None
     await db.write(lambda c: c.execute(sa.text(f"INSERT INTO turns ({names}) VALUES ({marks})"), values))
 
 
+async def turns_of(db: Database, chat: Chat) -> list[int]:
+    found = sa.text("SELECT id FROM turns WHERE chat = :chat ORDER BY id")
+    return list(await db.read(lambda c: c.execute(found, {"chat": chat.key}).scalars().all()))
+
+
 async def test_what_became_of_the_turns_is_added_up_once_by_chat(db: Database, clock: Clock) -> None:
     releases = Releases(db)
     await turn(db, "telegram:0", None)
@@ -122,17 +127,28 @@ async def test_what_became_of_the_turns_is_added_up_once_by_chat(db: Database, c
         assert arms["stable"].bad == {"held": 0, "fallback": 1, "handoff": 0, "slow": 1, "disliked": 0}
     # A customer's thumb counts, and so does their change of mind.
     feedbacks, chat = Feedbacks(db), Chat("telegram", "1")
-    (liked,) = await db.read(
-        lambda c: c.execute(sa.text("SELECT MAX(id) FROM turns WHERE chat = 'telegram:1'")).one()
-    )
+    *_, liked = await turns_of(db, chat)
     await db.write(lambda c: c.execute(sa.text("UPDATE turns SET opened_at = :now"), {"now": clock()}))
     await feedbacks.keep(chat, liked, "helpful", "down")
     assert (await releases.count(release))["candidate"].bad["disliked"] == 1
     await feedbacks.keep(chat, liked, "helpful", "up")
     assert (await releases.count(release))["candidate"].bad["disliked"] == 0
-    # What waits behind an open turn is counted when that one is closed, or has been stuck for long.
+    # In a chat that came to the candidate when its share grew, a thumb counts for the arm that made the reply.
+    grown = Chat("telegram", "6")
+    for arm in ("stable", "candidate"):
+        await turn(db, grown.key, arm)
     clock.move(3600)
-    assert (await releases.count(release))["candidate"].chats == 2
+    await releases.count(release)
+    first, second = await turns_of(db, grown)
+    await feedbacks.keep(grown, first, "helpful", "down")
+    arms = await releases.count(release)
+    assert (arms["candidate"].bad["disliked"], arms["stable"].bad["disliked"]) == (0, 1)
+    await feedbacks.keep(grown, first, "helpful", "up")
+    await feedbacks.keep(grown, second, "helpful", "down")
+    arms = await releases.count(release)
+    assert (arms["candidate"].bad["disliked"], arms["stable"].bad["disliked"]) == (1, 0)
+    # What waited behind an open turn was counted when that one had been stuck for long.
+    assert arms["candidate"].chats == 3
 
     assert await releases.end(1, "stopped", "held")
     assert not await releases.end(1, "promoted"), "it is over"

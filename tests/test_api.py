@@ -423,32 +423,69 @@ async def test_a_stop_lets_a_running_question_be_answered(tmp_path: Path) -> Non
 
 
 async def test_a_hundred_slow_clients_do_not_delay_a_customer(tmp_path: Path) -> None:
+    """Two apps with fifty each: bodies that trickle in, and answers and streams that take long."""
     model = ModelServer(answer=Model())
-    async with api_world(tmp_path, model=model, api_at_once=4) as busy:
-        api = busy.w.telegram
-        body = {"model": "support", "messages": [user("slow, please")]}
+    keys = [f"{KEY}-{number}" for number in (1, 2)]
+    async with (
+        api_world(tmp_path, model=model, api_keys=",".join(keys), api_at_once=4) as busy,
+        httpx.AsyncClient(limits=httpx.Limits(max_connections=100), verify=False, timeout=60) as slow,
+    ):
+        customers, served = busy.w.telegram, asyncio.Semaphore(0)
 
         async def trickle() -> AsyncIterator[bytes]:
+            served.release()
             while True:
                 yield b" "
                 await asyncio.sleep(0.2)
 
-        kind = {"content-type": "application/json"}
-        limits = httpx.Limits(max_connections=200)
-        async with httpx.AsyncClient(limits=limits, verify=False, timeout=60) as slow:
-            slow.headers = busy.client.headers
-            address = f"{busy.w.app.url}/v1/chat/completions"
-            asking = [asyncio.create_task(slow.post(address, json=body)) for _ in range(50)]
-            asking += [
-                asyncio.create_task(slow.post(address, content=trickle(), headers=kind)) for _ in range(14)
-            ]
-            await model.until(lambda server: server.in_flight == 4)
-            api.customer(1).says("It shows E4, what now?")
-            await api.replies(1, timeout=3)
-            assert model.most_in_flight <= 5, "apps have four places, the customer had one of their own"
-            for task in asking:
-                task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
+        async def ask(number: int) -> None:
+            given: dict[str, Any] = {"content": trickle()}
+            if number % 10 < 7:
+                body = {"model": "support", "messages": [user("slow, please")], "stream": number % 2 == 0}
+                given = {"content": json.dumps(body)}
+            headers = {"authorization": f"Bearer {keys[number % 2]}", "content-type": "application/json"}
+            answered = await slow.post(f"{busy.w.app.url}/v1/chat/completions", headers=headers, **given)
+            pytest.fail(f"one was not slow: {answered.status_code} {answered.text}")
+
+        customers.customer(1).says("It shows E4, what now?")
+        await customers.replies(1, timeout=10)
+        asking = [asyncio.create_task(ask(number)) for number in range(100)]
+        for _ in range(30):
+            await served.acquire()
+        await model.until(lambda server: server.in_flight == 4)
+        customers.customer(2).says("It shows E4, what now?")
+        await customers.replies(2, timeout=3)
+        assert model.most_in_flight <= 5, "apps have four places, the customer had one of their own"
+        assert not any(task.done() for task in asking)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+# --- Whatever else could be sent
+
+
+async def test_nothing_that_could_be_sent_fails_or_is_answered_otherwise_than_described(
+    a: ApiWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """schemathesis reads the published OpenAPI and sends what keeps to it, and what does not.
+
+    One check is left out: that whatever keeps to the schema is taken.  A schema cannot say that the last
+    message says something, or that base64 is a picture.
+    """
+    monkeypatch.setattr("bot.web.api.keyring.LOOK_AGAIN_S", 0.0)
+    _, plain = await ApiKeys(a.w.app.stores.db).add("any", Allowance(requests_per_min=0, streams=0))
+    ran = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{a.w.app.url}/v1/openapi.json"),
+        *("--url", a.w.app.url, "--header", f"Authorization: Bearer {plain}", "--no-color"),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", "5", "--generation-deterministic"),
+        *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    told, _ = await ran.communicate()
+    assert ran.returncode == 0, told.decode()
 
 
 # --- As printed

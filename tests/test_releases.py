@@ -133,7 +133,7 @@ async def test_what_became_of_the_turns_is_added_up_once_by_chat(db: Database, c
     assert (await releases.count(release))["candidate"].bad["disliked"] == 1
     await feedbacks.keep(chat, liked, "helpful", "up")
     assert (await releases.count(release))["candidate"].bad["disliked"] == 0
-    # In a chat that came to the candidate when its share grew, a thumb counts for the arm that made the reply.
+    # In a chat that came to the candidate when its share grew, a thumb counts for who made the reply.
     grown = Chat("telegram", "6")
     for arm in ("stable", "candidate"):
         await turn(db, grown.key, arm)

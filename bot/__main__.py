@@ -230,6 +230,31 @@ def _forget(options: argparse.Namespace) -> int:
     return _in_loop(work())
 
 
+def _backup(options: argparse.Namespace) -> int:
+    from bot import backup  # noqa: PLC0415  (SQLAlchemy)
+
+    settings, folder = _settings(log_level="WARNING"), Path(options.folder)
+    if options.verify:
+        return _in_loop(backup.verify(folder))
+    return _in_loop(backup.run(settings.database, settings.data_dir, folder, keep=options.keep))
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from bot import restore  # noqa: PLC0415  (SQLAlchemy)
+    from bot.app.stores import clear_copies  # noqa: PLC0415  (everything hangs on it)
+
+    settings = _settings(log_level="WARNING")
+    return _in_loop(
+        restore.run(
+            settings.database,
+            settings.data_dir,
+            Path(options.backup),
+            replace=options.replace,
+            clear=lambda: clear_copies(settings),
+        )
+    )
+
+
 def _verify_audit(options: argparse.Namespace) -> int:
     from bot import audit  # noqa: PLC0415  (SQLAlchemy)
     from bot.app.stores import audit_key  # noqa: PLC0415  (everything hangs on it)
@@ -273,6 +298,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "keys": _keys,
     "export": _export,
     "forget": _forget,
+    "backup": _backup,
+    "restore": _restore,
     "release": _release,
     "verify-audit": _verify_audit,
     "torture": _torture,

@@ -34,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
         _keys,
         _export,
         _forget,
+        _backup,
+        _restore,
         _release,
         _verify_audit,
         _torture,
@@ -125,6 +127,21 @@ def _forget(commands: Commands) -> None:
     forget = commands.add_parser("forget", help="erase a customer everywhere, and print a receipt")
     forget.set_defaults(command="forget")
     forget.add_argument("chat", metavar="CHAT", help="telegram:42, web:...; the console shows it")
+
+
+def _backup(commands: Commands) -> None:
+    backup = commands.add_parser("backup", help="copy database and photos, also while the bot is at work")
+    backup.set_defaults(command="backup")
+    backup.add_argument("folder", metavar="FOLDER", help="of all backups; photos are copied into it once")
+    backup.add_argument("--keep", type=_count, default=0, metavar="N", help="delete all but the newest N")
+    backup.add_argument("--verify", action="store_true", help="make none, read those that are there")
+
+
+def _restore(commands: Commands) -> None:
+    restore = commands.add_parser("restore", help="put a backup in the place of what is there")
+    restore.set_defaults(command="restore")
+    restore.add_argument("backup", metavar="BACKUP", help="one of a FOLDER, or FOLDER for its newest")
+    restore.add_argument("--replace", action="store_true", help="give up what is there now")
 
 
 def _release(commands: Commands) -> None:

@@ -37,3 +37,8 @@ def gone(namespace: str, chat: Chat) -> str:
 def window(namespace: str, chat: Chat) -> str:
     """`ctx:{bot:telegram:42}`: the last turns of a chat."""
     return f"ctx:{{{namespace}:{chat.key}}}"
+
+
+def of_windows(namespace: str) -> tuple[str, str]:
+    """What matches every key of every window of a bot, and what was noted beside them."""
+    return f"ctx:{{{namespace}:*", f"gone:{{{namespace}:*"

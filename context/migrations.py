@@ -373,8 +373,11 @@ _LOCK = 7_205_140_311
 """PostgreSQL advisory lock: of several workers that start together, one migrates."""
 
 
-def migrate(engine: Engine, *, is_sqlite: bool) -> int:
-    """Bring the schema up to date and return its number.  Safe to call from several workers at once."""
+def migrate(engine: Engine, *, is_sqlite: bool, upto: int = len(MIGRATIONS)) -> int:
+    """Bring the schema up to date and return its number.  Safe to call from several workers at once.
+
+    `upto` ends at an older number, for what was saved under that one.
+    """
     with engine.connect() as connection:
         if is_sqlite:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -384,11 +387,13 @@ def migrate(engine: Engine, *, is_sqlite: bool) -> int:
         done = int(
             connection.execute(sa.text("SELECT COALESCE(MAX(number), 0) FROM migrations")).scalar_one()
         )
-        if done > len(MIGRATIONS):
+        if done > upto:
             raise sa.exc.InvalidRequestError(
-                f"the database is at schema {done}, this version knows {len(MIGRATIONS)}: run the newer one"
+                f"the database is at schema {done}, this version knows {upto}: run the newer one"
+                if upto == len(MIGRATIONS)
+                else f"the database is at schema {done}, the backup at {upto}: restore into an empty one"
             )
-        for number, step in enumerate(MIGRATIONS[done:], start=done + 1):
+        for number, step in enumerate(MIGRATIONS[done:upto], start=done + 1):
             script = step if isinstance(step, str) else step.sqlite if is_sqlite else step.postgres
             for statement in script.format(**_WORDS[is_sqlite]).split(";\n"):
                 _run(connection, statement)
@@ -396,7 +401,7 @@ def migrate(engine: Engine, *, is_sqlite: bool) -> int:
                 sa.text("INSERT INTO migrations (number) VALUES (:number)"), {"number": number}
             )
         connection.commit()
-    return len(MIGRATIONS)
+    return upto
 
 
 def _run(connection: Connection, statement: str) -> None:

@@ -27,7 +27,7 @@ from context.intake.formats import is_clip
 from context.intake.wire import Normalised
 from context.turns import Photo, Rejection
 
-__all__ = ["REJECTIONS", "Intake", "Photos", "smaller"]
+__all__ = ["REJECTIONS", "Intake", "Photos", "smaller", "sync_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +153,9 @@ class Photos:
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         if is_new_folder:
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         return sha256
 
     def _path(self, sha256: str) -> Path | None:
@@ -203,10 +203,10 @@ def smaller(jpeg: bytes, longest: int) -> bytes:
 def _delete(path: Path) -> None:
     path.unlink(missing_ok=True)
     if path.parent.exists():
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A rename survives a power cut only when its folder is on disk too."""
     fd = os.open(folder, os.O_RDONLY)
     try:

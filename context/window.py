@@ -197,6 +197,18 @@ class ContextWindow:
         else:
             log.info("Redis answers again")
 
+    async def clear(self) -> bool:
+        """Forget every chat's window: the database is another one now.  False when Redis did not answer."""
+        if self._client is None:
+            return True
+        try:
+            for pattern in keys.of_windows(self._namespace):
+                async for key in self._client.scan_iter(match=pattern, count=1000):
+                    await self._client.unlink(key)
+        except (RedisError, OSError):
+            return False
+        return True
+
     def _encoded(self, turn: Turn) -> bytes:
         value = {
             "v": VERSION,

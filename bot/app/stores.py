@@ -15,6 +15,7 @@ from bot.app.records import build_erasure
 from bot.errors import BadConfiguration, BotError
 from bot.guard.mask import mask
 from bot.metrics import Metrics
+from bot.restore import is_cut_off
 from bot.settings import Settings
 from context import lock
 from context.db import Database, StoreDown
@@ -28,7 +29,7 @@ from context.outbox import Outbox
 from context.photos import Intake, Photos
 from context.redis_server import RedisServer, RedisUnreachable, open_redis
 from context.transcripts import Transcripts
-from context.turns import Arrival
+from context.turns import Arrival, Chat, Turn
 from context.verdicts import Verdicts, read_key
 from context.window import ContextWindow
 
@@ -133,6 +134,17 @@ async def open_erasure(settings: Settings) -> AsyncIterator[Erasure]:
         yield build_erasure(settings, namespace=name, db=db, photos=photos, redis=redis, window=window)
 
 
+async def clear_copies(settings: Settings) -> bool:
+    """Have Redis forget what it copied, since the database is another one now; False when it is silent."""
+
+    async def refill(_chat: Chat, _count: int) -> tuple[Turn, ...]:
+        return ()
+
+    async with AsyncExitStack() as stack:
+        redis = await open_store(stack, settings)
+        return await ContextWindow(redis.client, refill=refill, namespace=namespace(settings)).clear()
+
+
 async def open_store(stack: AsyncExitStack, settings: Settings) -> RedisServer:
     """Redis as the settings say; a bot that is at work in the same folder shares its own."""
     url = settings.redis_url.get_secret_value() or None
@@ -154,6 +166,8 @@ def audit_key(settings: Settings) -> bytes:
 
 async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
     """The database; with SQLite this process alone works in the data folder."""
+    if is_cut_off(settings.data_dir):
+        raise BadConfiguration(["DATA_DIR: a restore did not come to its end: run it again"])
     is_ours_alone = settings.database.startswith("sqlite")
     if is_ours_alone:
         try:

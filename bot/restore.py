@@ -1,0 +1,121 @@
+"""`python -m bot restore BACKUP`: put a backup in the place of what is there, while no bot is at work.
+
+Everything of the backup is read and checked before anything is touched.  From the first change to the last a
+mark lies in the data folder, with which no bot starts: a restore that was cut off is done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bot.backup import (
+    BESIDE,
+    PHOTOS,
+    Manifest,
+    backups,
+    copy_file,
+    copy_photo,
+    photo_in,
+    photos_of,
+    problems_of,
+    read_manifest,
+)
+from bot.errors import BotError
+from context import lock, snapshots
+from context.db import StoreDown
+from context.migrations import MIGRATIONS
+from context.photos import sync_folder
+
+MARK = "restoring"
+
+
+async def run(
+    url: str, data: Path, backup: Path, *, replace: bool, clear: Callable[[], Awaitable[bool]]
+) -> int:
+    """Restore a backup, or the newest of a folder, and say what is there now.  Raises BotError.
+
+    `replace` gives up what the database and the data folder hold; `clear` empties what Redis remembers.
+    """
+    path = _chosen(backup)
+    try:
+        manifest = await asyncio.to_thread(_restore, url, data, path, replace=replace)
+        if not await clear():
+            raise BotError("Redis does not answer and may remember turns that are gone: run it again")
+        await asyncio.to_thread(_end, data)
+    except lock.Busy as error:
+        raise BotError(f"stop the bot first: {error}") from error
+    except StoreDown as error:
+        raise BotError(str(error)) from error
+    except OSError as error:
+        raise BotError(f"{error.filename or data}: {error.strerror or type(error).__name__}") from error
+    rows = manifest.snapshot.tables
+    counts = f"{rows.get('messages', 0)} messages of {rows.get('chats', 0)} chats, {manifest.photos} photos"
+    print(f"as of {manifest.at}: {counts}, {rows.get('staff', 0)} accounts")
+    print("whoever was erased since is back: erase them again (python -m bot forget CHAT)")
+    return 0
+
+
+def is_cut_off(data: Path) -> bool:
+    """Whether a restore into this folder has begun and not ended."""
+    return (data / MARK).exists()
+
+
+def _chosen(path: Path) -> Path:
+    if (path / "manifest.json").is_file():
+        return path
+    if not (found := backups(path)):
+        raise BotError(f"{path}: no backup is there")
+    return found[-1]
+
+
+def _restore(url: str, data: Path, path: Path, *, replace: bool) -> Manifest:
+    manifest = read_manifest(path)
+    _check(url, data, manifest, replace=replace)
+    if problems := problems_of(path, {}):
+        raise BotError("\n".join([f"{path} is not whole, nothing was changed:", *problems]))
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with lock.hold(data):
+        (data / MARK).touch()
+        sync_folder(data)
+        for sha256 in photos_of(path):
+            copy_photo(photo_in(path.parent / PHOTOS, sha256), photo_in(data / PHOTOS, sha256), sha256)
+        snapshots.load(url, path, manifest.snapshot)
+        for file in sorted((path / BESIDE).rglob("*")):
+            if file.is_file():
+                copy_file(file, data / file.relative_to(path / BESIDE))
+        _drop_strangers(data / PHOTOS, photos_of(path))
+    return manifest
+
+
+def _check(url: str, data: Path, manifest: Manifest, *, replace: bool) -> None:
+    """Nothing is touched by what cannot end well."""
+    kind = snapshots.kind_of(url)
+    if kind != manifest.snapshot.kind:
+        raise BotError(f"the backup is of {manifest.snapshot.kind}, DATABASE_URL names {kind}")
+    if manifest.snapshot.schema > len(MIGRATIONS):
+        raise BotError(
+            f"the backup was made by a newer version ({manifest.version}): restore it with that one"
+        )
+    if others := snapshots.others_at(url):
+        raise BotError(f"{others} are connected to the database: stop every bot first")
+    if replace or is_cut_off(data):
+        return
+    if rows := snapshots.rows_in(url):
+        raise BotError(f"the database holds {rows} rows already: --replace gives them up")
+    if next((data / PHOTOS).glob("*/*.jpg"), None):
+        raise BotError(f"{data / PHOTOS} holds photos already: --replace gives them up")
+
+
+def _drop_strangers(folder: Path, photos: list[str]) -> None:
+    """Photos that no row names any more would never be erased."""
+    named = set(photos)
+    for photo in folder.glob("*/*.jpg"):
+        if photo.stem not in named:
+            photo.unlink()
+
+
+def _end(data: Path) -> None:
+    (data / MARK).unlink(missing_ok=True)
+    sync_folder(data)

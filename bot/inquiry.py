@@ -1,7 +1,7 @@
 """A question from a developer's app: a conversation and pictures in, one checked answer out.
 
 The road is a customer's from the prompt on, and below it in rank: a few questions at a time have a
-place at the engine, the others stand in line, and their pictures are looked at one by one.
+place at the engine, the others stand in line.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bot.errors import BotError, EngineOverloaded, EngineUnavailable
+from bot.errors import EngineOverloaded, EngineUnavailable
 from bot.language import language_of
 from bot.metrics import Metrics, Stages
+from bot.pictures import Pictures
 from bot.reveal import OnWords
-from bot.studio import image_of
 from bot.turn import Answerer
 from context.api_ledger import ApiLedger
-from context.photos import Intake, smaller
-from context.turns import Chat, Language, Message, Photo, Rejection, Reply, Turn
+from context.photos import smaller
+from context.turns import Chat, Language, Message, Photo, Reply, Turn
 from prompts.house_styles import HouseStyles
 from prompts.prompt import Manner, Prompt, PromptImage
 from prompts.prompts import Prompts
@@ -34,14 +34,6 @@ log = logging.getLogger(__name__)
 
 MODEL_ONLY = Manner(by_model=True)
 """An app is told that there is no answer, where a customer would get a lesser one."""
-
-
-class BadPicture(BotError):
-    """A picture that cannot be used.  `code` is one of `context.photos.REJECTIONS`."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(f"a picture is refused: {code}")
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +128,7 @@ class Inquiries:
         answerer: Answerer,
         prompts: Prompts,
         styles: HouseStyles,
-        intake: Intake,
+        pictures: Pictures,
         ledger: ApiLedger,
         room: Room,
         metrics: Metrics,
@@ -144,24 +136,14 @@ class Inquiries:
         self._answerer = answerer
         self._prompts = prompts
         self._styles = styles
-        self._intake = intake
         self._ledger = ledger
         self._metrics = metrics
-        self._eye = asyncio.Semaphore(1)  # customers' pictures have the other places at the intake
+        self.pictures = pictures
         self.room = room
         self._running = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._is_closing = False
-
-    async def look(self, data: bytes) -> PromptImage:
-        """A stranger's picture as a model gets it; kept nowhere.  Raises `BadPicture`."""
-        async with self._eye:
-            taken = await image_of(data, self._intake)
-        self._metrics.photo(taken.code if isinstance(taken, Rejection) else "ok")
-        if isinstance(taken, Rejection):
-            raise BadPicture(taken.code)
-        return taken
 
     async def answer(self, inquiry: Inquiry, *, show: OnWords | None = None) -> Answered:
         """Answer, and have it on record before anybody reads it whole.
@@ -186,6 +168,7 @@ class Inquiries:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._is_idle.wait()
+        self.pictures.forget()
 
     async def _answer(self, inquiry: Inquiry, show: OnWords | None) -> Answered:
         with self._metrics.stages("inquiry") as stages:

@@ -104,6 +104,37 @@ async def test_a_conversation_with_photos_reaches_the_model_in_order(a: ApiWorld
     assert "<customer_words>\nthis one\n</customer_words>" in words
 
 
+async def test_a_picture_that_a_conversation_brings_again_is_opened_once_a_key(
+    a: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.web.api.keyring.LOOK_AGAIN_S", 0.0)
+    _, other = await ApiKeys(a.w.app.stores.db).add("other", Allowance())
+    registry = a.w.app.metrics.registry
+
+    def opened() -> float:
+        return registry.get_sample_value("bot_photos_total", {"outcome": "ok"}) or 0.0
+
+    async def ask(key: str, image: str) -> float:
+        """Pictures that one question had opened."""
+        before = opened()
+        body = {"model": "support", "messages": [user("and now?", image)]}
+        headers = {"authorization": f"Bearer {key}"}
+        answered = await a.client.post("/v1/chat/completions", json=body, headers=headers)
+        assert answered.json()["choices"][0]["message"]["content"].startswith("I see 1 photos.")
+        return opened() - before
+
+    green, grey = data_url(picture((20, 200, 20))), data_url(picture((90, 90, 90)))
+    assert [await ask(KEY, green), await ask(KEY, green), await ask(other, green)] == [1, 0, 1]
+    shown = [colours(request)[0] for request in a.w.model.requests]
+    assert all(same_colour(colour, (20, 200, 20)) for colour in shown)
+    # Its time over, or others in its place, nothing is left of it.
+    monkeypatch.setattr("bot.pictures.AGE_S", 0.0)
+    assert [await ask(KEY, grey), await ask(KEY, grey)] == [1, 1]
+    monkeypatch.setattr("bot.pictures.MOST_BYTES", 0)
+    black = data_url(picture((0, 0, 0)))
+    assert [await ask(KEY, black), await ask(KEY, black), await ask(KEY, green)] == [1, 1, 1]
+
+
 async def test_an_answer_may_repeat_what_the_app_says_and_never_what_we_say(a: ApiWorld) -> None:
     model = a.w.model.answer
     assert isinstance(model, Model)

@@ -10,6 +10,7 @@ from bot.engines.fallback import FallbackEngine
 from bot.inquiry import Inquiries, Room
 from bot.jobs import Runner
 from bot.metrics import Metrics
+from bot.pictures import Pictures
 from bot.settings import Settings
 from bot.turn import Answerer
 from bot.web.api import Api, Keyring
@@ -51,7 +52,7 @@ def open_api(
         answerer=answerer,
         prompts=prompts,
         styles=styles,
-        intake=stores.intake,
+        pictures=Pictures(stores.intake, metrics=metrics),
         ledger=ledger,
         room=room,
         metrics=metrics,

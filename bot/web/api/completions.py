@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bot.inquiry import Answered, BadPicture, Inquiries, Inquiry, Said, numbered
+from bot.inquiry import Answered, Inquiries, Inquiry, Said, numbered
+from bot.pictures import BadPicture
 from bot.reveal import OnWords
 from bot.web.api.answering import EventStream, Words, begin, unless_gone
 from bot.web.api.bodies import Bodies
@@ -45,7 +46,7 @@ class Completions:
             async with self._bodies.json(request) as body:
                 asked = await asyncio.to_thread(read_request, body)
                 self._check_model(asked.model)
-                work = self._said(asked)
+                work = self._said(asked, key.id)
                 said = await unless_gone(request.receive, work)
             envelope = Envelope(f"chatcmpl-{secrets.token_hex(12)}", asked.model, int(time.time()))
             inquiry = Inquiry(envelope.id, key.id, said, user=asked.user, app=asked.app, manner=asked.manner)
@@ -65,18 +66,18 @@ class Completions:
         visit.use(answered.tokens)
         return answered
 
-    async def _said(self, asked: Asked) -> tuple[Said, ...]:
+    async def _said(self, asked: Asked, key_id: str) -> tuple[Said, ...]:
         """The conversation with its pictures looked at."""
         return numbered(
             [
-                Said(each.role, each.text, tuple([await self._look(picture) for picture in each.pictures]))
+                Said(each.role, each.text, tuple([await self._look(one, key_id) for one in each.pictures]))
                 for each in asked.spoken
             ]
         )
 
-    async def _look(self, picture: Picture) -> PromptImage:
+    async def _look(self, picture: Picture, key_id: str) -> PromptImage:
         try:
-            return await self._inquiries.look(picture.data)
+            return await self._inquiries.pictures.look(picture.data, key_id=key_id)
         except BadPicture as error:
             raise refusal_of(error, param=picture.param) from None
 

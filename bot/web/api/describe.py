@@ -10,8 +10,9 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bot.inquiry import BadPicture, Inquiries
+from bot.inquiry import Inquiries
 from bot.jobs import Wanted, result_of
+from bot.pictures import BadPicture
 from bot.web.api.answering import unless_gone
 from bot.web.api.bodies import Bodies
 from bot.web.api.fields import Fields, picture_of, wrong
@@ -46,7 +47,8 @@ class Describe:
                 user = user_of(fields.text("user", most=500))
                 wanted, data = await asyncio.to_thread(read_wanted, fields, self._styles)
                 try:
-                    image = await unless_gone(request.receive, self._inquiries.look(data))
+                    looking = self._inquiries.pictures.look(data, key_id=key.id)
+                    image = await unless_gone(request.receive, looking)
                 except BadPicture as error:
                     raise refusal_of(error, param="image") from None
             number = f"desc-{secrets.token_hex(12)}"

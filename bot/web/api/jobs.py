@@ -12,8 +12,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from bot.inquiry import BadPicture, Inquiries
+from bot.inquiry import Inquiries
 from bot.jobs import Runner, Wanted, failure_of
+from bot.pictures import BadPicture
 from bot.web.api.bodies import READ_S, Bodies, Held, parsed
 from bot.web.api.describe import read_item
 from bot.web.api.keyring import Keyring
@@ -95,7 +96,7 @@ class JobDesk:
         name = str(body.get("id") or "")[:200]
         try:
             wanted, data = await asyncio.to_thread(read_item, body, self._styles, path=path)
-            image = await self._inquiries.look(data)
+            image = await self._inquiries.pictures.look(data)
         except (ApiError, BadPicture) as error:
             refusal = refusal_of(error, param=f"{path}image")
             if refusal.status >= _FAULT:

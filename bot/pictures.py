@@ -1,0 +1,92 @@
+"""Pictures of apps: looked at one by one, and remembered for as long as a conversation brings them again.
+
+An app sends the whole conversation with every question, so a picture comes as often as there are
+questions after it.  Opening it takes some 40 ms in the intake's child, each time; here it is opened once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from bot.errors import BotError
+from bot.metrics import Metrics
+from bot.studio import image_of
+from context.photos import Intake
+from context.turns import Rejection
+from prompts.prompt import PromptImage
+
+AGE_S = 600.0
+"""So long a picture is remembered, from when it was first seen; then nothing is left of it."""
+MOST_BYTES = 32 * 1024 * 1024
+"""Of all remembered pictures together; the oldest go first.  Some 200 of them."""
+_IN_THREAD = 1024 * 1024
+"""Larger files are hashed outside the loop."""
+
+
+class BadPicture(BotError):
+    """A picture that cannot be used.  `code` is one of `context.photos.REJECTIONS`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"a picture is refused: {code}")
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    image: PromptImage
+    end: asyncio.TimerHandle
+
+
+class Pictures:
+    """Looks at pictures.  What it remembers is in memory only, by key: no key learns what another sent."""
+
+    def __init__(self, intake: Intake, *, metrics: Metrics) -> None:
+        self._intake = intake
+        self._metrics = metrics
+        self._eye = asyncio.Semaphore(1)  # customers' pictures have the other places at the intake
+        self._remembered: dict[tuple[str, bytes], _Remembered] = {}
+        self._bytes = 0
+
+    async def look(self, data: bytes, *, key_id: str = "") -> PromptImage:
+        """A stranger's picture as a model gets it.  Raises `BadPicture`.
+
+        It is remembered for the key that is given, and for nobody when none is.
+        """
+        name = (key_id, await _digest(data)) if key_id else None
+        if name is not None and (found := self._remembered.get(name)):
+            return found.image
+        async with self._eye:
+            taken = await image_of(data, self._intake)
+        self._metrics.photo(taken.code if isinstance(taken, Rejection) else "ok")
+        if isinstance(taken, Rejection):
+            raise BadPicture(taken.code)
+        if name is not None:
+            self._remember(name, taken)
+        return taken
+
+    def forget(self) -> None:
+        """Remember nothing any more."""
+        while self._remembered:
+            self._drop(next(iter(self._remembered)))
+
+    def _remember(self, name: tuple[str, bytes], image: PromptImage) -> None:
+        self._drop(name)  # the same one may have been looked at twice at a time
+        end = asyncio.get_running_loop().call_later(AGE_S, self._drop, name)
+        self._remembered[name] = _Remembered(image, end)
+        self._bytes += len(image.jpeg)
+        while self._bytes > MOST_BYTES:
+            self._drop(next(iter(self._remembered)))
+
+    def _drop(self, name: tuple[str, bytes]) -> None:
+        if dropped := self._remembered.pop(name, None):
+            dropped.end.cancel()
+            self._bytes -= len(dropped.image.jpeg)
+
+
+async def _digest(data: bytes) -> bytes:
+    def digest() -> bytes:
+        return hashlib.sha256(data).digest()
+
+    return await asyncio.to_thread(digest) if len(data) > _IN_THREAD else digest()

@@ -26,6 +26,7 @@ from bot.errors import Unavailable
 from bot.guard import Action, Guard, Opinion, Verdict
 from bot.guard.wishes import it_failed
 from bot.language import language_of
+from bot.marks import Marks, or_drop, said_in
 from bot.markup import parts_of
 from bot.mentions import photos_mentioned
 from bot.metrics import Metrics, Stages
@@ -82,6 +83,7 @@ class TurnTaker:
         deeds: Deeds,
         prompts: Prompts,
         metrics: Metrics,
+        marks: Marks | None = None,
         wake_staff: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -98,6 +100,7 @@ class TurnTaker:
         self._deeds = deeds
         self._prompts = prompts
         self._metrics = metrics
+        self._marks = marks
         self._wake_staff = wake_staff
         self._clock = clock
 
@@ -141,11 +144,12 @@ class TurnTaker:
             reply = await self._reply(batch, message, newer, stages, show)
             if batch.may_grow:
                 await event_or(newer, settled)
-        reply = await self._told_of_person(batch, message, reply)
-        # What the rest takes (sending) is told by the times of turn and messages.
-        reply = replace(reply, record=reply.record | {"ms": dict(stages.ms)})
-        with stages("open"):
-            return await self._outbox.open(batch, message, reply, parts_of(reply.text))
+        async with or_drop(self._marks, reply):
+            reply = await self._told_of_person(batch, message, reply)
+            # What the rest takes (sending) is told by the times of turn and messages.
+            reply = replace(reply, record=reply.record | {"ms": dict(stages.ms)})
+            with stages("open"):
+                return await self._outbox.open(batch, message, reply, said_in(reply))
 
     async def _carry(self, batch: Batch) -> OpenTurn | None:
         """What staff put into this chat."""
@@ -192,10 +196,17 @@ class TurnTaker:
             return self._ask_for_question(message, notices)
         turns = await self._window.last(batch.chat, newest=batch.last_turn)
         seen = self._view(batch, notices, show) if show else None
-        reply = await unless(newer, self._answerer.answer(message, turns, stages, show=seen))
+        reply = await unless(newer, self._answer(message, turns, stages, seen))
         if self._clock() - message.sent_at > LATE_S:
             notices.insert(0, self._prompts.notice("late", message.language))
         return replace(reply, text="\n\n".join([*notices, reply.text]))
+
+    async def _answer(
+        self, message: Message, turns: Sequence[Turn], stages: Stages, show: OnWords | None
+    ) -> Reply:
+        """The model's answer; where it was asked for a place on a photo, with that marked."""
+        reply = await self._answerer.answer(message, turns, stages, show=show)
+        return await self._marks.on(message, reply, turns, stages) if self._marks else reply
 
     def _view(self, batch: Batch, notices: Sequence[str], show: Show) -> OnWords:
         began = min(arrival.at for arrival in batch.arrivals)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from sqlalchemy.engine import Connection
 
 from context.db import Database
+from context.erasure import unnamed_among
 from context.handoffs import ask_in
 from context.held import hold_in
 from context.open_turns import close, fail, silence, withdraw
@@ -174,6 +175,10 @@ class Outbox:
             self._close(connection, batch, turn.id, state="failed")
 
         await self._db.write(work)
+
+    async def is_unnamed(self, sha256: str) -> bool:
+        """Whether no message, of whatever chat, shows this picture."""
+        return bool(await self._db.read(lambda connection: unnamed_among(connection, [sha256])))
 
     async def relay(self, batch: Batch, message: Message) -> None:
         """Record words that get no reply from us (a person holds the chat): a closed turn without parts."""

@@ -190,7 +190,7 @@ class Part:
     unsure: int = 0
     """How many times it may have been delivered without a receipt."""
     photo: Photo | None = None
-    """A picture instead of words: a staff member's."""
+    """A picture instead of words: a staff member's, or a marked copy of the customer's own."""
     ask: Ask | None = None
     """What the customer may press below it; not kept, whoever sends it works it out."""
     jpeg: bytes = b""
@@ -317,6 +317,8 @@ class Reply:
     """False for words that are no part of the conversation (commands, notices): not in the next prompt."""
     answers: int = 0
     """The earlier turn whose question it answers; 0 for the question of its own turn."""
+    marked: Photo | None = None
+    """A copy of a customer's photo with a place marked on it, said before the words."""
     record: dict[str, object] = field(default_factory=dict)
     """What staff may want to know later: prompt version, model, verdict, usage.  JSON values only."""
 

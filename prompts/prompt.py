@@ -43,6 +43,8 @@ class Manner:
     """The answer ends before the first of these."""
     by_model: bool = False
     """Only the model itself may answer: neither rules nor a notice in its place."""
+    schema: str = ""
+    """JSON schema of the answer, for servers that can be held to one; whoever asks checks it anyway."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ _VARIABLES = {
     "gist": {"turns", "devices", "codes", "seen", "tried", "said", "advised"},
     "app": {"words"},
 }
+_BESIDE = {"mark": {"question", "answer"}}
+"""Templates of questions that no customer reads an answer to: no part of a prompt's version."""
 _DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
 _SAMPLES: dict[str, object] = {
     "code": "empty",
@@ -177,6 +179,22 @@ class Prompts:
             manner=manner or Manner(),
         )
 
+    def mark(self, message: Message, answer: str, image: PromptImage, *, manner: Manner) -> Prompt:
+        """Asks for the place on a photo that an answer points to."""
+        name = f"mark.{message.language}.j2"
+        words = self._template(name).render(
+            question=neutral(message.text).strip(), answer=neutral(answer).strip()
+        )
+        return Prompt(
+            messages=(PromptMessage("user", words, (image,)),),
+            language=message.language,
+            version=f"mark@{hashlib.sha256(self._source(name).encode()).hexdigest()[:10]}",
+            question=message.text,
+            affinity=message.chat.alias,
+            photos_shown=(image.photo.sha256,),
+            manner=manner,
+        )
+
     def notice(self, name: str, language: Language, **values: object) -> str:
         """The bot's own words for an occasion.
 
@@ -194,7 +212,7 @@ class Prompts:
         """What is wrong with the templates, one line each; empty when all can be used."""
         problems = []
         for language in LANGUAGES:
-            for kind, variables in _VARIABLES.items():
+            for kind, variables in (_VARIABLES | _BESIDE).items():
                 problems += self._lint_template(f"{kind}.{language}.j2", variables)
             problems += self._lint_notices(f"notices.{language}.j2", language)
         return problems

@@ -153,7 +153,11 @@ def test_one_function_sends() -> None:
 
 
 # Who may ask an engine: the one gate, and engines that stand in front of another.
-ASKS_ENGINES = {"bot/turn.py", "bot/engines/first_available.py", "bot/engines/cached.py"}
+# `structured` asks for values, and gives back none of the words.
+ASKS_ENGINES = {
+    *("bot/turn.py", "bot/engines/structured.py"),
+    *("bot/engines/first_available.py", "bot/engines/cached.py"),
+}
 # `draft` of something else: an answer that has passed the gate, or a text on record that staff look at.
 NO_ENGINES = {
     "bot/inquiry.py: self.draft",

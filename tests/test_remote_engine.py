@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from bot.errors import (
     PromptTooLong,
 )
 from context.health import Health
+from prompts.prompt import Manner
 from tests.asked import asked, turn
 from tests.clock import Clock
 from tests.displays import draw_display, shown
@@ -122,6 +124,21 @@ async def test_server_that_refuses_extras_is_asked_without_them_from_then_on() -
         False,
         False,
     ]
+
+
+async def test_server_that_refuses_a_schema_is_asked_without_it_and_keeps_the_other_extras() -> None:
+    server = ModelServer(answer=lambda request: "{}" if "response_format" in request.body else "[]")
+    wished = replace(asked("hi"), manner=Manner(schema='{"type": "object"}'))
+    async with pair(server=server) as (engine, _):
+        assert (await engine.draft(wished)).text == "{}"
+        server.fail(Fault.BAD_IMAGE)  # any 400
+        assert (await engine.draft(wished)).text == "[]"
+        assert (await engine.draft(wished)).text == "[]"
+
+    bodies = [request.body for request in server.requests]
+    assert bodies[0]["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert ["response_format" in body for body in bodies] == [True, True, False, False]
+    assert all("repetition_penalty" in body for body in bodies)
 
 
 async def test_refusal_for_another_reason_does_not_cost_the_extras() -> None:

@@ -33,6 +33,7 @@ from bot.errors import BadConfiguration
 from bot.gpus import Gpus
 from bot.guard import Guard
 from bot.inquiry import Inquiries
+from bot.marks import Marks
 from bot.metrics import Metrics
 from bot.screen import Screen
 from bot.sender import Sender
@@ -179,6 +180,7 @@ async def open_app(
             deeds=deeds,
             prompts=prompts,
             metrics=metrics,
+            marks=Marks(engine=engine, prompts=prompts, photos=stores.photos, outbox=stores.outbox),
             wake_staff=telegram.wake_group if telegram else None,
             clock=clock,
         )

@@ -8,6 +8,7 @@ field; the others drop what they do not know.  Read in the servers' sources, ear
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -33,6 +34,8 @@ class Dialect:
     """Path beside `/v1` that answers 5xx while the engine behind the HTTP server is not well."""
     lists_badly: bool = False
     """Its list of models tells nothing: it is slow, or fails, while the server is well."""
+    holds_to_schema: bool = True
+    """Takes OpenAI's `response_format` with a JSON schema, or lives without it once it was refused."""
     always: Mapping[str, Any] = field(default_factory=dict)
     """Sent with every request: switches thinking off where that is done per request."""
 
@@ -46,6 +49,13 @@ class Dialect:
         if self.top_k and sampling.top_k:
             extras["top_k"] = sampling.top_k
         return extras
+
+    def form(self, schema: str) -> dict[str, Any]:
+        """Holds one answer to a JSON schema (as JSON), where the server can; empty for no schema."""
+        if not schema or not self.holds_to_schema:
+            return {}
+        named = {"name": "answer", "schema": json.loads(schema), "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 GENERIC = Dialect("generic", penalty="repetition_penalty")
@@ -68,6 +78,7 @@ DIALECTS: Mapping[str, Dialect] = {
             penalty_base=1.0,
             # It lists the hub's cache, not what it serves, and answers 500 where there is no cache folder.
             lists_badly=True,
+            holds_to_schema=False,
             always=_NO_THINKING,
         ),
         GENERIC,

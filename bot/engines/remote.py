@@ -12,7 +12,7 @@ import base64
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -85,6 +85,7 @@ class RemoteEngine:
         self._is_known = False
         self._detect_at = float("-inf")
         self._takes_extras = True
+        self._takes_schema = True
         self._health = Health("degraded", "not asked yet")
         self._health_at = float("-inf")
 
@@ -135,13 +136,15 @@ class RemoteEngine:
 
         messages = b",".join(_encode(message) for message in prompt.messages)
         with_extras = self._takes_extras
+        with_form = self._takes_schema and with_extras and bool(self.dialect.form(prompt.manner.schema))
         attempt = 0
         while True:
             try:
-                draft = await self._ask(wire, messages, prompt, on_text, extras=with_extras)
+                draft = await self._ask(wire, messages, prompt, on_text, extras=with_extras, form=with_form)
             except Refused as refused:
                 if refused.status in {400, 422} and with_extras and not refused.too_long:
-                    with_extras = False
+                    # The form first: refused for its sake, the other extras are still worth sending.
+                    with_extras, with_form = with_form, False
                     continue
                 pause_s = self._pause_or_raise(refused, attempt)
             except NotReached as lost:
@@ -152,6 +155,8 @@ class RemoteEngine:
                 raise EngineUnavailable(f"model server {self._where} broke off: {broken}") from None
             else:
                 self._takes_extras = with_extras
+                if prompt.manner.schema:
+                    self._takes_schema = with_form
                 return draft
             attempt += 1
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
@@ -173,14 +178,24 @@ class RemoteEngine:
         return pause_s
 
     async def _ask(
-        self, wire: Wire, messages: bytes, prompt: Prompt, on_text: OnText | None, *, extras: bool
+        self,
+        wire: Wire,
+        messages: bytes,
+        prompt: Prompt,
+        on_text: OnText | None,
+        *,
+        extras: bool,
+        form: bool,
     ) -> Draft:
         sampling = self._sampling.wished(prompt.manner)
         reader = AnswerReader(
             max_letters=sampling.max_tokens * _LETTERS_PER_TOKEN, on_text=on_text, stop=prompt.manner.stop
         )
         dialect = self.dialect if extras else None
-        body = _body(self.model, messages, sampling, dialect, seed=prompt.manner.seed)
+        more = self.dialect.form(prompt.manner.schema) if form else {}
+        if prompt.manner.seed is not None:
+            more["seed"] = prompt.manner.seed
+        body = _body(self.model, messages, sampling, dialect, more)
         async with wire.post("/chat/completions", body, session=prompt.affinity) as response:
             if response.content_type == "application/json":
                 reader.take_whole(b"".join([chunk async for chunk in response.chunks()]))
@@ -255,7 +270,11 @@ def _open(url: str, api_key: str, timeout_s: float) -> Wire:
 
 
 def _body(
-    model: str, messages: bytes, sampling: Sampling, dialect: Dialect | None, *, seed: int | None = None
+    model: str,
+    messages: bytes,
+    sampling: Sampling,
+    dialect: Dialect | None,
+    more: Mapping[str, object],
 ) -> bytes:
     options: dict[str, Any] = {
         "model": model,
@@ -265,8 +284,7 @@ def _body(
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
     }
-    if seed is not None:
-        options["seed"] = seed
+    options |= more
     if dialect is not None:
         options |= dialect.extras(sampling)
     return b'{"messages":[' + messages + b"]," + json.dumps(options).encode()[1:]

@@ -1,7 +1,8 @@
 """`python -m bot verify-audit`: prove that nobody changed what the guard said of the drafts.
 
-It may run beside a bot that is at work.  Each run prints the last row's number and seal; given back
-with `--head` at the next run, they also show rows that were cut off at the end.
+It may run beside a bot that is at work, which seals a verdict about a second after its turn.  Each run
+prints the last row's number and seal; given back with `--head` at the next run, they also show rows that
+were cut off at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ async def run(database_url: str, *, key: bytes, head: str | None = None) -> int:
     try:
         verdicts = Verdicts(db, key=key)
         count, found = await verdicts.verify(head=noted)
-        last = await verdicts.head()
+        last, waiting = await verdicts.head(), await verdicts.waiting()
     except StoreDown as error:
         raise BotError(str(error)) from error
     finally:
@@ -37,6 +38,8 @@ async def run(database_url: str, *, key: bytes, head: str | None = None) -> int:
     if len(found) > SHOWN:
         print(f"... and {len(found) - SHOWN} more")
     print(f"{count} verdicts, {'whole' if not found else f'{len(found)} breaks'}")
+    if waiting:
+        print(f"{waiting} more are on record and wait for the bot to seal them")
     if last is not None:
         print(f"note this outside the database: --head {last.number}:{last.seal}")
     return 1 if found else 0

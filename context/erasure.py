@@ -166,7 +166,7 @@ class Erasure:
         counts["verdicts"] = verdicts.erase(connection, chat)
         counts["staff_access"] = connection.execute(_FORGET_ACCESS, values).rowcount
         counts["asides"] = _forget_asides(connection, chat)
-        spared = {"messages", "verdicts", "staff_access", "changes"} | (
+        spared = {"messages", "verdicts", "unsealed", "staff_access", "changes"} | (
             {"chats", "lanes"} if is_kept else set()
         )
         for table in _tables_with_chat(connection):

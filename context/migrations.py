@@ -336,6 +336,19 @@ CREATE TABLE templates (
 """
 
 
+UNSEALED = """
+-- What the guard said, on record with the turn, until it has its place in the chain a second later.
+-- Erasing a customer empties chat and payload here as there.
+CREATE TABLE unsealed (
+    id {id},
+    chat TEXT,
+    turn_id BIGINT NOT NULL,
+    at {real} NOT NULL,
+    payload TEXT
+);
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ByDialect:
     """A step that the two databases word differently."""
@@ -359,6 +372,7 @@ MIGRATIONS: tuple[Step, ...] = (
     RECORDS,
     RELEASES,
     ByDialect(STAFF_WORK + STAFF_WORK_SQLITE, STAFF_WORK + STAFF_WORK_POSTGRES),
+    UNSEALED,
 )
 
 _WORDS = {

@@ -90,10 +90,7 @@ class Outbox:
         return opened
 
     def _record(self, connection: Connection, batch: Batch, turn_id: int, reply: Reply, now: float) -> None:
-        """Put on record what the guard said of the draft.
-
-        Last in its transaction: until the commit no other worker can add to the chain.
-        """
+        """Put on record what the guard said of the draft."""
         if self._verdicts is not None and "verdict" in reply.record:
             said = {name: reply.record.get(name) for name in ("verdict", "engine", "model", "prompt")}
             self._verdicts.add(connection, batch.chat, turn_id, said, now)

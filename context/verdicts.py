@@ -1,13 +1,18 @@
 """The verdict ledger: every check of a draft as a row, in a chain that shows what was changed later.
 
-Rows are added in the transaction that decides the turn, so no draft is decided without its verdict
-being on record.  `context.audit` has the arithmetic of the chain; here are its rows, its key and the
+A row is added in the transaction that decides the turn, so no draft is decided without its verdict being
+on record, and gets its place in the chain about a second later, together with what else came meanwhile:
+the chain has one end, and turns that all took their place at it would wait for one another's commits, on
+every worker.  `context.audit` has the arithmetic of the chain; here are its rows, its key and the
 question whether it is whole.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
+import logging
 import os
 import secrets
 import tempfile
@@ -17,12 +22,16 @@ from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
-from context.audit import Break, Link, append, breaks
-from context.db import Database
+from context.audit import Break, Link, append, breaks, erased
+from context.db import Database, StoreDown
 from context.statement import Statement
 from context.turns import Chat
 
+log = logging.getLogger(__name__)
+
 KEY_BYTES = 32
+SEAL_EVERY_S = 1.0
+_LOOKS = 2
 _LOCK = 7_205_140_312
 """PostgreSQL advisory lock: workers add to the chain one after the other."""
 
@@ -33,33 +42,76 @@ class Verdicts:
     def __init__(self, db: Database, *, key: bytes) -> None:
         self._db = db
         self._key = key
+        self._looks = _LOOKS  # also for what a process that died has left
+        """How often the chain is still to be looked after: a commit may come behind the first time."""
 
     def add(
         self, connection: Connection, chat: Chat, turn_id: int, record: Mapping[str, object], now: float
     ) -> None:
         """Add a row within the caller's transaction.  `record` holds JSON values, nobody's words."""
+        payload = json.dumps({"turn": turn_id, **record}, ensure_ascii=False, allow_nan=False)
+        values = {"chat": chat.key, "turn": turn_id, "at": now, "payload": payload}
+        connection.execute(_ADD, values)
+        self._looks = _LOOKS
+
+    async def keep_sealing(self, *, every_s: float = SEAL_EVERY_S) -> None:
+        """Give what is added its place in the chain, for as long as the process runs."""
+        while True:
+            if self._looks:
+                self._looks -= 1
+                try:
+                    await self.seal()
+                except StoreDown as error:
+                    self._looks = _LOOKS
+                    log.warning("verdicts wait for their place in the chain", extra={"reason": str(error)})
+            await asyncio.sleep(every_s)
+
+    async def seal(self) -> None:
+        """Give everything on record its place in the chain.  Raises `StoreDown`; nothing is lost then."""
+        while await self._db.write(self._seal):
+            pass
+
+    async def close(self) -> None:
+        """Seal what is left; where the database is gone the next start does it."""
+        with contextlib.suppress(StoreDown):
+            await self.seal()
+
+    def _seal(self, connection: Connection) -> bool:
+        """Some of it; False when there was nothing."""
         if not self._db.is_sqlite:
             connection.execute(_TAKE_LOCK, {"lock": _LOCK})
+        rows = connection.execute(_UNSEALED if self._db.is_sqlite else _UNSEALED_LOCKED).all()
+        if not rows:
+            return False
         last = connection.execute(_LAST).first()
-        link = append(
-            self._key, {"turn": turn_id, **record}, at=now, after=_link(last) if last is not None else None
-        )
-        connection.execute(
-            _ADD,
-            {
-                "number": link.number,
-                "chat": chat.key,
-                "turn": turn_id,
-                "at": link.at,
-                "payload": link.payload,
-                "salt": link.salt,
-                "digest": link.digest,
-                "seal": link.seal,
-            },
-        )
+        link = _link(last) if last is not None else None
+        sealed = []
+        for row in rows:
+            link = append(self._key, json.loads(row.payload or "{}"), at=row.at, after=link)
+            if row.payload is None:
+                link = erased(link)
+            sealed.append(
+                {
+                    "number": link.number,
+                    "chat": row.chat,
+                    "turn": row.turn_id,
+                    "at": link.at,
+                    "payload": link.payload,
+                    "salt": link.salt,
+                    "digest": link.digest,
+                    "seal": link.seal,
+                }
+            )
+        connection.execute(_SEAL, sealed)
+        connection.execute(_IS_SEALED, {"ids": [row.id for row in rows]})
+        return True
+
+    async def waiting(self) -> int:
+        """How many rows have no place in the chain yet."""
+        return await self._db.read(lambda connection: int(connection.execute(_WAITING).scalar_one()))
 
     async def head(self) -> Link | None:
-        """The last row, to be noted outside the database; None while there is none."""
+        """The last link, to be noted outside the database; None while there is none."""
 
         def work(connection: Connection) -> Link | None:
             last = connection.execute(_LAST).first()
@@ -68,7 +120,7 @@ class Verdicts:
         return await self._db.read(work)
 
     async def verify(self, *, head: Link | None = None) -> tuple[int, list[Break]]:
-        """How many rows there are, and everything that is wrong with them.  `head` was noted earlier."""
+        """How many links the chain has, and everything that is wrong with it.  `head` was noted earlier."""
         count = 0
 
         def links(connection: Connection) -> Iterator[Link]:
@@ -83,7 +135,9 @@ class Verdicts:
 
 def erase(connection: Connection, chat: Chat) -> int:
     """Take out what the rows say about a chat, and of how many; the chain still verifies."""
-    return connection.execute(_ERASE, {"chat": chat.key}).rowcount
+    # In this order: what is being sealed at this moment is waited for, and then found in the chain.
+    unsealed = connection.execute(_ERASE_UNSEALED, {"chat": chat.key}).rowcount
+    return unsealed + connection.execute(_ERASE, {"chat": chat.key}).rowcount
 
 
 def read_key(path: Path) -> bytes:
@@ -111,7 +165,14 @@ _TAKE_LOCK = Statement("SELECT pg_advisory_xact_lock(:lock)")
 _COLUMNS = "number, at, payload, salt, digest, seal"
 _LAST = Statement(f"SELECT {_COLUMNS} FROM verdicts ORDER BY number DESC LIMIT 1")  # noqa: S608  (a constant)
 _ALL = Statement(f"SELECT {_COLUMNS} FROM verdicts ORDER BY number")  # noqa: S608  (a constant)
-_ADD = Statement("""
+_ADD = Statement("INSERT INTO unsealed (chat, turn_id, at, payload) VALUES (:chat, :turn, :at, :payload)")
+_UNSEALED = Statement("SELECT id, chat, turn_id, at, payload FROM unsealed ORDER BY id LIMIT 200")
+# The erasure of a customer is waited for, and then seen.
+_UNSEALED_LOCKED = Statement(_UNSEALED.text + " FOR UPDATE")
+_WAITING = Statement("SELECT COUNT(*) FROM unsealed")
+_IS_SEALED = Statement("DELETE FROM unsealed WHERE id IN :ids")
+_SEAL = Statement("""
     INSERT INTO verdicts (number, chat, turn_id, at, payload, salt, digest, seal)
     VALUES (:number, :chat, :turn, :at, :payload, :salt, :digest, :seal)""")
+_ERASE_UNSEALED = Statement("UPDATE unsealed SET payload = NULL, chat = NULL WHERE chat = :chat")
 _ERASE = Statement("UPDATE verdicts SET payload = NULL, salt = NULL, chat = NULL WHERE chat = :chat")

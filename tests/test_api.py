@@ -187,8 +187,10 @@ async def test_what_the_guard_holds_back_never_leaves(a: ApiWorld, streams: bool
 
 
 async def test_the_verdict_is_on_record_before_the_answer_leaves(a: ApiWorld) -> None:
+    await a.w.app.stores.verdicts.seal()
     before, _ = await a.w.app.stores.verdicts.verify()
     answered = await a.chat(user("E4 again, what now?"), user="li@example.com")
+    await a.w.app.stores.verdicts.seal()
     after, wrong = await a.w.app.stores.verdicts.verify()
     assert (after, wrong) == (before + 1, [])
     head = await a.w.app.stores.verdicts.head()

@@ -83,6 +83,7 @@ async def test_the_last_two_items_end_the_job_whoever_ends_them(store: Store) ->
     finish = store.jobs.finish
     await asyncio.gather(*(finish(item, "{}", chat=CHAT, record=RECORD, tokens=1) for item in items))
     assert await store.state("a") == ("done", 8, 8, 0)
+    await store.verdicts.seal()
     assert await store.verdicts.verify() == (8, [])
 
 
@@ -95,6 +96,7 @@ async def test_a_result_its_verdict_and_its_tokens_are_written_once(store: Store
     assert not await store.jobs.finish(late, '{"text":"1"}', chat=CHAT, record=RECORD, tokens=7)
     assert not await store.jobs.finish(again, '{"text":"3"}', chat=CHAT, record=RECORD, tokens=7)
     assert await store.jobs.results("a", after=0, limit=9) == [(1, '{"text":"2"}')]
+    await store.verdicts.seal()
     assert await store.verdicts.verify() == (1, [])
     assert (await store.keys.used(["k1"]))["k1"].tokens == 7
     assert await store.state("a") == ("done", 1, 1, 0)
@@ -215,6 +217,7 @@ async def test_a_job_is_taken_in_done_and_read_in_order(tmp_path: Path) -> None:
         ]
         assert [each["id"] for each in await results(a.client, job["id"], after=2)] == ["n4", "n5"]
         assert (await a.client.get("/v1/jobs")).json()["data"][0]["id"] == job["id"]
+        await a.w.app.stores.verdicts.seal()
         assert await a.w.app.stores.verdicts.verify() == (3, [])
         _, plain = await ApiKeys(a.w.app.stores.db).add("other", Allowance())
         await asyncio.sleep(0)
@@ -309,7 +312,9 @@ async def test_a_bot_killed_in_the_middle_of_a_job_does_nothing_twice(tmp_path: 
     db = Database(f"sqlite:///{tmp_path}/bot.db")
     try:
         key = (tmp_path / "audit.key").read_bytes()
-        assert await Verdicts(db, key=key).verify() == (count, [])
+        verdicts = Verdicts(db, key=key)
+        await verdicts.seal()
+        assert await verdicts.verify() == (count, [])
         used = await db.read(lambda c: c.execute(sa.text("SELECT requests FROM api_usage")).scalar_one())
         assert used == count
     finally:

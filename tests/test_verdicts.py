@@ -9,13 +9,14 @@ import pytest
 
 from bot import audit
 from bot.errors import BotError
-from context.audit import Break
+from context.audit import Break, Link
 from context.db import Database
 from context.inbox import Inbox
 from context.outbox import Outbox, Superseded
 from context.turns import Chat, Message, Part, Reply
 from context.verdicts import Verdicts, read_key
 from tests.ledger import ANNA, BEN, forget, says
+from tests.until import until
 
 KEY = b"k" * 32
 
@@ -39,7 +40,12 @@ class Desk:
         turn = await self.outbox.open(batch, Message(chat, text, "en"), reply, [Part("answer")])
         await self.outbox.abandon(batch, turn, "test", chat_is_closed=False)
 
+    async def proof(self, head: Link | None = None) -> tuple[int, list[Break]]:
+        await self.verdicts.seal()
+        return await self.verdicts.verify(head=head)
+
     async def change(self, statement: str) -> None:
+        await self.verdicts.seal()
         await self.db.write(lambda connection: connection.exec_driver_sql(statement))
 
 
@@ -51,13 +57,32 @@ def desk(db: Database) -> Desk:
 async def test_every_decided_draft_is_on_record_and_the_chain_is_whole(desk: Desk) -> None:
     for number in range(5):
         await desk.decide(ANNA if number % 2 else BEN)
-    assert await desk.verdicts.verify() == (5, [])
+    assert await desk.proof() == (5, [])
 
 
 async def test_a_draft_that_was_overtaken_is_on_record_too(desk: Desk) -> None:
     with pytest.raises(Superseded):
         await desk.decide(ANNA, newer="wait")
-    assert await desk.verdicts.verify() == (1, [])
+    assert await desk.proof() == (1, [])
+
+
+async def test_several_workers_seal_one_chain(desk: Desk) -> None:
+    for number in range(7):
+        await desk.decide(ANNA if number % 2 else BEN)
+    await asyncio.gather(*(Verdicts(desk.db, key=KEY).seal() for _ in range(3)))
+    assert await desk.verdicts.verify() == (7, [])
+
+
+async def test_what_a_worker_left_unsealed_is_sealed_by_the_next_one(desk: Desk) -> None:
+    await desk.decide(ANNA)
+    sealing = asyncio.create_task(Verdicts(desk.db, key=KEY).keep_sealing(every_s=0.01))
+
+    async def is_sealed() -> bool:
+        return await desk.verdicts.verify() == (1, [])
+
+    await until(is_sealed)
+    sealing.cancel()
+    assert await desk.verdicts.waiting() == 0
 
 
 async def test_deciding_at_once_keeps_one_chain(desk: Desk) -> None:
@@ -71,7 +96,7 @@ async def test_deciding_at_once_keeps_one_chain(desk: Desk) -> None:
         await desk.outbox.open(batch, Message(batch.chat, "E4", "en"), reply, [Part("answer")])
 
     await asyncio.gather(*(open_turn(number) for number in range(20)))
-    assert await desk.verdicts.verify() == (20, [])
+    assert await desk.proof() == (20, [])
 
 
 @pytest.mark.parametrize(
@@ -86,28 +111,35 @@ async def test_a_changed_row_is_named(desk: Desk, statement: str, found: Break) 
     for _ in range(3):
         await desk.decide(ANNA)
     await desk.change(statement)
-    assert found in (await desk.verdicts.verify())[1]
+    assert found in (await desk.proof())[1]
 
 
 async def test_rows_cut_off_at_the_end_are_seen_against_a_noted_head(desk: Desk) -> None:
     for _ in range(3):
         await desk.decide(ANNA)
+    await desk.verdicts.seal()
     head = await desk.verdicts.head()
     await desk.change("DELETE FROM verdicts WHERE number = 3")
-    assert (await desk.verdicts.verify())[1] == []
-    assert (await desk.verdicts.verify(head=head))[1] == [Break(3, "cut off")]
+    assert (await desk.proof())[1] == []
+    assert (await desk.proof(head))[1] == [Break(3, "cut off")]
 
 
 async def test_another_key_proves_nothing(desk: Desk) -> None:
     await desk.decide(ANNA)
+    await desk.verdicts.seal()
     assert (await Verdicts(desk.db, key=b"x" * 32).verify())[1] == [Break(1, "edited")]
 
 
-async def test_forgetting_a_customer_leaves_the_chain_whole_and_says_nothing(desk: Desk) -> None:
+@pytest.mark.parametrize("sealed", [True, False])
+async def test_forgetting_a_customer_leaves_the_chain_whole_and_says_nothing(
+    desk: Desk, *, sealed: bool
+) -> None:
     for chat in (ANNA, BEN, ANNA):
         await desk.decide(chat)
+    if sealed:
+        await desk.verdicts.seal()
     await forget(desk.db, ANNA)
-    assert await desk.verdicts.verify() == (3, [])
+    assert await desk.proof() == (3, [])
     rows = await desk.db.read(
         lambda c: c.exec_driver_sql("SELECT chat, payload FROM verdicts ORDER BY number").all()
     )
@@ -120,6 +152,12 @@ async def test_the_command_names_breaks_and_the_head_to_note(
 ) -> None:
     for _ in range(2):
         await desk.decide(ANNA)
+    assert await audit.run(database_url, key=KEY) == 0
+    assert (
+        capsys.readouterr().out
+        == "0 verdicts, whole\n2 more are on record and wait for the bot to seal them\n"
+    )
+    await desk.verdicts.seal()
     assert await audit.run(database_url, key=KEY) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "2 verdicts, whole"

@@ -98,8 +98,9 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
     erasure = build_erasure(
         settings, namespace=namespace(settings), db=db, photos=photos, redis=redis, window=window
     )
-    scrubbing = asyncio.create_task(erasure.keep_scrubbing(), name="scrub")
-    stack.callback(scrubbing.cancel)
+    stack.push_async_callback(verdicts.close)
+    for keep in (erasure.keep_scrubbing(), verdicts.keep_sealing()):
+        stack.callback(asyncio.create_task(keep).cancel)
     return Stores(
         db=db,
         news=news,

@@ -90,6 +90,7 @@ async def test_running_bot_takes_up_a_changed_policy_and_keeps_it_when_the_next_
         path.write_text("lists: 3", encoding="utf-8")
         await _until_health(w.app.url, "stays in force")
         assert "gasket" not in await _answers(w.telegram, 2402, "SAY The gasket is fine.")
+        await w.app.stores.verdicts.seal()
         payloads = await w.app.stores.db.read(
             lambda c: c.exec_driver_sql("SELECT payload FROM verdicts ORDER BY number").scalars().all()
         )

@@ -62,6 +62,7 @@ async def test_unsafe_question_gets_no_answer_of_the_models_and_is_on_record(
         (sent,) = await w.telegram.replies(41, timeout=30)
         assert "Noted" not in sent.text
         assert "person" in sent.text or "colleague" in sent.text
+        await w.app.stores.verdicts.seal()
         record = await w.app.stores.db.read(
             lambda c: c.exec_driver_sql("SELECT payload FROM verdicts").scalar_one()
         )

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from tests.model_server import ModelServer
 
 @contextmanager
 def bot(
-    telegram: BotApiServer, model: ModelServer, folder: Path, **more: str
+    telegram: BotApiServer, model: ModelServer, folder: Path, *, within: Sequence[str] = (), **more: str
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """One that runs in the block; `within` is a command that becomes the one that follows it."""
     environment = os.environ | {
         "TELEGRAM_BOT_TOKEN": telegram.token,
         "TELEGRAM_API_URL": telegram.url,
@@ -37,7 +38,8 @@ def bot(
         **more,
     }
     with (folder / f"log-{more['HTTP_PORT']}").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "bot"], env=environment, stdout=log, stderr=log)
+        command = [*within, sys.executable, "-m", "bot"]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         yield process
     finally:

@@ -24,7 +24,7 @@ import yaml
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
 from tests.postgres import Postgres
-from tests.processes import bot, free_ports, is_ready
+from tests.processes import bot, free_ports, is_ready, parts_of
 from tests.real_redis import RealRedis
 from tests.until import until
 from tests.world import noted, picture
@@ -78,13 +78,34 @@ def noted_words(words: str) -> str:
     return f"Noted: {words}."
 
 
+def read_only_root(folder: Path, *writable: Path) -> list[str]:
+    """What becomes a command that can write into `writable` only, as in our containers.
+
+    Nothing, where we may not mount: then the command runs as it is.
+    """
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        return []
+    for each in writable:
+        each.mkdir()
+    binds = " && ".join(f"mount --bind '{each}' '{each}'" for each in writable)
+    closed = f"! touch '{folder}/written' 2>/dev/null"
+    walls = f'{binds} && mount -o remount,bind,ro / && {closed} && exec "$@"'
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", walls, "sh"]
+
+
 async def test_one_machine(tmp_path: Path) -> None:
+    """On a root that cannot be written to: /data and /tmp are all it has."""
     (port,) = free_ports(1)
+    data, scratch = tmp_path / "data", tmp_path / "tmp"
+    within = read_only_root(tmp_path, data, scratch)
+    given = {"HTTP_PORT": str(port), "HTTP_HOST": "0.0.0.0", "HOME": str(data), "TMPDIR": str(scratch)}
     async with BotApiServer() as telegram, ModelServer(answer=noted) as model:
-        with bot(telegram, model, tmp_path, HTTP_PORT=str(port), HTTP_HOST="0.0.0.0"):
+        with bot(telegram, model, tmp_path, within=within, **(given if within else {"HTTP_PORT": str(port)})):
             await until(lambda: is_ready(port, alone=True), timeout_s=40)
             await converse(telegram, says=noted_words)
             assert (await get(f"http://127.0.0.1:{port}/"))[0] == 200
+            parts = await parts_of(port)
+    assert [parts[name]["state"] for name in ("database", "photos")] == ["ok", "ok"]
 
 
 async def test_one_machine_with_a_model_of_its_own(tmp_path: Path) -> None:

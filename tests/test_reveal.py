@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from openai import AsyncOpenAI
 
 from bot.engines import Draft
 from bot.engines.first_available import FirstAvailable
@@ -20,7 +21,7 @@ from bot.guard import Guard
 from bot.reveal import EVERY_S, Reveal, Reveals
 from context.turns import Chat, Message
 from prompts.prompt import Manner, Prompt, PromptMessage
-from tests.api_world import ApiWorld, api_world, user
+from tests.api_world import KEY, ApiWorld, api_world, user
 from tests.bot_api import BotApiServer
 from tests.bot_api.faults import missing
 from tests.clock import Clock
@@ -300,6 +301,24 @@ async def test_an_app_reads_sentences_while_the_rest_is_written(a: ApiWorld) -> 
     pieces, began_early = await stream(a, "How do I clean it?")
     assert began_early
     assert "".join(pieces) == ANSWER
+
+
+@in_the_bot
+async def test_an_app_that_leaves_in_the_middle_ends_the_generation(a: ApiWorld) -> None:
+    """With OpenAI's own client, as README has it."""
+    before = a.w.model.hung_up
+    asked: Any = [user("How do I clean it?")]
+    async with AsyncOpenAI(base_url=f"{a.w.app.url}/v1", api_key=KEY) as client:
+        answers = await client.chat.completions.create(model="support", messages=asked, stream=True)
+        words = ""
+        async for chunk in answers:
+            words = chunk.choices[0].delta.content or ""
+            if words:
+                break
+        await answers.close()
+    assert ANSWER.startswith(words)
+    assert words.rstrip() in {STEPS[0], FIRST}
+    await a.w.model.until(lambda server: server.hung_up == before + 1)
 
 
 @in_the_bot

@@ -5,6 +5,7 @@ The scene has four quarters of different colours, so that one look tells which w
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -371,3 +372,20 @@ def photo(width: int, height: int, *, progressive: bool = False) -> bytes:
 def clear_png() -> bytes:
     """Nothing to see: fully transparent black."""
     return png(Image.new("RGBA", (64, 64)))
+
+
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+    "ACJpbG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAAfcAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt"
+    "AAAAAAABAAAA1mlwcnAAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAPPAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA"
+    "AAMAPLoCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwA8oAoIDJZbqSSmubgIaDAgAAADAyAAAAMAIWIAAQAHRAHBcrBiQAAAABNjb2xy"
+    "bmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAAFAAAAAyAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAAf9t"
+    "ZGF0AAAB8ygBrwnIIM8GliE5dV///II///xiNyH8CiB0HMPLuNNZ4fr5Bi4/pTE//ORH//O2jWpx/+t06n00c8AAcMCi96yxLg0z"
+    "/WxHoDjFd7N63JgFp+E8iEeu/HvUo1WBqrzmfuj+TcAhy7UdcGLEeBPOq/uy8ZPGABCoEvk2aVMeOedqEE1+zwAp4HvG4aeWAK4A"
+    "WTBQlbuyELqSkIpATWggH/AooAUgY1Zf9+y+LPgDs98Vj1Olcnyy/do9nKYNOTL+B7awl+ubx1u0BpWKMWJlvQD2A+MEZPUQ/ayS"
+    "oAOhcEmmN901GFoTXUdJurmp7zTekYkkQdXEhFiRnXN+COYLcM6AAC5AAOcTkgy/INAIN809Cu6+CZnDBdoAP+EX1gUFlgd2kp/5"
+    "2cD7sbg4Jx9fa/tRasJb0c1EdL98zaELB2e/QEfdkTJNhiySgbYG/L/FWBHP4/F3nDYD9i8sislvtpbw7zrofjb6OxX0/Pmc5V3P"
+    "v06oN8zzwz/ERokqFaVAKVvclMmzJB6bbBwsLVYJ/vF/rGi4pEvkwyuVd7x/bhtsAAADAYvDAAADAAADAAADAAADAAAErTGMGgEG"
+    "+aehXdfBMzhgu8btYFBZYHdpKf+dnA+7G4OCcfX2v7UWrCW9HNRHS/fMyCAAAAMAAAMAAAMANaA="
+)
+"""The scene as a phone stores it: made with pillow-heif, whose encoder we do not need otherwise."""

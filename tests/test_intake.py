@@ -26,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def intake() -> AsyncIterator[Intake]:
-    intake = Intake()
+    intake = Intake(opens_heic=False)
     await intake.start()
     yield intake
     await intake.close()
@@ -70,6 +70,24 @@ async def test_every_orientation_comes_out_upright(intake: Intake, orientation: 
     clean = await taken(intake, pictures.turned(orientation, kind))
     assert (clean.width, clean.height) == (320, 200)
     assert_upright_scene(clean.jpeg)
+
+
+async def test_with_the_extra_a_heic_file_is_a_picture_as_any(intake: Intake) -> None:
+    """Without it, it is refused with a hint; see the hostile ones."""
+    pytest.importorskip("pi_heif")
+    opens, refuses = Intake(at_once=1), intake
+    await opens.start()
+    try:
+        clean = await taken(opens, pictures.HEIC)
+        assert_upright_scene(clean.jpeg)
+        assert b"heic" not in clean.jpeg
+        broken = [pictures.HEIC[:size] for size in (30, 400, 700)] + [pictures.HEIC[:480] + b"\0" * 400]
+        answers = [await opens.normalise(data) for data in broken]
+        assert [getattr(answer, "code", "") for answer in answers] == ["damaged"] * len(broken)
+        assert isinstance(hint := await refuses.normalise(pictures.HEIC), Rejection)
+        assert hint.code == "heic"
+    finally:
+        await opens.close()
 
 
 async def test_nothing_is_left_of_metadata_and_trailers(intake: Intake) -> None:

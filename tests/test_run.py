@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,12 @@ UV = """#!/bin/sh
 echo "$@ find-links=$UV_FIND_LINKS" >> "$UV_LOG"
 exit ${UV_EXIT:-0}
 """
+
+
+def test_every_extra_can_be_asked_for() -> None:
+    project = tomllib.loads(RUN.with_name("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (named,) = re.findall(r"^EXTRAS = (\(.+\))$", RUN.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(ast.literal_eval(named)) == set(project["optional-dependencies"])
 
 
 class Project:

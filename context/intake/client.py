@@ -15,7 +15,7 @@ from pathlib import Path
 
 from context.health import Health
 from context.intake import wire
-from context.intake.formats import MAX_BYTES
+from context.intake.formats import MAX_BYTES, is_heic
 from context.intake.wire import Normalised
 from context.turns import Rejection
 
@@ -51,8 +51,16 @@ class Intake:
     """
 
     def __init__(
-        self, *, at_once: int | None = None, give_up_s: float | None = None, wait_s: float = WAIT_S
+        self,
+        *,
+        at_once: int | None = None,
+        give_up_s: float | None = None,
+        wait_s: float = WAIT_S,
+        opens_heic: bool | None = None,
     ) -> None:
+        """`opens_heic` unless told otherwise where the extra `heic` is installed."""
+        has_heic = importlib.util.find_spec("pi_heif") is not None
+        self._opens_heic = has_heic if opens_heic is None else opens_heic
         self._at_once = at_once or min(_cores(), MOST_AT_ONCE)
         self._slots = asyncio.Semaphore(self._at_once)
         self._projector = asyncio.Semaphore(1)  # a clip takes seconds: photos go on beside it
@@ -94,7 +102,8 @@ class Intake:
 
     async def normalise(self, data: bytes) -> Normalised | Rejection:
         """Make a clean, upright JPEG of a file.  Bad input is never an exception."""
-        return await self._take(data, wire.PHOTO, self._slots)
+        order = wire.HEIC if self._opens_heic and is_heic(data) else wire.PHOTO
+        return await self._take(data, order, self._slots)
 
     async def watch(self, data: bytes) -> Normalised | Rejection:
         """Make one JPEG of two moments of a clip, and say which lamps blinked.  One clip at a time."""

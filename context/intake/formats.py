@@ -20,9 +20,9 @@ MAX_BYTES = 20 * 1024 * 1024
 MIN_SIDE = 16
 MAX_SIDE = 16_000
 MAX_ASPECT = 30
-MAX_PIXELS = {"JPEG": 50_000_000, "PNG": 20_000_000, "WEBP": 12_500_000}
+MAX_PIXELS = {"JPEG": 50_000_000, "PNG": 20_000_000, "WEBP": 12_500_000, "HEIC": 25_000_000}
 """What 200 MB can decode.  JPEG comes out at reduced size, so that photos of 48-megapixel phones pass;
-PNG takes 4 bytes a pixel, WebP 12."""
+PNG takes 4 bytes a pixel, WebP 12, HEIC 6."""
 MAX_COEFFICIENT_BYTES = 160_000_000
 """libjpeg keeps every coefficient of a picture that comes in several scans."""
 MAX_SCANS = 100
@@ -77,6 +77,11 @@ def is_clip(data: bytes) -> bool:
     return data.startswith((b"\x1a\x45\xdf\xa3", b"GIF8")) or data[4:8] in {b"moov", b"mdat", b"wide"}
 
 
+def is_heic(data: bytes) -> bool:
+    """Whether it claims to be a phone's own format: HEIC, not AVIF."""
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS - _AVIF_BRANDS
+
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _OTHER_PICTURES = (
     b"GIF8",
@@ -110,6 +115,9 @@ _HEIF_BRANDS = frozenset(
 )
 
 
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
+
+
 def _refusal(data: bytes) -> str:
     if data[4:8] == b"ftyp":
         return "heic" if data[8:12] in _HEIF_BRANDS else "not_a_picture"
@@ -118,7 +126,8 @@ def _refusal(data: bytes) -> str:
     return "not_a_picture"
 
 
-def _measure(kind: Literal["JPEG", "PNG", "WEBP"], width: int, height: int) -> None:
+def measure(kind: Literal["JPEG", "PNG", "WEBP", "HEIC"], width: int, height: int) -> None:
+    """Raise `Refused` for a size that is not taken in."""
     if width < 1 or height < 1:
         raise Refused("damaged", f"{width}x{height}")
     short, long = sorted((width, height))
@@ -220,7 +229,7 @@ def _jpeg_frame(marker: int, segment: bytes) -> _Frame:
         raise Refused("unsupported", f"{precision}-bit JPEG")
     if count not in {1, 3, 4} or not all(1 <= h <= 4 and 1 <= v <= 4 for h, v in factors):  # noqa: PLR2004 - T.81 B.2.2
         raise Refused("damaged", "frame header")
-    _measure("JPEG", width, height)
+    measure("JPEG", width, height)
     widest, tallest = max(h for h, _ in factors), max(v for _, v in factors)
     samples = sum(width * h * height * v // (widest * tallest) for h, v in factors)
     return _Frame(width, height, coefficient_bytes=2 * samples)
@@ -260,7 +269,7 @@ def _strip_png(data: bytes) -> Bare:
             if len(chunk) != 25:  # noqa: PLR2004 - its fixed length
                 raise Refused("damaged", "header")
             size = struct.unpack_from("!II", chunk, 8)
-            _measure("PNG", *size)
+            measure("PNG", *size)
         pixel_chunks += kind == b"IDAT"
         if kind in _PNG_DRAWING:
             if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
@@ -324,7 +333,7 @@ def _strip_webp(data: bytes) -> Bare:
             orientation = _exif_orientation(body.removeprefix(b"Exif\0\0"))
     if size is None or not drawn:
         raise Refused("damaged", "no picture in it")
-    _measure("WEBP", *size)
+    measure("WEBP", *size)
     body = b"".join(kept)
     return Bare("WEBP", *size, b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body, orientation)
 

@@ -11,14 +11,14 @@ import struct
 from dataclasses import dataclass
 
 READY = b"r"
-PHOTO, CLIP = b"p", b"c"
+PHOTO, CLIP, HEIC = b"p", b"c", b"h"
 """What is ordered."""
 SIZE = struct.Struct("!I")
 HEAD = struct.Struct("!BHHIH")
 """Kind of answer, width, height, bytes that follow: the JPEG, or `code detail`; then bytes of facts."""
 TAKEN, REFUSED = 0, 1
 SLOW, CRASHED = b"S", b"C"
-WALL_S = {PHOTO: 8.0, CLIP: 40.0}
+WALL_S = {PHOTO: 8.0, CLIP: 40.0, HEIC: 8.0}
 """The longest life of a child."""
 
 

@@ -28,13 +28,13 @@ from context.intake.formats import MAX_BYTES, Refused
 from context.intake.normalise import normalise
 from context.intake.wire import Normalised
 
-CPU_S = {wire.PHOTO: 5, wire.CLIP: 30}
-MEMORY_BYTES = {wire.PHOTO: 1 << 30, wire.CLIP: 3 << 29}
+CPU_S = {wire.PHOTO: 5, wire.CLIP: 30, wire.HEIC: 5}
+MEMORY_BYTES = {wire.PHOTO: 1 << 30, wire.CLIP: 3 << 29, wire.HEIC: 1 << 30}
 NICENESS = 5
+NO_PROCESSES = (resource.RLIMIT_NPROC, 0)
 _LIMITS = (
     (resource.RLIMIT_FSIZE, 0),
     (resource.RLIMIT_CORE, 0),
-    (resource.RLIMIT_NPROC, 0),  # no processes of its own
     (resource.RLIMIT_NOFILE, 0),  # nothing more can be opened: no file, no socket
 )
 
@@ -149,8 +149,10 @@ def _live(answer: socket.socket, order: bytes) -> NoReturn:
         os.dup2(answer.fileno(), 0)
         os.closerange(3, 256)  # the bot's line and the other children's
         signal.setitimer(signal.ITIMER_REAL, wire.WALL_S[order])  # SIGALRM ends us also inside a decoder
-        take = _watcher() if order == wire.CLIP else normalise
-        own = (resource.RLIMIT_CPU, CPU_S[order]), (resource.RLIMIT_AS, MEMORY_BYTES[order])
+        take = _TAKERS[order]()
+        own = [(resource.RLIMIT_CPU, CPU_S[order]), (resource.RLIMIT_AS, MEMORY_BYTES[order])]
+        if order != wire.HEIC:  # its decoder insists on a thread, which counts as a process
+            own.append(NO_PROCESSES)
         for limit, most in (*own, *_LIMITS):
             with contextlib.suppress(ValueError, OSError):  # macOS does not know them all
                 resource.setrlimit(limit, (most, most))
@@ -168,6 +170,20 @@ def _watcher() -> Callable[[bytes], Normalised]:
 
     rehearse()
     return watch
+
+
+def _heic_opener() -> Callable[[bytes], Normalised]:
+    """As for clips: libheif is no part of a photo's child."""
+    from context.intake.heic import normalise_heic  # noqa: PLC0415
+
+    return normalise_heic
+
+
+_TAKERS: dict[bytes, Callable[[], Callable[[bytes], Normalised]]] = {
+    wire.PHOTO: lambda: normalise,
+    wire.CLIP: _watcher,
+    wire.HEIC: _heic_opener,
+}
 
 
 def _answer(take: Callable[[bytes], Normalised], data: bytes) -> bytes:

@@ -230,6 +230,21 @@ def _forget(options: argparse.Namespace) -> int:
     return _in_loop(work())
 
 
+def _retention(options: argparse.Namespace) -> int:
+    from bot import retention  # noqa: PLC0415  (SQLAlchemy, Redis)
+    from bot.app.records import lifetimes  # noqa: PLC0415  (everything hangs on it)
+    from bot.app.stores import open_retention  # noqa: PLC0415  (same)
+
+    settings = _settings(log_level="WARNING")
+
+    async def work() -> int:
+        async with open_retention(settings) as (kept, erasure):
+            days = lifetimes(settings)
+            return await retention.run(kept, days, scrub=erasure.scrub, sweep=options.sweep)
+
+    return _in_loop(work())
+
+
 def _backup(options: argparse.Namespace) -> int:
     from bot import backup  # noqa: PLC0415  (SQLAlchemy)
 
@@ -298,6 +313,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "keys": _keys,
     "export": _export,
     "forget": _forget,
+    "retention": _retention,
     "backup": _backup,
     "restore": _restore,
     "release": _release,

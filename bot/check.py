@@ -149,6 +149,13 @@ async def _database(asked: Asked) -> Standing:
     return Standing("ok", f"schema {number}" + (f", the start makes it {NEWEST}" if number < NEWEST else ""))
 
 
+async def _retention(asked: Asked) -> Standing:
+    from bot.app.records import lifetimes  # noqa: PLC0415 - sqlalchemy
+    from bot.retention import in_words  # noqa: PLC0415
+
+    return Standing("ok", f"kept: {in_words(lifetimes(asked.settings))}")
+
+
 async def _staff(asked: Asked) -> Standing:
     from context.db import StoreDown  # noqa: PLC0415 - sqlalchemy
     from context.schema import staff_of  # noqa: PLC0415
@@ -387,6 +394,7 @@ PARTS: dict[str, Look] = {
     "settings": _read,
     "data": _disk,
     "database": _database,
+    "retention": _retention,
     "staff": _staff,
     "redis": _redis,
     "photos": _photos,

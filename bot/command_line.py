@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         _keys,
         _export,
         _forget,
+        _retention,
         _backup,
         _restore,
         _release,
@@ -127,6 +128,12 @@ def _forget(commands: Commands) -> None:
     forget = commands.add_parser("forget", help="erase a customer everywhere, and print a receipt")
     forget.set_defaults(command="forget")
     forget.add_argument("chat", metavar="CHAT", help="telegram:42, web:...; the console shows it")
+
+
+def _retention(commands: Commands) -> None:
+    retention = commands.add_parser("retention", help="say what is too old to be kept, by the settings")
+    retention.set_defaults(command="retention")
+    retention.add_argument("--sweep", action="store_true", help="let it go now, as the bot does every day")
 
 
 def _backup(commands: Commands) -> None:

@@ -57,6 +57,7 @@ class Metrics:
         self._api = _Counters("bot_api_requests", "API requests.", ["endpoint", "outcome"], self.registry)
         self._line = Gauge("bot_api_waiting", "API questions that wait for a place.", registry=self.registry)
         self._aside = Counter("bot_updates_aside", "Updates we could not read.", registry=self.registry)
+        self._expired = _Counters("bot_retention_erased", "Rows and photos too old.", ["kind"], self.registry)
         self._queue = Gauge("bot_queue_depth", "Chats not yet answered.", registry=self.registry)
         self._turn_seconds = Histogram(
             "bot_turn_seconds",
@@ -87,6 +88,11 @@ class Metrics:
     def aside(self) -> None:
         """An update could not be read and was kept aside."""
         self._aside.inc()
+
+    def expired(self, counts: Mapping[str, int]) -> None:
+        """Rows by table, and photo files, went because they were too old."""
+        for kind, count in counts.items():
+            self._expired.add(kind, by=count)
 
     def api(self, endpoint: str, outcome: str) -> None:
         """A request of the HTTP API was answered (its status) or a picture of a job was settled."""

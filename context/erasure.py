@@ -28,7 +28,7 @@ from context.turns import Chat
 
 log = logging.getLogger(__name__)
 
-Wish = Literal["customer", "operator"]
+Wish = Literal["customer", "operator", "retention"]
 ASKED_WITHIN_S = 900.0
 """A confirmation belongs to a question that was asked within this time."""
 SCRUB_TIMEOUT_S = 600.0
@@ -65,7 +65,9 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Gone:
+class Gone:
+    """What a transaction took out of the database, for whoever has to erase the copies."""
+
     counts: dict[str, int]
     photos: list[str]
     """Of these messages, each once."""
@@ -91,7 +93,7 @@ class Erasure:
         copies: Mapping[str, Copies],
         scrub_copies: Callable[[], Awaitable[bool]],
     ) -> None:
-        self._db = db
+        self.db = db
         self._forget_photo = forget_photo
         self._forget_uploads = forget_uploads
         self._copies = dict(copies)
@@ -104,7 +106,15 @@ class Erasure:
         On a customer's own wish their wish itself and what they sent after it stay, so that it can be
         answered; an operator's leaves nothing.  Raises StoreDown, and then nothing is erased.
         """
-        gone = await self._db.write(lambda connection: self._forget(connection, chat, wish))
+        receipt = await self.carry_out(chat, lambda connection: self.forget_in(connection, chat, wish))
+        log.info("a chat was erased", extra={"reason": wish, "messages": receipt.messages})
+        return receipt
+
+    async def carry_out(self, chat: Chat, work: Callable[[Connection], Gone | None]) -> Receipt:
+        """Have `work` erase from the database, then erase the copies; None is nothing.  Raises StoreDown."""
+        gone = await self.db.write(work)
+        if gone is None:
+            return Receipt(0.0, {})
         left = [name for name, copy in self._copies.items() if not await copy.forget(chat, gone.last_turn)]
         erased, is_clean = await self._drop_photos(gone.photos)
         if not is_clean:
@@ -115,26 +125,25 @@ class Erasure:
             left.append("uploads")
         self._is_unscrubbed.set()
         counts = gone.counts | {"photos": erased}
-        log.info("a chat was erased", extra={"reason": wish, "messages": counts.get("messages", 0)})
         return Receipt(gone.at, {name: count for name, count in counts.items() if count}, tuple(left))
 
     async def is_confirmed(self, chat: Chat) -> bool:
         """Whether this chat was asked lately if it means it, or has just been erased."""
 
         def work(connection: Connection) -> bool:
-            values = {"chat": chat.key, "since": self._db.now(connection) - ASKED_WITHIN_S}
+            values = {"chat": chat.key, "since": self.db.now(connection) - ASKED_WITHIN_S}
             return connection.execute(_ASKED, values).first() is not None
 
-        return await self._db.read(work)
+        return await self.db.read(work)
 
     async def scrub(self) -> bool:
         """Take what was erased out of the files: may read and write all of them, so not for each chat.
 
         False when somebody was in the way; the next scrub does it.
         """
-        if self._db.is_sqlite:
+        if self.db.is_sqlite:
             await self._merge_search()
-        in_files = await self._db.scrub()
+        in_files = await self.db.scrub()
         return await self._scrub_copies() and in_files
 
     async def keep_scrubbing(self, *, every_s: float = SCRUB_EVERY_S) -> None:
@@ -151,8 +160,9 @@ class Erasure:
             if not is_done:
                 self._is_unscrubbed.set()
 
-    def _forget(self, connection: Connection, chat: Chat, wish: Wish) -> _Gone:
-        now = self._db.now(connection)
+    def forget_in(self, connection: Connection, chat: Chat, wish: Wish) -> Gone:
+        """`forget`, as far as the database goes, within the caller's transaction."""
+        now = self.db.now(connection)
         values = {"chat": chat.key, "now": now}
         is_kept = wish == "customer"
         # First: whoever works on the chat is locked out by it.
@@ -182,11 +192,11 @@ class Erasure:
             connection.execute(_NOTE, kept)
         photos = list(dict.fromkeys(row.photo for row in rows if row.photo))
         uploads = [row.file_id for row in rows if row.file_id and chat.channel == "web"]
-        return _Gone(counts, photos, uploads, last_turn, now)
+        return Gone(counts, photos, uploads, last_turn, now)
 
     async def _drop_photos(self, photos: Sequence[str]) -> tuple[int, bool]:
         """Delete the files that no message names any more; how many, and whether all went."""
-        unnamed = await self._db.read(lambda connection: unnamed_among(connection, photos))
+        unnamed = await self.db.read(lambda connection: unnamed_among(connection, photos))
         count = 0
         for sha256 in unnamed:
             try:
@@ -201,7 +211,7 @@ class Erasure:
         """Write the search index anew in small steps: its older segments still hold erased words."""
         pages = -search.MERGE_PAGES
         async with asyncio.timeout(SCRUB_TIMEOUT_S):
-            while await self._db.write(lambda connection, pages=pages: search.merge_in(connection, pages)):  # type: ignore[misc]
+            while await self.db.write(lambda connection, pages=pages: search.merge_in(connection, pages)):  # type: ignore[misc]
                 pages = search.MERGE_PAGES
                 await asyncio.sleep(0.01)  # turns go first
 

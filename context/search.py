@@ -33,6 +33,8 @@ CANDIDATES = 2000
 """Newest hits among which a filter on whole conversations looks."""
 
 _RUNS = re.compile(r"([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+)|(\w+)")
+_ALL = 2**62
+"""Beyond every turn."""
 _BEGINS = "*"
 """At the end of a token that is looked for: whatever begins with it will do."""
 
@@ -120,10 +122,10 @@ def index_in(connection: Connection, rows: Sequence[Row[Any]]) -> None:
             connection.execute(_ADD_GIN, {"turn": value["turn"], "tokens": tokens})
 
 
-def erase_in(connection: Connection, chat: Chat) -> None:
-    """Take out of the index what this chat said and was told.  Before its turns are deleted."""
+def erase_in(connection: Connection, chat: Chat, *, upto: int = _ALL) -> None:
+    """Take out of the index what this chat said and was told, up to a turn.  Before its turns are deleted."""
     is_sqlite = connection.dialect.name == "sqlite"
-    connection.execute(_ERASE_FTS if is_sqlite else _ERASE_GIN, {"chat": chat.key})
+    connection.execute(_ERASE_FTS if is_sqlite else _ERASE_GIN, {"chat": chat.key, "upto": upto})
 
 
 def merge_in(connection: Connection, pages: int) -> bool:
@@ -259,11 +261,15 @@ def _hit(row: Row[Any]) -> Hit:
 
 _DROP_FTS = sa.text("DELETE FROM search WHERE rowid = :turn")
 _ADD_FTS = sa.text("INSERT INTO search (rowid, words, facets) VALUES (:turn, :words, :facets)")
-_ERASE_FTS = sa.text("DELETE FROM search WHERE rowid IN (SELECT id FROM turns WHERE chat = :chat)")
+_ERASE_FTS = sa.text(
+    "DELETE FROM search WHERE rowid IN (SELECT id FROM turns WHERE chat = :chat AND id <= :upto)"
+)
 _MERGE_FTS = sa.text("INSERT INTO search (search, rank) VALUES ('merge', :pages)")
 _ADD_GIN = sa.text("""
     INSERT INTO search (turn_id, tokens) VALUES (:turn, array_to_tsvector(CAST(:tokens AS text[])))
     ON CONFLICT (turn_id) DO UPDATE SET tokens = excluded.tokens""")
-_ERASE_GIN = sa.text("DELETE FROM search WHERE turn_id IN (SELECT id FROM turns WHERE chat = :chat)")
+_ERASE_GIN = sa.text(
+    "DELETE FROM search WHERE turn_id IN (SELECT id FROM turns WHERE chat = :chat AND id <= :upto)"
+)
 _NEWEST = sa.text("SELECT COALESCE(MAX(id), 0) FROM turns")
 _FROM = sa.text("SELECT id, opened_at FROM turns WHERE id >= :id ORDER BY id LIMIT 1")

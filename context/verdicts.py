@@ -29,6 +29,7 @@ from context.turns import Chat
 
 log = logging.getLogger(__name__)
 
+_EVERY_TURN = 2**62
 KEY_BYTES = 32
 SEAL_EVERY_S = 1.0
 _LOOKS = 2
@@ -133,11 +134,12 @@ class Verdicts:
         return count, found
 
 
-def erase(connection: Connection, chat: Chat) -> int:
-    """Take out what the rows say about a chat, and of how many; the chain still verifies."""
+def erase(connection: Connection, chat: Chat, *, upto: int = _EVERY_TURN) -> int:
+    """Take out what the rows say about a chat, up to a turn, and of how many; the chain still verifies."""
+    values = {"chat": chat.key, "upto": upto}
     # In this order: what is being sealed at this moment is waited for, and then found in the chain.
-    unsealed = connection.execute(_ERASE_UNSEALED, {"chat": chat.key}).rowcount
-    return unsealed + connection.execute(_ERASE, {"chat": chat.key}).rowcount
+    unsealed = connection.execute(_ERASE_UNSEALED, values).rowcount
+    return unsealed + connection.execute(_ERASE, values).rowcount
 
 
 def read_key(path: Path) -> bytes:
@@ -174,5 +176,7 @@ _IS_SEALED = Statement("DELETE FROM unsealed WHERE id IN :ids")
 _SEAL = Statement("""
     INSERT INTO verdicts (number, chat, turn_id, at, payload, salt, digest, seal)
     VALUES (:number, :chat, :turn, :at, :payload, :salt, :digest, :seal)""")
-_ERASE_UNSEALED = Statement("UPDATE unsealed SET payload = NULL, chat = NULL WHERE chat = :chat")
-_ERASE = Statement("UPDATE verdicts SET payload = NULL, salt = NULL, chat = NULL WHERE chat = :chat")
+_ERASE_UNSEALED = Statement("""
+    UPDATE unsealed SET payload = NULL, chat = NULL WHERE chat = :chat AND turn_id <= :upto""")
+_ERASE = Statement("""
+    UPDATE verdicts SET payload = NULL, salt = NULL, chat = NULL WHERE chat = :chat AND turn_id <= :upto""")

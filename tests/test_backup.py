@@ -106,6 +106,7 @@ async def test_after_a_fire_the_bot_goes_on_as_it_was(
         await talk(w, li)
         await until(lambda: is_idle(stores.db))
         await stores.verdicts.seal()
+        await stores.verdicts.seal()
         head = await stores.verdicts.head()
         photo = next(data.glob("photos/*/*.jpg")).read_bytes()
         assert await backup.run(settings.database, data, vault) == 0

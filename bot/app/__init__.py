@@ -18,6 +18,7 @@ from bot.app.api import open_api
 from bot.app.console import open_console
 from bot.app.engines import build_counts, build_engine, has_gpu, keeping
 from bot.app.guard import build_guard
+from bot.app.records import build_sweeper
 from bot.app.release import open_trial
 from bot.app.staff import open_desk, open_follow_up
 from bot.app.stores import Stores, needing, open_stores
@@ -204,8 +205,11 @@ async def open_app(
         url = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
         stack.push_async_callback(console.close)  # before the server, which waits for open streams
         follow_up = open_follow_up(settings, stores, clock=clock)
+        sweeper = build_sweeper(
+            settings, db=stores.db, erasure=stores.erasure, me=news.name, metrics=metrics, clock=clock
+        )
         receiving = (telegram.receiver, telegram.group) if telegram else ()
-        for part in filter(None, (follow_up, *receiving)):
+        for part in filter(None, (follow_up, sweeper, *receiving)):
             part.start()
             stack.push_async_callback(part.stop)
 

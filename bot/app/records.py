@@ -4,15 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Callable
 
+from bot.metrics import Metrics
+from bot.retention import Sweeper
 from bot.settings import Settings
 from bot.web.uploads import Spool
 from context.cache import DraftCache
 from context.db import Database
+from context.duties import Duties
 from context.erasure import Erasure
 from context.photos import Photos
 from context.redis_server import RedisServer
+from context.retention import Lifetimes, Retention
 from context.window import ContextWindow
+
+
+def lifetimes(settings: Settings) -> Lifetimes:
+    """What is kept how long."""
+    return Lifetimes(
+        chats=settings.retention_chats_days,
+        photos=settings.retention_photos_days,
+        access=settings.retention_access_days,
+    )
+
+
+def build_sweeper(
+    settings: Settings,
+    *,
+    db: Database,
+    erasure: Erasure,
+    me: str,
+    metrics: Metrics,
+    clock: Callable[[], float],
+) -> Sweeper:
+    """What lets go of what is too old, every day."""
+    days = lifetimes(settings)
+    retention = Retention(db, lifetimes=days, erasure=erasure)
+    return Sweeper(retention, Duties(db), me=me, lifetimes=days, tell=metrics.expired, clock=clock)
 
 
 def build_erasure(

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.app.records import build_erasure
+from bot.app.records import build_erasure, lifetimes
 from bot.errors import BadConfiguration, BotError
 from bot.guard.mask import mask
 from bot.metrics import Metrics
@@ -28,6 +28,7 @@ from context.news import News
 from context.outbox import Outbox
 from context.photos import Intake, Photos
 from context.redis_server import RedisServer, RedisUnreachable, open_redis
+from context.retention import Retention
 from context.transcripts import Transcripts
 from context.turns import Arrival, Chat, Turn
 from context.verdicts import Verdicts, read_key
@@ -133,6 +134,13 @@ async def open_erasure(settings: Settings) -> AsyncIterator[Erasure]:
         name = namespace(settings)
         window = ContextWindow(redis.client, refill=Transcripts(db).turns, namespace=name)
         yield build_erasure(settings, namespace=name, db=db, photos=photos, redis=redis, window=window)
+
+
+@asynccontextmanager
+async def open_retention(settings: Settings) -> AsyncIterator[tuple[Retention, Erasure]]:
+    """What lets go of what is too old, for a command; raises as `open_erasure` does."""
+    async with open_erasure(settings) as erasure:
+        yield Retention(erasure.db, lifetimes=lifetimes(settings), erasure=erasure), erasure
 
 
 async def clear_copies(settings: Settings) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +27,11 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), named(path))
 
 
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(path)))
+
+
 def at_import(path: Path) -> Iterator[ast.AST]:
     """What runs when the module is imported: everything outside functions and `if TYPE_CHECKING`."""
     waiting: list[ast.AST] = [tree_of(path)]
@@ -41,7 +46,7 @@ def at_import(path: Path) -> Iterator[ast.AST]:
         waiting.extend(ast.iter_child_nodes(node))
 
 
-def imported(nodes: Iterator[ast.AST]) -> set[str]:
+def imported(nodes: Iterable[ast.AST]) -> set[str]:
     """Dotted names: the module, and `module.name` for each name taken from it."""
     found = set()
     for node in nodes:
@@ -53,13 +58,18 @@ def imported(nodes: Iterator[ast.AST]) -> set[str]:
     return found
 
 
+@cache
+def all_imported(path: Path) -> set[str]:
+    return imported(nodes_of(path))
+
+
 def offenders(what: str, *allowed: str) -> list[str]:
     """Modules outside the allowed places that import `what` or something below it."""
     return [
         named(path)
         for path in MODULES
         if not named(path).startswith(allowed)
-        and any(name == what or name.startswith(what + ".") for name in imported(ast.walk(tree_of(path))))
+        and any(name == what or name.startswith(what + ".") for name in all_imported(path))
     ]
 
 
@@ -72,7 +82,7 @@ def test_prompts_know_of_the_vocabulary_only() -> None:
         name
         for path in MODULES
         if named(path).startswith("prompts/")
-        for name in imported(ast.walk(tree_of(path)))
+        for name in all_imported(path)
         if name.split(".")[0] in {"bot", "context"}
     }
     assert {".".join(name.split(".")[:2]) for name in taken} <= {"context.turns"}
@@ -122,7 +132,7 @@ def test_no_part_reads_the_environment_itself() -> None:
     readers = [
         f"{named(path)}:{node.lineno}"
         for path in MODULES
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if (isinstance(node, ast.Attribute | ast.Name) and ast.unparse(node) in {"os.environ", "os.getenv"})
         and named(path) not in READ_ENVIRONMENT
     ]
@@ -143,7 +153,7 @@ def test_one_function_sends() -> None:
         f"{named(path)}:{node.lineno}"
         for path in MODULES
         if named(path) not in SENDERS
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "send"
@@ -174,7 +184,7 @@ def uses_of(name: str) -> set[str]:
     return {
         f"{named(path)}: {ast.unparse(node)}"
         for path in MODULES
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.Attribute) and node.attr == name
     }
 
@@ -269,7 +279,7 @@ def test_every_module_says_what_it_is_for() -> None:
 def extras(path: Path) -> set[str]:
     """Names that a module logs beside its messages."""
     found = set()
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.keyword) and node.arg == "extra" and isinstance(node.value, ast.Dict):
             found |= {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
     return {name for name in found if isinstance(name, str)}

@@ -330,7 +330,7 @@ async def test_a_turn_in_work_writes_nothing_back(tmp_path: Path, monkeypatch: p
             moment = (kind.__name__, method, before)
             assert await rows_with(stores.db, WORD) == {}, moment
             assert await rows_with(stores.db, CAPTION) == {}, moment
-            await until(lambda chat=chat: _is_gone(stores.db, chat))  # type: ignore[misc]
+            await until(lambda chat=chat: _is_gone(stores.db, chat), every_s=0.2)  # type: ignore[misc]
             await stores.erasure.scrub()
             assert found_in(data, CANARIES) == {}, moment
             assert not list((data / "photos").rglob("*.jpg")), moment

@@ -84,7 +84,7 @@ def environment_of(pid: int) -> bytes:
 async def caught_child(intake: Intake) -> tuple[asyncio.Task[Normalised | Rejection], int]:
     """A picture being worked on, and its child, standing still in the middle of it."""
     task = asyncio.create_task(intake.normalise(SLOW))
-    await until(lambda: children_of(helper_of(intake)))
+    await until(lambda: children_of(helper_of(intake)), every_s=0.005)
     (child,) = children_of(helper_of(intake))
     os.kill(child, signal.SIGSTOP)
     assert not task.done()

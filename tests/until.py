@@ -7,8 +7,13 @@ import inspect
 from collections.abc import Awaitable, Callable
 
 
-async def until(holds: Callable[[], object | Awaitable[object]], *, timeout_s: float = 10.0) -> None:
-    """Return when `holds` is true (it may be asked in a coroutine); TimeoutError when it is not in time."""
+async def until(
+    holds: Callable[[], object | Awaitable[object]], *, timeout_s: float = 10.0, every_s: float = 0.02
+) -> None:
+    """Return when `holds` is true (it may be asked in a coroutine); TimeoutError when it is not in time.
+
+    Asked too often, it takes from the others what they need to become true.
+    """
     async with asyncio.timeout(timeout_s):
         while True:
             found = holds()
@@ -16,4 +21,4 @@ async def until(holds: Callable[[], object | Awaitable[object]], *, timeout_s: f
                 found = await found
             if found:
                 return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(every_s)

@@ -125,7 +125,13 @@ def whole_pass(terms: Sequence[Term], policy: Policy) -> None:
 
     def judge(text: str) -> object:
         return check(
-            text, policy=large, allowed=allowed, asked="E4", language="zh", system=SYSTEM, canary="k7Qz93Lm"
+            text,
+            policy=large,
+            allowed=allowed,
+            asked="E4",
+            language="en" if text.isascii() else "zh",
+            system=SYSTEM,
+            canary="k7Qz93Lm",
         )
 
     judge("自杀")  # loads the segmenter's dictionary

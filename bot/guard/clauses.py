@@ -8,15 +8,43 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 import ahocorasick_rs
 
 
 def either(*alternatives: str) -> re.Pattern[str]:
-    """A pattern that matches any of them: long lists of words, a line at a time."""
-    return re.compile("|".join(alternatives))
+    """A pattern that matches any of them: long lists of words, a line at a time.
+
+    Those that begin at the edge of a word are tried together, and only there: at every other place, which
+    is most of them, one look is enough for all.
+    """
+    edge: list[str] = []
+    anywhere: list[str] = []
+    for one in _alternatives("|".join(alternatives)):
+        (edge if one.startswith(r"\b") else anywhere).append(one.removeprefix(r"\b"))
+    at_edge = [rf"\b(?=\w)(?:{'|'.join(edge)})"] if edge else []
+    return re.compile("|".join(at_edge + anywhere))
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """A pattern at the bars that stand in no bracket."""
+    found, depth, in_class, start = [], 0, False, 0
+    escaped = False
+    for place, sign in enumerate(pattern):
+        if escaped or sign == "\\":
+            escaped = not escaped
+        elif in_class:
+            in_class = sign != "]"
+        elif sign == "[":
+            in_class = True
+        elif sign in "()":
+            depth += 1 if sign == "(" else -1
+        elif sign == "|" and not depth:
+            found.append(pattern[start:place])
+            start = place + 1
+    return [*found, pattern[start:]]
 
 
 _SENTENCE_END = re.compile(r"[。!?;…\n]|\.(?=[ \n]|\Z)")  # a point inside a number or a name ends none
@@ -49,7 +77,7 @@ _NEW_SUBJECT = re.compile(r"\b(?:i|we|you|they|it)(?:'ll|'re|'ve|'d)?\b|我们?|
 
 
 class Words:
-    """A few dozen words, parted by bars: only sentences in which one occurs are read more closely."""
+    """A few dozen words, parted by bars: only texts in which one occurs are read more closely."""
 
     def __init__(self, *words: str) -> None:
         listed = "|".join(words).split("|")
@@ -67,21 +95,41 @@ class Words:
             ):
                 yield start, end
 
-    def sentences(self, text: str) -> Iterator[tuple[int, str]]:
-        """The sentences with one of the words, each with its position."""
-        hits = self._automaton.find_matches_as_indexes(text)
-        if not hits:
-            return
-        ends = _sentence_ends(text)
-        read = 0
-        for _, position, _ in hits:
-            if position < read:
-                continue
-            number = bisect_right(ends, position)
-            start = max(ends[number - 1] if number else 0, position - _LONGEST // 2, read)
-            end = min(ends[number] if number < len(ends) else len(text), position + _LONGEST // 2)
-            read = end
-            yield start, text[start:end].rstrip("。;….\n")
+
+class Watch:
+    """For each of several rules a few dozen words, parted by bars: one search of a text serves them all."""
+
+    def __init__(self, words: Mapping[str, tuple[str, ...]]) -> None:
+        owners: dict[str, list[str]] = {}
+        for rule, listed in words.items():
+            for word in "|".join(listed).split("|"):
+                owners.setdefault(word, []).append(rule)
+        self._rules = tuple(words)
+        self._owners = tuple(tuple(rules) for rules in owners.values())
+        self._automaton = ahocorasick_rs.AhoCorasick(owners, store_patterns=False)
+
+    def sentences(self, text: str) -> Iterator[tuple[str, int, str]]:
+        """Rule by rule the sentences with one of its words, each with its position."""
+        places: dict[str, list[int]] = {}
+        for word, start, _ in self._automaton.find_matches_as_indexes(text, overlapping=True):
+            for rule in self._owners[word]:
+                places.setdefault(rule, []).append(start)
+        for rule in self._rules if places else ():
+            for start, end in _around(text, places.get(rule, ())):
+                yield rule, start, text[start:end].rstrip("。;….\n")
+
+
+def _around(text: str, places: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The sentences around places, which come in order, none twice; of long ones what is near."""
+    ends = _sentence_ends(text)
+    read = 0
+    for position in places:
+        if position < read:
+            continue
+        number = bisect_right(ends, position)
+        start = max(ends[number - 1] if number else 0, position - _LONGEST // 2, read)
+        read = min(ends[number] if number < len(ends) else len(text), position + _LONGEST // 2)
+        yield start, read
 
 
 @lru_cache(maxsize=4)

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bot.guard.candidate import Link
 from bot.guard.fold import Folded
-from bot.guard.links import Link, find_links
+from bot.guard.links import find_links
 from bot.guard.phones import Number, find_numbers, only_digits
 from bot.guard.verdict import Action
 

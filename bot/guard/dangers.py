@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bot.guard.clauses import Words, either, is_negated
+from bot.guard.clauses import Watch, either, is_negated
 from bot.guard.fold import Folded
 from bot.guard.verdict import Action, Reason
 
@@ -174,33 +174,42 @@ _UNSAFE = either(
     r"[^.]{0,12}\bfuse",
     "(?:刺破|扎破|戳破|刺穿|扎穿)[^,。]{0,6}(?:电池|电芯)",
 )
-_UNSAFE_WORDS = Words(
-    "plugged in| live|energi|powered on|mains|switched on|power on|power is|power still|unplug",
-    "disconnect|turn|fuse|safety |thermal |interlock|earth |ground |gfci|rcd|breaker|relief|flame",
-    "lighter|match|candle|puncture|pierce|poke|bleach|带电|断电|拔|关电源|关闭电源|关掉|电闸|燃气",
-    "通电|短接|旁路|跨接|屏蔽|拆除|短路|取消|打火机|明火|火柴|用火|刺破|扎破|戳破|刺穿|扎穿|剪|拆掉",
-    "on while|on when|bypass|jumper|screwdriver|nail|paper clip|paperclip|knife|fork|finger|foil|discharge",
-    "touch the wire|touch wire|touch both|touch two|touch bare|touch live|touch the bare|touch the live",
-    "touch the capac|residual|漏电保|漏保|安全阀|门开关|门锁开关|门控开关|熔断|wires together|pour water",
-    "插着电|开着电|不关|胶带|点火|保险|扎|戳|钻个|钻孔|钻洞|用手|去掉|铜丝|铜线|铁丝|锡纸|导线|without",
-    "不用|无需|不必|不需要|matter",
-    "it is on|it's on|still on|mains on",
+_UNSAFE_WATCH = Watch(
+    {
+        "safety.advice": (
+            "plugged in| live|energi|powered on|mains|switched on|power on|power is|power still|unplug",
+            "disconnect|turn|fuse|safety |thermal |interlock|earth |ground |gfci|rcd|breaker|relief|flame",
+            "lighter|match|candle|puncture|pierce|poke|bleach|带电|断电|拔|关电源|关闭电源|关掉|电闸|燃气",
+            "通电|短接|旁路|跨接|屏蔽|拆除|短路|取消|打火机|明火|火柴|用火|刺破|扎破|戳破|刺穿|扎穿|剪|拆掉",
+            "on while|on when|bypass|jumper|screwdriver|nail|paper clip|paperclip",
+            "knife|fork|finger|foil|discharge",
+            "touch the wire|touch wire|touch both|touch two|touch bare|touch live",
+            "touch the bare|touch the live",
+            "touch the capac|residual|wires together|pour water|漏电保|漏保|安全阀|门开关|门锁开关|门控开关",
+            "熔断",
+            "插着电|开着电|不关|胶带|点火|保险|扎|戳|钻个|钻孔|钻洞|用手|去掉|铜丝|铜线|铁丝|锡纸|导线|without",
+            "不用|无需|不必|不需要|matter",
+            "it is on|it's on|still on|mains on",
+        )
+    }
 )
-_WORDS = {
-    "life": Words("myself|suicid|end my life|want to die|自杀|轻生|自残|寻死|想死|不想活|活不下去"),
-    "gas": Words(
-        "gas|rotten egg|co alarm|co detector|monoxide|煤气|燃气|天然气|液化气|瓦斯|臭鸡蛋|臭蛋|一氧化碳"
-    ),
-    "fire": Words(
-        "burn|smok|melt|fire|flame|scorch|charred|blackened|singed|spark|味|烟|火|烧|熔化|融化|焦|黑|烫化"
-    ),
-    "electric": Words(
-        "shock|zap|electrocut|exposed|bare |frayed|wire|water|wet|flooded|soaked|触电|电到",
-        "被电|麻手|电手|电人",
-        "漏电|裸露|露出|外露|破皮|破损|水|湿",
-    ),
-    "battery": Words("batter|power bank|powerbank|电池|充电宝|电芯|鼓包"),
-}
+_WATCH = Watch(
+    {
+        "life": ("myself|suicid|end my life|want to die|自杀|轻生|自残|寻死|想死|不想活|活不下去",),
+        "gas": (
+            "gas|rotten egg|co alarm|co detector|monoxide|煤气|燃气|天然气|液化气|瓦斯|臭鸡蛋|臭蛋|一氧化碳",
+        ),
+        "fire": (
+            "burn|smok|melt|fire|flame|scorch|charred|blackened|singed|spark|味|烟|火|烧|熔化|融化|焦|黑|烫化",
+        ),
+        "electric": (
+            "shock|zap|electrocut|exposed|bare |frayed|wire|water|wet|flooded|soaked|触电|电到",
+            "被电|麻手|电手|电人",
+            "漏电|裸露|露出|外露|破皮|破损|水|湿",
+        ),
+        "battery": ("batter|power bank|powerbank|电池|充电宝|电芯|鼓包",),
+    }
+)
 _WARNED = either(
     r"\b(?:do not|don'?t|never|avoid|must not|mustn'?t|should not|shouldn'?t|cannot|can'?t"
     r"|dangerous to|unsafe to|risky to|no one should|instead of|rather than)\b",
@@ -211,18 +220,18 @@ _WARNED = either(
 def find_dangers(folded: Folded) -> Iterator[tuple[str, tuple[int, int]]]:
     """Dangers a customer reports, with their places in the original; denied ones (`没有焦味`) are none."""
     folded = folded.squeezed or folded
-    for danger in DANGERS:
-        for at, sentence in _WORDS[danger].sentences(folded.text):
-            place = _sign(danger, sentence)
-            if place is not None:
-                yield danger, folded.span(at + place[0], at + place[1])
-                break
+    found: set[str] = set()
+    for danger, at, sentence in _WATCH.sentences(folded.text):
+        place = None if danger in found else _sign(danger, sentence)
+        if place is not None:
+            found.add(danger)
+            yield danger, folded.span(at + place[0], at + place[1])
 
 
 def find_unsafe_advice(folded: Folded) -> Iterator[Reason]:
     """Instructions in a reply that endanger whoever follows them; warnings against them are fine."""
     folded = folded.squeezed or folded
-    for at, sentence in _UNSAFE_WORDS.sentences(folded.text):
+    for _, at, sentence in _UNSAFE_WATCH.sentences(folded.text):
         for match in _UNSAFE.finditer(sentence):
             if not _WARNED.search(sentence, 0, match.start()) and not is_negated(sentence, match.start()):
                 span = folded.span(at + match.start(), at + match.end())

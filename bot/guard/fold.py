@@ -90,9 +90,9 @@ _PUNCTUATION = {"⁄": "/", "∕": "/", "⧸": "/", "｡": "。", "•": "·", "
 _PUNCTUATION |= dict.fromkeys("‐‑‒–—―−﹣", "-") | dict.fromkeys("‘’‛ʼ", "'") | dict.fromkeys("“”‟", '"')
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u180e")  # letters and signs that show as nothing
 _ASCII_CONTROLS = {code: " " for code in (*range(32), 127) if code != ord("\n")}
-_GAP = re.compile(
-    r"(?<=[\u3400-\u9fff])[ .*\-_·~|/\\+^=\u2600-\u27bf\U0001f300-\U0001faff]{1,2}(?=[\u3400-\u9fff])"
-)
+_SEPARATOR = r"[ .*\-_·~|/\\+^=\u2600-\u27bf\U0001f300-\U0001faff]"
+# Begins with the rarer sign, and looks behind it only there.
+_GAP = re.compile(rf"{_SEPARATOR}(?<=[\u3400-\u9fff].){_SEPARATOR}?(?=[\u3400-\u9fff])")
 
 
 # Each begins with one fixed character, which a search jumps to: most texts have no such run.

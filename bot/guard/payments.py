@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bot.guard.clauses import Words, either, is_negated
+from bot.guard.clauses import Watch, either, is_negated
 from bot.guard.fold import Folded
 from bot.guard.mask import find_account_numbers
 from bot.guard.verdict import Action, Reason
@@ -57,20 +57,23 @@ _HAND_OVER = either(
     "(?:提供|告诉|告知|发给|发送给|发我|发来)[^,。]{0,10}(?:验证码|密码)",
     "把[^,。]{0,12}(?:验证码|密码|卡号)[^,。]{0,6}(?:发|告诉|给|报)(?:到|给|来|我)",
 )
-_WORDS = {
-    "payment.request": Words(
-        "transfer|wire|send |remit|deposit|payment|pay |money|funds|scan |gift card|转账|汇款",
-        "打款|付款|转款|钱|打钱|转钱|扫",
-        "识别|付|交|支付|缴|转|补|礼品卡|点卡|卡密|bitcoin|crypto|usdt|ethereum|bc1|0x",
-    ),
-    "payment.secret": Words(
-        "card number|received by|got by|sms|text message|card details|cvv|cvc|verification|one-time",
-        "one time|otp|sms code|password|passcode|pin code|bank details|bank account|passport",
-        "social security|id card|identity card|licence|license|texted|we sent|身份证|银行卡|收到的| pin"
-        "|验证码|密码|卡号"
-        "|安全码|身份证号",
-    ),
-}
+_WATCH = Watch(
+    {
+        "payment.request": (
+            "transfer|wire|send |remit|deposit|payment|pay |money|funds|scan |gift card|转账|汇款",
+            "打款|付款|转款|钱|打钱|转钱|扫",
+            "识别|付|交|支付|缴|转|补|礼品卡|点卡|卡密|bitcoin|crypto|usdt|ethereum|bc1|0x",
+        ),
+        "payment.secret": (
+            "card number|received by|got by|sms|text message|card details|cvv|cvc|verification|one-time",
+            "one time|otp|sms code|password|passcode|pin code|bank details|bank account|passport",
+            "social security|id card|identity card|licence|license|texted|we sent|身份证|银行卡|收到的| pin",
+            "验证码|密码|卡号",
+            "安全码|身份证号",
+        ),
+    }
+)
+_ASKING = {"payment.request": _PAY, "payment.secret": _HAND_OVER}
 _OURS = re.compile(
     r"\b(?:will |would |should )?(?:never|not) (?:ask|need|request|require)\b|不会(?:要求|让|向)|绝不会"
 )
@@ -81,11 +84,9 @@ def find_payments(folded: Folded) -> Iterator[Reason]:
     for number in find_account_numbers(folded):
         yield Reason("payment.number", "payment", Action.HOLD, number.span)
     folded = folded.squeezed or folded
-    for rule, pattern in (("payment.request", _PAY), ("payment.secret", _HAND_OVER)):
-        for at, sentence in _WORDS[rule].sentences(folded.text):
-            for match in pattern.finditer(sentence):
-                if not is_negated(sentence, match.start()) and not _OURS.search(sentence, 0, match.end()):
-                    yield Reason(
-                        rule, "payment", Action.HOLD, folded.span(at + match.start(), at + match.end())
-                    )
-                    break
+    for rule, at, sentence in _WATCH.sentences(folded.text):
+        for match in _ASKING[rule].finditer(sentence):
+            if not is_negated(sentence, match.start()) and not _OURS.search(sentence, 0, match.end()):
+                span = folded.span(at + match.start(), at + match.end())
+                yield Reason(rule, "payment", Action.HOLD, span)
+                break

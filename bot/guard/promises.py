@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from bot.guard.clauses import Words, clause_end, clause_start, either, is_negated
+from bot.guard.clauses import Watch, clause_end, clause_start, either, is_negated
 from bot.guard.fold import Folded
 from bot.guard.statements import STATEMENTS
 from bot.guard.verdict import Action, Reason
@@ -82,48 +82,48 @@ _AFTERWARDS = either(
     r"|declined)\b|不|无法|没法|未)",
 )
 
-_WORDS = {
-    "promise.refund": Words(
-        "refund|money|reimburs|cashback|cash back|包退|包换|退款|退钱|退给|退全|全额退|退您|退你|退还",
-        "退货款|返现|返还|payment|price|amount|funds|back|cash|货款|收到|退了|退掉|全退|不满意|退货申请"
-        "|退回|退到",
-    ),
-    "promise.compensation": Words(
-        "compensat|credit|voucher|pay you|damages|gift card|coupon|$|€|£|¥|usd|eur|rmb|yuan|dollars",
-        "% off|discount|months free|weeks free|years free|pay for|will pay|'ll pay|折|优惠|赔|补偿|补您"
-        "|补你|代金券"
-        "|优惠券|红包|现金|礼品卡|大礼包|送您|送你|给您|给你|发您",
-    ),
-    "promise.replacement": Words(
-        "free|no cost|no charge|no extra|no additional|免费|换一台|换新|换台|换货|给您换|给你换"
-    ),
-    "promise.date": Words(
-        "today|tomorrow|tonight|this |next |within |will|'ll |comes|arrive|visit|coming|guaranteed",
-        "ship|arrives|expect |be there|be with you|马上|立刻|立即|很快|在路上|今天|明天|后天|今晚|明早"
-        "|今日|明日|当天|小时|天|分钟|工作日|周"
-        "|星期|礼拜|上午|中午|下午|晚上|早上|点",
-    ),
-    "promise.free": Words(
-        "pay|free|waive|cover|nothing| on us|on the house|pick up the|no charge|no cost",
-        "不收|不要|不花|免单|免费|费|钱|不用",
-    ),
-    "promise.liability": Words(
-        "fault|mistake|responsib|liab|negligen|blame|defective|dangerous|admit|caused by our|my company",
-        "责任|错|怪我|我们认|失误|过失|质量问题|缺陷|承担|负责|承认",
-    ),
-    "promise.warranty": Words("warranty|covered|保修|质保|三包|延保|包修|全包"),
-}
+_WATCH = Watch(
+    {
+        "promise.refund": (
+            "refund|money|reimburs|cashback|cash back|包退|包换|退款|退钱|退给|退全|全额退|退您|退你|退还",
+            "退货款|返现|返还|payment|price|amount|funds|back|cash|货款|收到|退了|退掉|全退|不满意|退货申请",
+            "退回|退到",
+        ),
+        "promise.compensation": (
+            "compensat|credit|voucher|pay you|damages|gift card|coupon|$|€|£|¥|usd|eur|rmb|yuan|dollars",
+            "% off|discount|months free|weeks free|years free|pay for|will pay|'ll pay|折|优惠|赔|补偿|补您",
+            "补你|代金券",
+            "优惠券|红包|现金|礼品卡|大礼包|送您|送你|给您|给你|发您",
+        ),
+        "promise.replacement": (
+            "free|no cost|no charge|no extra|no additional|免费|换一台|换新|换台|换货|给您换|给你换",
+        ),
+        "promise.date": (
+            "today|tomorrow|tonight|this |next |within |will|'ll |comes|arrive|visit|coming|guaranteed",
+            "ship|arrives|expect |be there|be with you|马上|立刻|立即|很快|在路上|今天|明天|后天|今晚|明早",
+            "今日|明日|当天|小时|天|分钟|工作日|周",
+            "星期|礼拜|上午|中午|下午|晚上|早上|点",
+        ),
+        "promise.free": (
+            "pay|free|waive|cover|nothing| on us|on the house|pick up the|no charge|no cost",
+            "不收|不要|不花|免单|免费|费|钱|不用",
+        ),
+        "promise.liability": (
+            "fault|mistake|responsib|liab|negligen|blame|defective|dangerous|admit|caused by our|my company",
+            "责任|错|怪我|我们认|失误|过失|质量问题|缺陷|承担|负责|承认",
+        ),
+        "promise.warranty": ("warranty|covered|保修|质保|三包|延保|包修|全包",),
+    }
+)
 
 
 def find_promises(folded: Folded) -> Iterator[Reason]:
     """Every promise in a reply, with its place in the original text."""
     folded = folded.squeezed or folded
-    for rule, words in _WORDS.items():
-        for at, sentence in words.sentences(folded.text):
-            place = _subject(rule, sentence) or _statement(rule, sentence)
-            if place is not None:
-                span = folded.span(at + place[0], at + place[1])
-                yield Reason(rule, "promise", Action.HOLD, span)
+    for rule, at, sentence in _WATCH.sentences(folded.text):
+        place = _subject(rule, sentence) or _statement(rule, sentence)
+        if place is not None:
+            yield Reason(rule, "promise", Action.HOLD, folded.span(at + place[0], at + place[1]))
 
 
 def _subject(rule: str, sentence: str) -> tuple[int, int] | None:

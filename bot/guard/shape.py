@@ -34,10 +34,9 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _ROLE_AT_START = re.compile(r"\A\s*(?:assistant|助手|客服助手)\s*[:：]\s*", re.IGNORECASE)
-_USER_LINE = re.compile(
-    r"^[ \t*]*(?:user|human|customer|用户|客户|顾客)[ *]*[:：]", re.IGNORECASE | re.MULTILINE
-)
-_BOT_LINE = re.compile(r"^[ \t*]*(?:assistant|bot|助手|客服|机器人)[ *]*[:：]", re.IGNORECASE | re.MULTILINE)
+_BRACKETS = frozenset("<[＜◁")  # every tag has one
+_USER_LINE = re.compile(r"[ \t*]*(?:user|human|customer|用户|客户|顾客)[ *]*[:：]", re.IGNORECASE)
+_BOT_LINE = re.compile(r"[ \t*]*(?:assistant|bot|助手|客服|机器人)[ *]*[:：]", re.IGNORECASE)
 _STRANGE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
 )
@@ -76,14 +75,16 @@ def shape(text: str, *, max_chars: int) -> Shaped:
     if len(text) > 4 * max_chars:  # before any pattern sees it; a thinking block may still go
         mended("long", text[: 4 * max_chars])
     mended("control", _STRANGE.sub("", text))
-    mended("thinking", _THOUGHT_END.sub("", _TOOL.sub("", _THINKING.sub("", text))))
-    mended("tags", _without_tags(text))
+    if not _BRACKETS.isdisjoint(text):
+        mended("thinking", _THOUGHT_END.sub("", _TOOL.sub("", _THINKING.sub("", text))))
+        mended("tags", _without_tags(text))
     mended("role", _ROLE_AT_START.sub("", text, count=1))
     mended("long", cut(text, max_chars))
     text = text.strip()
     if not any(character.isalnum() or unicodedata.category(character) == "So" for character in text):
         reasons.append(Reason("shape.empty", "shape", Action.HOLD))
-    if _USER_LINE.search(text) and _BOT_LINE.search(text):
+    lines = text.split("\n")
+    if any(map(_USER_LINE.match, lines)) and any(map(_BOT_LINE.match, lines)):
         reasons.append(Reason("shape.dialogue", "shape", Action.HOLD))
     if is_loop(text):
         reasons.append(Reason("shape.loop", "shape", Action.HOLD))

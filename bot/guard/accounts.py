@@ -1,0 +1,46 @@
+"""Accounts on messengers that are not ours: `@name`, a WeChat or QQ number, a name after `telegram:`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from bot.guard.candidate import Link, Lists
+from bot.guard.clauses import Words, either
+from bot.guard.fold import Folded
+
+_HANDLE = re.compile(r"(?<![a-z0-9_@./+-])(@[a-z][a-z0-9_]{3,31})(?![a-z0-9_@]|[/.][a-z])")
+_ACCOUNT = either(
+    r"(?:微信|薇信|(?<![a-z])(?:wechat|weixin|qq|telegram|whatsapp|skype|wx))"
+    r"(?:[ ]?(?:群|公众|客服)?(?:号码?|id|账号|account|number)[ ]?(?:是|为|is)?[ ]?[:是为]?|[ ]?[:=]"
+    r"|[ ]is(?=[ ][a-z]*[-_]?[a-z]*\d))[ ]?"
+    r"([a-z0-9][a-z0-9_+-]{4,24})",
+    # names that only those use who hide them need no `:`
+    r"(?:v信|薇信|威信|q群|扣扣|(?<![a-z])vx)[ :是]{0,3}([a-z0-9][a-z0-9_+-]{4,24})",
+    r"(?<![a-z])line id[ ]?[:=]?[ ]?(?!\d)([a-z0-9][a-z0-9_.]{4,24})",
+    r"(?:企鹅[号群]?|加[v薇威]|加微|扣q|抖音号|公众号)[ :号是]{0,3}([a-z0-9][a-z0-9_+-]{4,24})",
+    r"(?<![a-z])(?:telegram|skype|instagram)[ ](?![a-z]+_(?:\d|api|bot|id|token|key)\b|(?:bot"
+    r"|api)_)(?=[a-z0-9_.]{0,24}[\d_])"
+    r"([a-z][a-z0-9_]{4,24})(?![.\w])|(?<![a-z])wx[ ](?=[a-z]{2,12}\d{3})([a-z0-9]{5,24})(?![.\w])",
+    r"(?<![a-z])(?:ins|instagram|snapchat|signal"
+    r"|discord)[ ]?[:=][ ]?(?!\d)(?=[a-z0-9_.#]*[\d_])([a-z0-9][a-z0-9_.]{4,24})",
+    r"微信[ ]?(?=[a-z0-9_-]{0,19}[\d_])([a-z][a-z0-9_-]{5,19})(?![.\w])",
+)
+_QQ = re.compile(r"(?<![a-z0-9])qq(?:群)?[ ]?([1-9]\d{4,10})(?!\d)")
+_MESSENGER_NAMES = Words(
+    "微信|薇信|威信|v信|q群|扣扣|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx",
+    "企鹅|加v|加薇|加威|加微|扣q|抖音号|公众号|discord|line id|ins:|ins :|ins=|instagram|snapchat|signal:"
+    "|signal :"
+    "|discord:|discord :",
+)
+
+
+def find_accounts(folded: Folded, *, allowed: Lists) -> Iterator[Link]:
+    """Accounts in a text that are not on the lists."""
+    folded = folded.squeezed or folded
+    seen = folded.text
+    for pattern in (_HANDLE,) * ("@" in seen) + (_ACCOUNT, _QQ) * _MESSENGER_NAMES.occur_in(seen):
+        for match in pattern.finditer(seen):
+            group = match.lastindex or 0
+            if match.group(group).removeprefix("@") not in allowed.handles:
+                yield Link("handle", folded.span(*match.span(group)))

@@ -12,12 +12,28 @@ from tests.clock import Clock
 from tests.postgres import Postgres, find_binaries, serve_postgres
 from tests.real_redis import PROGRAMS, RealRedis
 
-LONGEST = ("test_torture.py", "test_local_engine.py")
-"""Files that mostly wait: begun first, so that they do not keep one core busy when the others are done."""
+LONGEST = (
+    "test_torture.py",
+    "test_local_engine.py",
+    "test_run.py",
+    "test_demo.py",
+    "test_clips.py",
+    "test_road_faults.py",
+    "test_shapes.py",
+    "test_staff_pages.py",
+    "test_check.py",
+    "test_api.py",
+    "test_chat_page.py",
+)
+"""Begun first, in this order, so that none of them is left to one core when the others are done.
+
+The torture mostly waits; what stands next to it does not mind its company, as a browser would.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture

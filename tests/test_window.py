@@ -466,7 +466,7 @@ async def test_a_turn_called_off_while_it_probes_redis_leaves_the_next_one_to_tr
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
-        async with contextlib.aclosing(aioredis.Redis(port=port, socket_timeout=5)) as client:
+        async with contextlib.aclosing(aioredis.Redis(port=port, socket_timeout=0.5)) as client:
             window = window_of(client, ledger, clock=clock)
             failing = asyncio.create_task(window.last(CHAT, newest=1))
             (await asked.get()).close()

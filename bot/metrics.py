@@ -56,6 +56,9 @@ class Metrics:
         )
         self._api = _Counters("bot_api_requests", "API requests.", ["endpoint", "outcome"], self.registry)
         self._line = Gauge("bot_api_waiting", "API questions that wait for a place.", registry=self.registry)
+        self._waiting = Gauge(
+            "bot_engine_waiting", "Questions whose answer has not begun.", registry=self.registry
+        )
         self._aside = Counter("bot_updates_aside", "Updates we could not read.", registry=self.registry)
         self._expired = _Counters("bot_retention_erased", "Rows and photos too old.", ["kind"], self.registry)
         self._queue = Gauge("bot_queue_depth", "Chats not yet answered.", registry=self.registry)
@@ -101,6 +104,10 @@ class Metrics:
     def watch_api(self, waiting: Callable[[], float]) -> None:
         """Ask `waiting` for the number of questions in line whenever the figures are read."""
         self._line.set_function(waiting)
+
+    def watch_line(self, waiting: Callable[[], float]) -> None:
+        """Ask `waiting` for the number of questions before the model whenever the figures are read."""
+        self._waiting.set_function(waiting)
 
     def cache(self, outcome: str, saved_s: float) -> None:
         """A prompt was looked up: `hit`, `joined` (the same was under way) or `miss`."""

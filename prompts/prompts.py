@@ -54,6 +54,8 @@ _SAMPLES: dict[str, object] = {
     "place": 2,
     "weekday": 1,
     "failed": 1,
+    "questions": 2,
+    "seconds": 40,
 }
 """Values with which `lint` tries a notice; any other parameter is a word."""
 _SILENT = "…"

@@ -166,7 +166,7 @@ def test_one_function_sends() -> None:
 # `structured` asks for values, and gives back none of the words.
 ASKS_ENGINES = {
     *("bot/turn.py", "bot/engines/structured.py"),
-    *("bot/engines/first_available.py", "bot/engines/cached.py"),
+    *("bot/engines/first_available.py", "bot/engines/cached.py", "bot/engines/line.py"),
 }
 # `draft` of something else: an answer that has passed the gate, or a text on record that staff look at.
 NO_ENGINES = {

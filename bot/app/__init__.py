@@ -28,6 +28,7 @@ from bot.channel import Channel
 from bot.collect import Collector
 from bot.commands import Commands
 from bot.engines import Engine
+from bot.engines.line import Line
 from bot.engines.ocr import Ocr
 from bot.engines.read_once import ReadOnce
 from bot.errors import BadConfiguration
@@ -36,6 +37,7 @@ from bot.guard import Guard
 from bot.inquiry import Inquiries
 from bot.marks import Marks
 from bot.metrics import Metrics
+from bot.patience import Patience
 from bot.screen import Screen
 from bot.sender import Sender
 from bot.settings import Settings
@@ -113,6 +115,8 @@ async def open_app(
             reader=reader,
         )
         stack.push_async_callback(engine.close)
+        line = Line(engine)
+        metrics.watch_line(lambda: line.waiting)
 
         news = stores.news
         web = WebChannel(spool=settings.data_dir / "uploads", tell=lambda *words: news.tell("page", *words))
@@ -123,7 +127,7 @@ async def open_app(
         answerer = Answerer(
             prompts=prompts,
             photos=stores.photos,
-            engine=engine,
+            engine=line,
             guard=guard,
             metrics=metrics,
             screen=Screen(guard, reader=reader),
@@ -150,7 +154,7 @@ async def open_app(
             stores,
             answerer,
             prompts=prompts,
-            engine=engine,
+            engine=line,
             guard=guard,
             reader=reader,
             keep=lambda its, model, its_guard: keeping(
@@ -161,7 +165,7 @@ async def open_app(
             staff=staff_chat(settings),
         )
         stack.push_async_callback(trial.close)
-        apps = open_api(settings, stores, answerer=answerer, prompts=prompts, engine=engine, metrics=metrics)
+        apps = open_api(settings, stores, answerer=answerer, prompts=prompts, engine=line, metrics=metrics)
         taker = TurnTaker(
             channels=channels,
             collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),
@@ -171,7 +175,9 @@ async def open_app(
                 handoffs=stores.handoffs,
                 erasure=stores.erasure,
             ),
-            answerer=trial,
+            answerer=Patience(
+                trial, line=line, sender=sender, prompts=prompts, is_held=stores.handoffs.is_known_held
+            ),
             sender=sender,
             ceilings=_ceilings(settings, stores),
             outbox=stores.outbox,
@@ -181,7 +187,7 @@ async def open_app(
             deeds=deeds,
             prompts=prompts,
             metrics=metrics,
-            marks=Marks(engine=engine, prompts=prompts, photos=stores.photos, outbox=stores.outbox),
+            marks=Marks(engine=line, prompts=prompts, photos=stores.photos, outbox=stores.outbox),
             wake_staff=telegram.wake_group if telegram else None,
             clock=clock,
         )
@@ -190,9 +196,9 @@ async def open_app(
         metrics.watch_queue(lambda: worker.depth)
         ready = asyncio.Event()
 
-        health = partial(_health, stores, engine, guard, worker, trial, telegram, ready)
+        health = partial(_health, stores, line, guard, worker, trial, telegram, ready)
         console = await open_console(
-            settings, stores, desk=desk, spool=web.spool, prompts=prompts, engine=engine, guard=guard
+            settings, stores, desk=desk, spool=web.spool, prompts=prompts, engine=line, guard=guard
         )
         site = build_site(
             _chat_page(web, stores, votes),
@@ -214,10 +220,10 @@ async def open_app(
             stack.push_async_callback(part.stop)
 
         beside = [trial.run, apps.runner.run, *([counts.load] if counts else [])]
-        working = asyncio.create_task(_work(engine, beside, worker, ready), name="worker")
+        working = asyncio.create_task(_work(line, beside, worker, ready), name="worker")
         stack.push_async_callback(_end, working, worker, apps.inquiries)
         yield App(
-            url=url, stores=stores, engine=engine, desk=desk, metrics=metrics, ready=ready, working=working
+            url=url, stores=stores, engine=line, desk=desk, metrics=metrics, ready=ready, working=working
         )
 
 

@@ -104,7 +104,16 @@ class WebChannel:
         """A page takes everything at once."""
 
     async def send(self, chat: Chat, part: Part) -> Receipt:
-        """Tell the open pages of this chat to read on: the transcript itself is the delivery."""
+        """Tell the open pages of this chat to read on: the transcript itself is the delivery.
+
+        A side message is in no transcript: it is seen where the answer is being written, until that comes.
+        """
+        if not part.id:
+            room = self._rooms.get(chat)
+            if room is not None and room.typing:
+                room.preview = (part,)
+                room.tell()
+            return Receipt("", time.time())
         self._told(chat, "part", part.id)
         self._tell(chat.key, "part", str(part.id))
         return Receipt(f"part-{part.id}", time.time())

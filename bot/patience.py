@@ -1,0 +1,103 @@
+"""Patience: who waits long for an answer because others asked before is told so, once.
+
+A side message: tried once, never sent again, in no transcript, and never after the answer, which waits for
+it.  Only what is truly known is said: how many questions are before theirs, and the seconds where answers
+end often enough to tell a pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from bot.engines.line import Ahead, Line
+from bot.metrics import Stages
+from bot.reveal import OnWords
+from bot.sender import Sender
+from bot.turn import Answers
+from context.turns import Chat, Message, Reply, Turn
+from prompts.prompts import Prompts
+
+LOOK_S = 6.0
+"""Before the first look at the line, and between two."""
+SHORT_S = 5.0
+"""What is expected to be over so soon is not worth a word."""
+AGAIN_S = 300.0
+"""A chat hears it once in this time, however often its question is begun anew."""
+
+
+class Patience:
+    """Stands in `Answers`' place on the road of a turn."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        *,
+        line: Line,
+        sender: Sender,
+        prompts: Prompts,
+        is_held: Callable[[Chat], bool],
+    ) -> None:
+        self._answers = answers
+        self._line = line
+        self._sender = sender
+        self._prompts = prompts
+        self._is_held = is_held
+        self._told: dict[Chat, float] = {}
+
+    async def answer(
+        self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
+    ) -> Reply:
+        """The answer; while others are before it, the customer hears how it stands."""
+        is_over = asyncio.Event()
+        telling = asyncio.create_task(self._tell(message, is_over), name="tell who waits")
+        try:
+            return await self._answers.answer(message, turns, stages, show=show)
+        finally:
+            is_over.set()
+            await asyncio.wait([telling])  # what is being said is said to its end, before the answer
+
+    def instead(self, name: str, message: Message) -> Reply:
+        """Nobody waits for fixed words."""
+        return self._answers.instead(name, message)
+
+    async def _tell(self, message: Message, is_over: asyncio.Event) -> None:
+        chat = message.chat
+        while not await _is_set(is_over, within_s=LOOK_S):
+            ahead = self._line.ahead(chat.alias)
+            if ahead is None or not _is_long(ahead):
+                continue
+            if self._is_held(chat) or not self._is_first(chat):
+                return
+            words = self._prompts.notice(
+                "waiting", message.language, questions=ahead.questions, seconds=_rounded(ahead.seconds)
+            )
+            await self._sender.tell(chat, words)
+            return
+
+    def _is_first(self, chat: Chat) -> bool:
+        now = time.monotonic()
+        self._told = {told: at for told, at in self._told.items() if at > now - AGAIN_S}
+        if chat in self._told:
+            return False
+        self._told[chat] = now
+        return True
+
+
+def _is_long(ahead: Ahead) -> bool:
+    return ahead.questions > 0 and (ahead.seconds is None or ahead.seconds >= SHORT_S)
+
+
+def _rounded(seconds: float | None) -> int:
+    """Up to tens, which is as well as it is known; 0 for nobody knows."""
+    return 0 if seconds is None else 10 * math.ceil(seconds / 10)
+
+
+async def _is_set(event: asyncio.Event, *, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            return await event.wait()
+    except TimeoutError:
+        return False

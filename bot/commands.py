@@ -19,6 +19,8 @@ _LANGUAGE_NAMES: dict[str, Language] = {
 }
 
 
+WISHES = frozenset({"forgetme", "forgetme_yes"})
+"""Obeyed also while a person has the chat: whose data they are has the last word."""
 _YES = frozenset({"yes", "y", "ok", "是", "是的", "确认", "确定"})
 
 
@@ -43,7 +45,7 @@ class Commands:
                 return self._say("reset_done", message.language)
             case "human":
                 return await self._ask_for_person(message)
-            case "forgetme" | "forgetme_yes":
+            case name if name in WISHES:
                 return await self._forget(message)
             case "language":
                 return await self._choose_language(message)
@@ -73,6 +75,7 @@ class Commands:
         if not is_sure or not await self._erasure.is_confirmed(message.chat):
             return self._say("forget_ask", message.language)
         receipt = await self._erasure.forget(message.chat, wish="customer")
+        self._handoffs.note(message.chat, held=False)  # whoever had it has nothing left of it
         return self._say("forget_done", message.language, messages=receipt.messages, photos=receipt.photos)
 
     def _say(self, name: str, language: Language, *, handoff: str = "", **values: object) -> Reply:

@@ -107,7 +107,7 @@ class Sender:
         try:
             part = await self._with_picture(part)
             await self._wait_for_turn(channel, batch, part)
-            if not (is_checked or turn.by_person) and self._is_held(
+            if not (is_checked or turn.is_always_said) and self._is_held(
                 batch.chat
             ):  # it may have waited long for its turn
                 await self._outbox.not_sent(batch, part, "a person took the chat")

@@ -19,7 +19,7 @@ from typing import Protocol
 from bot.ceilings import Ceilings, Over
 from bot.channel import Channel, Show
 from bot.collect import UNOPENED, Collector
-from bot.commands import Commands
+from bot.commands import WISHES, Commands
 from bot.engines import Draft, Engine
 from bot.engines.ocr import Reader
 from bot.errors import Unavailable
@@ -137,7 +137,10 @@ class TurnTaker:
             return await self._stop(batch, over)
         with stages("collect"):
             message = await self._collector.collect(batch)
-        if batch.holder is not None:  # a person has this chat: we listen, and say nothing
+        if batch.holder is None and self._handoffs.is_known_held(batch.chat):
+            await self._handoffs.look(batch.chat)
+        is_wish = message.kind is Kind.COMMAND and message.command in WISHES
+        if batch.holder is not None and not is_wish:  # a person has this chat: we listen, and say nothing
             await self._outbox.relay(batch, message)
             return None
         async with self._channels[batch.chat.channel].typing(batch.chat) as show:

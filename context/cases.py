@@ -118,6 +118,18 @@ class Cases:
 
         return await self._db.read(work)
 
+    async def gone(self, place: str) -> list[tuple[int, int]]:
+        """Topics of the group whose customers were erased: a number to give back, and the topic."""
+
+        def work(connection: Connection) -> list[tuple[int, int]]:
+            return [(row.id, row.thread) for row in connection.execute(_GONE, {"place": place})]
+
+        return await self._db.read(work)
+
+    async def cleared(self, number: int) -> None:
+        """That topic is gone in the group too."""
+        await self._db.write(lambda connection: connection.execute(_CLEARED, {"number": number}))
+
     async def show(
         self, case: Case, *, place: str, thread: int | None, shown: int, is_told: bool = True
     ) -> None:
@@ -207,6 +219,8 @@ _CURRENT = sa.text("""
     WHERE h.id IN (SELECT id FROM handoffs WHERE closed_at IS NULL
                    UNION SELECT handoff_id FROM cases WHERE closed = 0)
     ORDER BY h.id""")
+_GONE = sa.text("SELECT id, thread FROM gone_topics WHERE place = :place ORDER BY id LIMIT 20")
+_CLEARED = sa.text("DELETE FROM gone_topics WHERE id = :number")
 _IN_TOPIC = sa.text("SELECT chat FROM cases WHERE place = :place AND thread = :thread")
 _SHOW = sa.text("""
     INSERT INTO cases (chat, place, thread, handoff_id, shown, holder, closed)

@@ -97,7 +97,7 @@ def _batches(connection: Connection, lanes: Sequence[Row[Any]], now: float) -> l
 
 def _is_overtaken(turn: OpenTurn, waiting: Sequence[Arrival], chat: Row[Any], superseded: int) -> bool:
     """Whether a decided reply should not be said any more: a person has the chat, or newer words do."""
-    if turn.by_person:
+    if turn.is_always_said:
         return False
     if chat.holder is not None:
         return True

@@ -175,6 +175,7 @@ class Erasure:
         counts = {"messages": len(rows)}
         counts["verdicts"] = verdicts.erase(connection, chat)
         counts["staff_access"] = connection.execute(_FORGET_ACCESS, values).rowcount
+        connection.execute(_NOTE_TOPIC, values)
         counts["asides"] = _forget_asides(connection, chat)
         spared = {"messages", "verdicts", "unsealed", "staff_access", "changes"} | (
             {"chats", "lanes"} if is_kept else set()
@@ -264,6 +265,9 @@ _BEGIN_ANEW = sa.text("""
     UPDATE chats SET sender = '', window_after = 0, last_turn = 0, photos = 0, created_at = :now,
                      erased_at = :now
     WHERE chat = :chat""")
+_NOTE_TOPIC = sa.text("""
+    INSERT INTO gone_topics (place, thread)
+    SELECT place, thread FROM cases WHERE chat = :chat AND thread IS NOT NULL""")
 _NOTE = sa.text("INSERT INTO erasures (at, wish, counts) VALUES (:at, :wish, :counts)")
 _NAMED = sa.text("SELECT DISTINCT photo FROM messages WHERE photo IN :photos").bindparams(
     sa.bindparam("photos", expanding=True)

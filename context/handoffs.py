@@ -111,6 +111,12 @@ class Handoffs:
         """
         return chat.key in self._held
 
+    async def look(self, chat: Chat) -> None:
+        """Ask the database, where somebody may have erased the chat with whoever had it."""
+        current = await self.current(chat)
+        if current is None or current.holder is None:
+            self._held.discard(chat.key)
+
     async def place(self, chat: Chat) -> int:
         """How many customers wait for a person before this one, who may or may not be in line yet."""
         values = {"chat": chat.key}

@@ -348,6 +348,15 @@ CREATE TABLE unsealed (
 );
 """
 
+GONE_TOPICS = """
+-- Topics of the staff's group whose customers were erased: until they are deleted there too.
+CREATE TABLE gone_topics (
+    id {id},
+    place TEXT NOT NULL,
+    thread BIGINT NOT NULL
+);
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ByDialect:
@@ -373,6 +382,7 @@ MIGRATIONS: tuple[Step, ...] = (
     RELEASES,
     ByDialect(STAFF_WORK + STAFF_WORK_SQLITE, STAFF_WORK + STAFF_WORK_POSTGRES),
     UNSEALED,
+    GONE_TOPICS,
 )
 
 _WORDS = {

@@ -241,6 +241,11 @@ class OpenTurn:
         """Whether a person said it: then nobody who takes the chat silences it."""
         return self.origin.startswith("staff:")
 
+    @property
+    def is_always_said(self) -> bool:
+        """Whether it is said also while a person has the chat: theirs, or what a customer's own data take."""
+        return self.by_person or self.origin in {"notice:forget_ask", "notice:forget_done"}
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

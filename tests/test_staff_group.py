@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from context.turns import Chat
+from prompts.prompts import Prompts
 from tests.bot_api import BotApiServer, Person, Sent
 from tests.until import until
 from tests.world import World, picture, world
@@ -143,6 +144,27 @@ async def test_a_topic_that_was_deleted_is_made_again(w: World) -> None:
     await until(is_new)
     ann.says("Now I am.", thread=again)
     await w.telegram.until(lambda: w.telegram.sent_to(int(chat.address))[-1].text == "Now I am.")
+
+
+@pytest.mark.parametrize("who", ["customer", "operator"])
+async def test_an_erased_customers_topic_is_deleted_and_the_bot_hears_them_again(w: World, who: str) -> None:
+    li, chat = await waiting(w)
+    thread = await topic(w, chat)
+    ann = w.telegram.member(GROUP, 2001, name="Ann")
+    ann.says("What is your address?", thread=thread)
+    await w.telegram.until(lambda: "address" in w.telegram.sent_to(int(chat.address))[-1].text)
+    assert w.app.stores.handoffs.is_known_held(chat)
+    if who == "customer":
+        li.says("/forgetme")
+        await w.telegram.until(lambda: "/forgetme_yes" in w.telegram.sent_to(int(chat.address))[-1].text)
+        li.says("/forgetme_yes")
+        done = Prompts().notice("forget_done", "en", messages=0, photos=0)[:6]
+        await w.telegram.until(lambda: w.telegram.sent_to(int(chat.address))[-1].text.startswith(done))
+    else:  # from another process, which cannot tell this one
+        await w.app.stores.erasure.forget(chat, wish="operator")
+    await until(lambda: thread not in ann.room.topics)
+    li.says("hello again c1t1")
+    await w.telegram.until(lambda: "Noted: c1t1" in w.telegram.sent_to(int(chat.address))[-1].text)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,9 @@ class Topics(Protocol):
     async def close(self, thread: int) -> None:
         """Close it; never raises."""
 
+    async def delete(self, thread: int) -> bool:
+        """Delete it; False where we may not, and then it is closed.  Raises `Again`."""
+
     async def reopen(self, thread: int) -> None:
         """Open it again; never raises."""
 
@@ -118,6 +121,7 @@ class Group:
             delay_s = LOOK_S
             self._wake.clear()
             try:
+                await self._clear_away()
                 for case in await self._cases.current():
                     await self._bring_up_to_date(case)
             except Again as error:
@@ -135,6 +139,13 @@ class Group:
                 async with asyncio.timeout(LOOK_S):
                     await self._wake.wait()
                     await asyncio.sleep(GATHER_S)
+
+    async def _clear_away(self) -> None:
+        """Delete the topics of customers who were erased."""
+        for number, thread in await self._cases.gone(self._topics.group):
+            if not await self._topics.delete(thread):
+                log.warning("an erased customer's topic may not be deleted: the bot needs the right to")
+            await self._cases.cleared(number)
 
     async def _bring_up_to_date(self, case: Case) -> None:
         if case.shown_handoff != case.handoff_id:

@@ -46,6 +46,27 @@ class ForumTopics:
         with contextlib.suppress(TelegramError, *UNREADABLE):
             await self._api.bot.close_forum_topic(self.group, thread)
 
+    async def delete(self, thread: int) -> bool:
+        """Delete a topic with all that was said in it; False where we may not, and then it is closed.
+
+        One that is gone is deleted enough.  Raises `Again` while Telegram does not do it.
+        """
+        try:
+            await self._api.bot.delete_forum_topic(self.group, thread)
+        except Forbidden:
+            await self.close(thread)
+            return False
+        except BadRequest as error:
+            if "rights" not in words(error):
+                return True
+            await self.close(thread)
+            return False
+        except Flooded as error:
+            raise Again(words(error), after_s=error.after_s) from error
+        except (TelegramError, *UNREADABLE) as error:
+            raise Again(f"deleteForumTopic: {type(error).__name__}", after_s=_AGAIN_S) from error
+        return True
+
     async def reopen(self, thread: int) -> None:
         """Open it again; one that is gone shows itself when something is said in it."""
         with contextlib.suppress(TelegramError, *UNREADABLE):

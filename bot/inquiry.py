@@ -11,8 +11,8 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,11 +27,12 @@ from context.photos import smaller
 from context.turns import Chat, Language, Message, Photo, Reply, Turn
 from prompts.house_styles import HouseStyles
 from prompts.prompt import Manner, Prompt, PromptImage
-from prompts.prompts import Prompts
 
 log = logging.getLogger(__name__)
 
 
+InForce = Callable[[], AbstractContextManager[Answerer]]
+"""What answers inside the block, and stays for so long whatever becomes of a release."""
 MODEL_ONLY = Manner(by_model=True)
 """An app is told that there is no answer, where a customer would get a lesser one."""
 
@@ -125,16 +126,14 @@ class Inquiries:
     def __init__(
         self,
         *,
-        answerer: Answerer,
-        prompts: Prompts,
+        in_force: InForce,
         styles: HouseStyles,
         pictures: Pictures,
         ledger: ApiLedger,
         room: Room,
         metrics: Metrics,
     ) -> None:
-        self._answerer = answerer
-        self._prompts = prompts
+        self._in_force = in_force
         self._styles = styles
         self._ledger = ledger
         self._metrics = metrics
@@ -209,26 +208,27 @@ class Inquiries:
     async def draft(self, inquiry: Inquiry, stages: Stages, *, show: OnWords | None = None) -> Answered:
         """The checked answer, not on record yet: for whoever records it together with its own."""
         message = _message(inquiry)
-        with stages("prompt"):
-            prompt = await self._prompt(inquiry, message)
-        waiting = time.perf_counter()
-        async with self.room.place():
-            stages.add("wait", time.perf_counter() - waiting)
-            return _answered(await self._answerer.speak(message, prompt, stages, show=show))
+        with self._in_force() as answerer:
+            with stages("prompt"):
+                prompt = await self._prompt(inquiry, message, answerer)
+            waiting = time.perf_counter()
+            async with self.room.place():
+                stages.add("wait", time.perf_counter() - waiting)
+                return _answered(await answerer.speak(message, prompt, stages, show=show))
 
-    async def _prompt(self, inquiry: Inquiry, message: Message) -> Prompt:
-        canary, last = self._answerer.canary, inquiry.said[-1]
+    async def _prompt(self, inquiry: Inquiry, message: Message, answerer: Answerer) -> Prompt:
+        canary, last = answerer.canary, inquiry.said[-1]
         if inquiry.style:
             return self._styles.assemble(
                 inquiry.style, message.language, last.images[0], canary=canary, manner=inquiry.manner
             )
         jpegs = {image.photo.sha256: image.jpeg for said in inquiry.said for image in said.images}
-        planned = self._prompts.plan(message, _turns(inquiry, message.language))
+        planned = answerer.prompts.plan(message, _turns(inquiry, message.language))
         shown = {
             view.photo.sha256: await asyncio.to_thread(smaller, jpegs[view.photo.sha256], view.longest)
             for view in planned.views
         }
-        return self._prompts.assemble(
+        return answerer.prompts.assemble(
             message,
             planned,
             shown,

@@ -1,6 +1,7 @@
 """A trial: a candidate (model, templates or policy) answers a share of the chats, until proven or stopped.
 
-It stands in `Answerer`'s place on the road of a turn.  Which arm a chat belongs to never changes while a
+It stands in `Answerer`'s place on the road of a turn; who asks for no chat of a customer's (apps, jobs) has
+what is in force, so a candidate once it is promoted.  Which arm a chat belongs to never changes while a
 release runs, and every reply's record names release and arm.  One process at a time counts what became of
 the turns (`context.releases`) and stops a candidate that is worse (`bot.evidence`); the others follow
 within seconds.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from bot.errors import BadConfiguration, Unavailable
 from bot.evidence import LOOK_EVERY, Finding, Share, worse
 from bot.metrics import Stages
 from bot.reveal import OnWords
-from bot.turn import Answers
+from bot.turn import Answerer
 from context.db import StoreDown
 from context.duties import Duties
 from context.health import Health
@@ -36,7 +37,7 @@ DRAIN_S = 150.0
 """For answers that were begun: longer than any model's time limit by default."""
 
 
-Open = Callable[[Release], AbstractAsyncContextManager[Answers]]
+Open = Callable[[Release], AbstractAsyncContextManager[Answerer]]
 """Builds a candidate and lets go of it.  Raises BadConfiguration or Unavailable where it cannot be had."""
 Tell = Callable[[str], Awaitable[None]]
 
@@ -46,7 +47,7 @@ class Trial:
 
     def __init__(
         self,
-        stable: Answers,
+        stable: Answerer,
         *,
         releases: Releases,
         duties: Duties,
@@ -74,11 +75,22 @@ class Trial:
             return await self._stable.answer(message, turns, stages, show=show)
         arm = release.arm_of(message.chat)
         if arm == "candidate":
-            reply = await lane.answer(message, turns, stages, show=show)
+            with lane.at_work() as candidate:
+                reply = await candidate.answer(message, turns, stages, show=show)
         else:
             reply = await self._stable.answer(message, turns, stages, show=show)
         named = {"id": release.id, "name": release.name, "arm": arm}
         return replace(reply, record={**reply.record, "release": named})
+
+    @contextlib.contextmanager
+    def in_force(self) -> Iterator[Answerer]:
+        """What answers where nothing is tried: a promoted candidate, else what the settings say."""
+        release, lane = self._release, self._lane
+        if release is None or lane is None or release.state != "promoted":
+            yield self._stable
+            return
+        with lane.at_work() as promoted:
+            yield promoted
 
     def instead(self, name: str, message: Message) -> Reply:
         """Fixed words are the same in both arms."""
@@ -171,22 +183,22 @@ class _Lane:
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
-        self._answers: Answers | None = None
+        self._answerer: Answerer | None = None
         self._running = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
 
-    async def open(self, candidate: AbstractAsyncContextManager[Answers]) -> None:
-        self._answers = await self._stack.enter_async_context(candidate)
+    async def open(self, candidate: AbstractAsyncContextManager[Answerer]) -> None:
+        self._answerer = await self._stack.enter_async_context(candidate)
 
-    async def answer(
-        self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
-    ) -> Reply:
-        assert self._answers is not None
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[Answerer]:
+        """It answers inside the block, and is not let go of before its end."""
+        assert self._answerer is not None
         self._running += 1
         self._is_idle.clear()
         try:
-            return await self._answers.answer(message, turns, stages, show=show)
+            yield self._answerer
         finally:
             self._running -= 1
             if not self._running:

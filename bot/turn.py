@@ -310,7 +310,7 @@ class Answerer:
         reader: Reader | None = None,
     ) -> None:
         """`reader` reads a question's photos before the model is asked; None leaves that to the model."""
-        self._prompts = prompts
+        self.prompts = prompts
         self._photos = photos
         self._engine = engine
         self._guard = guard
@@ -325,7 +325,7 @@ class Answerer:
     ) -> Reply:
         """Answer a message in the light of the last turns.  When all else fails, the reply says so."""
         with stages("prompt"):
-            planned = self._prompts.plan(message, turns)
+            planned = self.prompts.plan(message, turns)
             images = {
                 view.photo.sha256: await self._photos.read(view.photo.sha256, longest=view.longest)
                 for view in planned.views
@@ -336,7 +336,7 @@ class Answerer:
             with stages("read"):
                 read = await read_photos(self._reader, planned.own, shown)
         with stages("prompt"):
-            prompt = self._prompts.assemble(message, planned, shown, canary=self.canary, read=read)
+            prompt = self.prompts.assemble(message, planned, shown, canary=self.canary, read=read)
         return await self.speak(message, prompt, stages, show=show)
 
     async def speak(
@@ -379,7 +379,7 @@ class Answerer:
     def instead(self, name: str, message: Message) -> Reply:
         """Fixed words in place of an answer; a person is asked for only where the customer's words do."""
         signals = self._guard.inspect(message.text)
-        text = self._led_by(signals.notices, self._prompts.notice(name, message.language), message)
+        text = self._led_by(signals.notices, self.prompts.notice(name, message.language), message)
         return Reply(text, message.language, f"notice:{name}", handoff=signals.handoff, remembered=False)
 
     def _reply(self, message: Message, prompt: Prompt, draft: Draft, verdict: Verdict) -> Reply:
@@ -428,7 +428,7 @@ class Answerer:
         self, name: str, message: Message, lead: Sequence[str], record: dict[str, object], handoff: str = ""
     ) -> Reply:
         """Our own fixed words in place of the model's, and a person asked for."""
-        text = self._led_by(lead, self._prompts.notice(name, message.language), message)
+        text = self._led_by(lead, self.prompts.notice(name, message.language), message)
         return Reply(
             text,
             message.language,
@@ -440,7 +440,7 @@ class Answerer:
 
     def _led_by(self, lead: Sequence[str], text: str, message: Message) -> str:
         """Safety first, literally: the fixed sentences stand above whatever else is said."""
-        return "\n\n".join([*(self._prompts.notice(name, message.language) for name in lead), text])
+        return "\n\n".join([*(self.prompts.notice(name, message.language) for name in lead), text])
 
 
 def _unread(batch: Batch) -> Message:

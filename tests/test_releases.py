@@ -18,6 +18,7 @@ from context.db import Database
 from context.feedback import Feedbacks
 from context.releases import Candidate, NoRelease, Release, Releases
 from context.turns import Chat
+from tests.api_world import api_world, user
 from tests.clock import Clock
 from tests.model_server import ModelServer
 from tests.until import until
@@ -230,7 +231,15 @@ async def test_templates_are_tried_promoted_and_withdrawn(
     ours = Path(__file__).parent.parent / "prompts" / "system.en.j2"
     (folder / "system.en.j2").write_text(ours.read_text() + "\nAlways greet with a hat in hand.\n")
     url = database_of(tmp_path)
-    async with world(tmp_path) as w:
+    async with api_world(tmp_path, model=ModelServer(answer=noted)) as a:
+        w = a.w
+
+        async def app_has_a_hat() -> bool:
+            """Whether the new template answers an app."""
+            w.model.requests.clear()
+            assert (await a.chat(user("c1t1"))).status_code == 200
+            (request,) = w.model.requests
+            return "hat in hand" in str(request.messages[0]["content"])
 
         async def shares() -> tuple[int, int]:
             """Chats that were shown the new template, of all that wrote."""
@@ -245,14 +254,17 @@ async def test_templates_are_tried_promoted_and_withdrawn(
         some, every = await shares()
         assert every == 20
         assert 3 <= some <= 17
+        assert not await app_has_a_hat(), "apps have what is in force"
         await command.promote(url)
         await until(lambda: _health(w, "hats (promoted) answers every chat"))
         assert await shares() == (20, 20)
+        assert await app_has_a_hat()
         assert await command.status(url, as_json=False) == 0
         assert await command.status(url, as_json=True) == 0
         await command.withdraw(url)
         await until(lambda: _health(w, "no release is running"))
         assert await shares() == (0, 20)
+        assert not await app_has_a_hat()
         with pytest.raises(BotError, match="no release is running"):
             await command.withdraw(url)
     shown = capsys.readouterr().out

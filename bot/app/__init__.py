@@ -165,7 +165,7 @@ async def open_app(
             staff=staff_chat(settings),
         )
         stack.push_async_callback(trial.close)
-        apps = open_api(settings, stores, answerer=answerer, prompts=prompts, engine=line, metrics=metrics)
+        apps = open_api(settings, stores, in_force=trial.in_force, engine=line, metrics=metrics)
         taker = TurnTaker(
             channels=channels,
             collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),

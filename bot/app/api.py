@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from bot.app.stores import Stores
 from bot.engines import Engine
 from bot.engines.fallback import FallbackEngine
-from bot.inquiry import Inquiries, Room
+from bot.inquiry import InForce, Inquiries, Room
 from bot.jobs import Runner
 from bot.metrics import Metrics
 from bot.pictures import Pictures
 from bot.settings import Settings
-from bot.turn import Answerer
 from bot.web.api import Api, Keyring
 from bot.web.api.keyring import keys_from
 from context.api_keys import ApiKeys
 from context.api_ledger import ApiLedger
 from context.jobs import Jobs
 from prompts.house_styles import HouseStyles
-from prompts.prompts import Prompts
 
 LINE = 1000
 """Questions that may wait for a place; beyond it a client is told to come again."""
@@ -38,8 +36,7 @@ def open_api(
     settings: Settings,
     stores: Stores,
     *,
-    answerer: Answerer,
-    prompts: Prompts,
+    in_force: InForce,
     engine: Engine,
     metrics: Metrics,
 ) -> ForApps:
@@ -49,8 +46,7 @@ def open_api(
     room = Room(settings.api_at_once, line=LINE, patience_s=settings.model_timeout_s)
     metrics.watch_api(lambda: room.waiting)
     inquiries = Inquiries(
-        answerer=answerer,
-        prompts=prompts,
+        in_force=in_force,
         styles=styles,
         pictures=Pictures(stores.intake, metrics=metrics),
         ledger=ledger,

@@ -19,7 +19,7 @@ from bot.screen import Screen
 from bot.sender import Sender
 from bot.settings import Settings
 from bot.trial import Trial
-from bot.turn import Answerer, Answers
+from bot.turn import Answerer
 from context.duties import Duties
 from context.releases import Release, Releases
 from context.templates import Templates
@@ -46,7 +46,7 @@ def open_trial(
     """What answers customers: what is in force, and beside it whatever release is running."""
 
     @asynccontextmanager
-    async def open_candidate(release: Release) -> AsyncIterator[Answers]:
+    async def open_candidate(release: Release) -> AsyncIterator[Answerer]:
         wish = release.candidate
         its_prompts, its_guard, its_engine = prompts, guard, engine
         if wish.templates is not None:

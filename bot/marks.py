@@ -58,11 +58,13 @@ _PARTS = (
     r"one|button|light|lamp|led|indicator|knob|dial|switch|key|plug|socket|port|valve|tap|screw|bolt|hose|pipe"
     r"|filter|part|cable|wire|display|symbol|icon|lever|flap|cover"
 )
+_HERE = r"(?:这|那)(?:个|颗|只|里|盏|儿|边)"
+# "Yes, this one." is an answer to us; with a question mark it asks for the place.
 _ASKS = re.compile(
-    rf"\b(?:this|that|which)\s(?:{_PARTS})s?\b|\bwhich of (?:these|them|the)\b"
+    rf"\b(?:this|that)\s(?:{_PARTS})s?\b[^.!\n]*[?？]|\bis it (?:this|that)\b|\bwhich\s(?:{_PARTS})s?\b"
+    r"|\bwhich of (?:these|them|the)\b"
     r"|\bwhere(?:'s|\s(?:is|are|do i (?:press|push|turn|find)|can i find))\b|\bshow me (?:where|which)\b"
-    r"|(?:是|指)(?:的)?(?:不是)?(?:这|那)(?:个|颗|只|里|盏|儿|边)|(?:这|那)(?:个|颗|只|盏|里|边)(?:吗|么|对吗)"
-    r"|哪(?:一)?(?:个|颗|只|盏|里|儿|边)|在什么(?:位置|地方)",
+    rf"|是不是{_HERE}|{_HERE}[^。！\n]{{0,10}}(?:吗|么|[?？])|哪(?:一)?(?:个|颗|只|盏|里|儿|边)|在什么(?:位置|地方)",
     re.IGNORECASE,
 )
 

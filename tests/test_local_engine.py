@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -13,9 +14,11 @@ import pytest_asyncio
 from bot.engines.local import Limits, LocalEngine
 from bot.engines.local.outlook import outlook
 from bot.engines.sampling import Sampling
+from bot.engines.structured import facts
 from bot.errors import EngineTimeout, EngineUnavailable
+from bot.marks import Box, boxes_in
 from context.turns import Photo
-from prompts.prompt import Prompt, PromptImage, PromptMessage
+from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage
 from tests.tiny_model import drawing, tiny_model
 from tests.until import until
 
@@ -57,6 +60,18 @@ async def test_control_tokens_typed_by_a_customer_are_plain_text(engine: LocalEn
     plain = await engine.draft(question("Which light is on?", 1))
     draft = await engine.draft(question(typed, 1))
     assert draft.usage.prompt_tokens > plain.usage.prompt_tokens + 20, "each mark is spelt out"
+
+
+async def test_a_model_that_cannot_say_json_names_no_place(engine: LocalEngine) -> None:
+    pointing = replace(question("Where is the light?", 1), manner=Manner(max_tokens=8, temperature=0))
+    tried: list[object] = []
+
+    def read(value: object) -> tuple[Box, ...] | None:
+        tried.append(value)
+        return boxes_in(value)
+
+    assert await facts(engine, pointing, read) is None
+    assert len(tried) <= 2
 
 
 async def test_an_unreadable_photo_costs_only_itself(engine: LocalEngine) -> None:

@@ -194,7 +194,13 @@ def test_who_asks_for_a_place_is_understood(text: str) -> None:
     assert asked_about(Message(Chat("web", "v"), text, "en", photos=(ONE,)), ()) == ONE
 
 
-@pytest.mark.parametrize("text", ["E4, what now?", "everyone says so", "it beeps", "显示E4怎么办", "谢谢"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("E4, what now?", "everyone says so", "it beeps", "Yes, this one.", "that button is broken"),
+        *("显示E4怎么办", "谢谢", "对，是这个", "那个灯不亮了"),
+    ],
+)
 def test_other_questions_are_left_alone(text: str) -> None:
     assert asked_about(Message(Chat("web", "v"), text, "en", photos=(ONE,)), ()) is None
 

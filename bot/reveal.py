@@ -6,6 +6,7 @@ rules.  It is a view and no more: what is said is the reply, which the guard jud
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -17,6 +18,8 @@ from bot.guard import Guard
 from bot.markup import parts_of
 from context.turns import Message
 from prompts.prompt import Prompt
+
+log = logging.getLogger(__name__)
 
 EVERY_S = 0.3
 """Between two looks at an answer, and before the first: one that is written faster is seen whole anyway."""
@@ -115,7 +118,11 @@ class Reveal:
             return
         self._has_ended_sentence = self._has_ended_sentence or not _ENDS.isdisjoint(piece)
         if self._has_ended_sentence and self._clock() >= self._look_at:
-            self._look(self._show)
+            try:
+                self._look(self._show)
+            except Exception:  # a view that breaks is no reason to be without an answer
+                log.exception("an answer is not seen while it is written")
+                self._show = None
             self._has_ended_sentence = False
             self._look_at = self._clock() + EVERY_S
 

@@ -146,6 +146,19 @@ def test_a_hidden_thought_ends_it_for_good() -> None:
     assert not seen
 
 
+def test_a_view_that_breaks_stops_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def breaks(_words: str) -> None:
+        raise RuntimeError("no page")
+
+    begin, said, clock = followed(breaks)
+    said(ANSWER)
+    reveal = begin()
+    say(reveal, clock, ANSWER)
+    assert reveal.raw == ANSWER
+    assert len(caplog.records) == 1
+    assert STEPS[0] not in caplog.text
+
+
 def test_nothing_behind_a_stop_word_is_seen() -> None:
     seen: list[str] = []
     begin, said, clock = followed(seen.append, manner=Manner(stop=("take it",)))

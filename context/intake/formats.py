@@ -22,7 +22,8 @@ MAX_SIDE = 16_000
 MAX_ASPECT = 30
 MAX_PIXELS = {"JPEG": 50_000_000, "PNG": 20_000_000, "WEBP": 12_500_000, "HEIC": 25_000_000}
 """What 200 MB can decode.  JPEG comes out at reduced size, so that photos of 48-megapixel phones pass;
-PNG takes 4 bytes a pixel, WebP 12, HEIC 6."""
+PNG takes 4 bytes a pixel, WebP 12.  Of HEIC 24 megapixels take 226 MB, and are let in all the same: they are
+what iPhones store unless told otherwise."""
 MAX_COEFFICIENT_BYTES = 160_000_000
 """libjpeg keeps every coefficient of a picture that comes in several scans."""
 MAX_SCANS = 100

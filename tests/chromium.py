@@ -9,10 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+WAIT_MS = 15_000
+"""Until a page does not do what it should: far from what any of them takes, also beside other work."""
+expect.set_options(timeout=WAIT_MS)
 
 # No sandbox: containers have none to give. The rest keeps it from asking the network for anything.
 _ARGUMENTS = [
@@ -69,7 +73,7 @@ class Watch:
 async def open_tab(browser: Browser, url: str, **options: Any) -> AsyncIterator[tuple[Page, Watch]]:
     """A tab of a visitor of their own at `url`; `options` are playwright's (locale, viewport ...)."""
     context = await browser.new_context(**options)
-    context.set_default_timeout(5000)
+    context.set_default_timeout(WAIT_MS)
     page = await context.new_page()
     watch = Watch(page)
     await page.goto(url)

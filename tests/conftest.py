@@ -14,10 +14,10 @@ from tests.real_redis import PROGRAMS, RealRedis
 
 LONGEST = (
     "test_torture.py",
-    "test_local_engine.py",
     "test_run.py",
     "test_demo.py",
     "test_clips.py",
+    "test_local_engine.py",
     "test_road_faults.py",
     "test_shapes.py",
     "test_staff_pages.py",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from time import perf_counter
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _MAX_HEARD = 10_000  # characters from the start and as many from the end of what a customer wrote
 _SENTENCE_ENDS = ("。", "！", "？", "\n", ". ", "! ", "? ")
+_ITEM_BEGINS = re.compile(
+    r"(?:\A|(?<=\n))[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+\Z"
+)  # `2. `: a point that ends nothing
 _UNSETTLED = 48
 """Characters at the end of an unfinished draft that what follows may still turn into something else:
 `evil. com`, a number over two lines, a canary with a line for each letter."""
@@ -294,7 +298,8 @@ def _handoff(verdict: Verdict) -> str:
 def _sentences(text: str, most: int) -> str:
     """The whole sentences among the first `most` characters."""
     head = text[: max(most, 0)]
-    return head[: max((head.rfind(mark) + len(mark) for mark in _SENTENCE_ENDS if mark in head), default=0)]
+    head = head[: max((head.rfind(mark) + len(mark) for mark in _SENTENCE_ENDS if mark in head), default=0)]
+    return _ITEM_BEGINS.sub("", head)
 
 
 def _ends_of(text: str) -> str:

@@ -134,6 +134,8 @@ async def test_model_that_says_what_the_attacker_wants_gets_nothing_out(attack: 
         (f"Clean it. I guarantee a refund. {LATER}And", ""),
         (f"Clean it. See evil-pay.com now. {LATER}And", "Clean it. See [link removed] now."),
         (f"Go to evil. com/pay. {LATER}", ""),
+        (f"It is dry.\n\n1. {LATER}", "It is dry."),
+        (f"It is dry.\n1. Press it.\n2. {LATER}", "It is dry.\n1. Press it."),
     ],
 )
 def test_only_whole_sentences_that_passed_are_revealed(draft: str, shown: str) -> None:

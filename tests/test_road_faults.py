@@ -611,7 +611,7 @@ async def test_a_bot_that_was_killed_answers_at_its_next_start_once(tmp_path: Pa
     model = ModelServer(answer=noted)
     async with BotApiServer() as telegram, model:
         environment = {
-            "PATH": os.environ["PATH"],
+            **{name: value for name, value in os.environ.items() if name.startswith(("PATH", "PYTHON"))},
             "HOME": str(tmp_path),
             "DATA_DIR": str(tmp_path / "data"),
             "HTTP_PORT": str(free_port()),

@@ -155,11 +155,12 @@ async def _list_and_index(folder: Path, turns: int) -> None:
     db = Database(f"sqlite:///{folder}/bot.db")
     for first in range(1, turns + 1, 4000):
         await db.write(partial(_index, first=first))
-    context.listing.BATCH = 2000
+    most = context.listing.BATCH, context.listing.CHATS
+    context.listing.BATCH = context.listing.CHATS = 2000
     keeper = Keeper(db)
     while await keeper.catch_up():
         pass
-    context.listing.BATCH = 200
+    context.listing.BATCH, context.listing.CHATS = most
     await db.close()
 
 

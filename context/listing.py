@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection, Row
 from context.db import Database
 from context.held import HELD_IN_CHAT
 from context.search import index_in
+from context.statement import Statement
 from context.turns import Chat
 
 Chip = Literal["all", "waiting", "held", "flagged", "fallback", "photo", "down", "failed", "mine"]
@@ -35,8 +36,9 @@ CHIPS: tuple[Chip, ...] = (
 )
 """What the list can be narrowed to: a column of `listing` each, but for `all` and `mine`."""
 
-BATCH = 200
-"""Changes that are worked in together: a write of some 20 ms, which other writes wait for."""
+BATCH, CHATS = 1000, 40
+"""Changes that are looked at together, and conversations of which all of them are worked in: a write of some
+20 ms, which other writes wait for.  A conversation in which much happened gets its line once."""
 PREVIEW_CHARS = 160
 LOOKED_AT = 200
 """Newest turns of a chat that may raise its flags: a chat of ten thousand must not slow the list down."""
@@ -179,6 +181,8 @@ class Keeper:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self.is_behind = False
+        """Whether the last `catch_up` left some."""
 
     async def catch_up(self) -> int:
         """Work in some of what changed, oldest first, and return how many changes it was; 0 when none wait.
@@ -186,6 +190,7 @@ class Keeper:
         Of several processes one does; what another one did meanwhile is left to it.
         """
         read = await self._db.read(_read)
+        self.is_behind = read.is_some
         if not read.changes:
             return 0
 
@@ -221,21 +226,26 @@ class _Read:
     lines: list[dict[str, Any]]
     gone: list[str]
     """Chats that were erased."""
+    is_some: bool
+    """Whether there are more changes."""
 
 
 def _read(connection: Connection) -> _Read:
-    rows = connection.execute(_CHANGES, {"limit": BATCH}).all()
+    waiting = connection.execute(_CHANGES, {"limit": BATCH}).all()
+    chats = dict.fromkeys(list(dict.fromkeys(row.chat for row in waiting))[:CHATS])
+    rows = [row for row in waiting if row.chat in chats]
     turn_ids = sorted({row.turn_id for row in rows if row.turn_id is not None})
     turns = connection.execute(_TURNS, {"ids": turn_ids}).all() if turn_ids else []
     lines, gone = [], []
-    for chat in dict.fromkeys(row.chat for row in rows):
+    for chat in chats:
         values = _work_out(connection, chat)
         if values is None:
             gone.append(chat)
         else:
             lines.append(values)
     lines.sort(key=lambda values: values["at"])
-    return _Read([row.id for row in rows], list(turns), lines, gone)
+    is_some = len(rows) < len(waiting) or len(waiting) == BATCH
+    return _Read([row.id for row in rows], list(turns), lines, gone, is_some)
 
 
 def _work_out(connection: Connection, chat: str) -> dict[str, Any] | None:
@@ -324,16 +334,16 @@ def _line(row: Row[Any]) -> Line:
 
 # --- The list as it is read
 
-_ONE = sa.text("SELECT * FROM listing WHERE chat = :chat")
-_HOLDERS = sa.text("""
+_ONE = Statement("SELECT * FROM listing WHERE chat = :chat")
+_HOLDERS = Statement("""
     SELECT holder, COUNT(*) AS chats FROM listing WHERE holder IS NOT NULL GROUP BY holder""")
-_SINCE = sa.text("SELECT * FROM listing WHERE revision > :revision ORDER BY revision LIMIT :limit")
-_REVISION = sa.text("SELECT COALESCE(MAX(revision), 0) FROM listing")
-_FLAGGED_BY = sa.text("SELECT flagged_by FROM marks WHERE chat = :chat")
-_FLAG = sa.text("""
+_SINCE = Statement("SELECT * FROM listing WHERE revision > :revision ORDER BY revision LIMIT :limit")
+_REVISION = Statement("SELECT COALESCE(MAX(revision), 0) FROM listing")
+_FLAGGED_BY = Statement("SELECT flagged_by FROM marks WHERE chat = :chat")
+_FLAG = Statement("""
     INSERT INTO marks (chat, flagged_by, flagged_at) VALUES (:chat, :name, :now)
     ON CONFLICT (chat) DO UPDATE SET flagged_by = excluded.flagged_by, flagged_at = excluded.flagged_at""")
-_DONE = sa.text("""
+_DONE = Statement("""
     INSERT INTO marks (chat, done_by, done_at, done_turn)
     VALUES (:chat, :name, :now, (SELECT COALESCE(MAX(id), 0) FROM turns WHERE chat = :chat))
     ON CONFLICT (chat) DO UPDATE SET flagged_by = NULL, flagged_at = NULL, done_by = excluded.done_by,
@@ -343,37 +353,33 @@ _DONE = sa.text("""
 
 _LOCK = 7_205_140_313
 """PostgreSQL advisory lock: revisions are given out by one process at a time, so none is seen too late."""
-_TAKE_LOCK = sa.text("SELECT pg_advisory_xact_lock(:lock)")
-_CHANGES = sa.text("SELECT id, chat, turn_id FROM changes ORDER BY id LIMIT :limit")
-_DROP_CHANGES = sa.text("DELETE FROM changes WHERE id IN :ids").bindparams(
-    sa.bindparam("ids", expanding=True)
-)
-_TURNS = sa.text("SELECT id, chat, text, reply, origin, record FROM turns WHERE id IN :ids").bindparams(
-    sa.bindparam("ids", expanding=True)
-)
-_STATE = sa.text("""
+_TAKE_LOCK = Statement("SELECT pg_advisory_xact_lock(:lock)")
+_CHANGES = Statement("SELECT id, chat, turn_id FROM changes ORDER BY id LIMIT :limit")
+_DROP_CHANGES = Statement("DELETE FROM changes WHERE id IN :ids")
+_TURNS = Statement("SELECT id, chat, text, reply, origin, record FROM turns WHERE id IN :ids")
+_STATE = Statement("""
     SELECT c.sender, c.language, h.reason, h.asked_at, h.holder, m.flagged_by,
            COALESCE(m.done_turn, 0) AS done_turn
     FROM chats c LEFT JOIN marks m ON m.chat = c.chat
                  LEFT JOIN handoffs h ON h.chat = c.chat AND h.closed_at IS NULL
     WHERE c.chat = :chat""")
-_LAST = sa.text("""
+_LAST = Statement("""
     SELECT substr(m.text, 1, :chars) AS text, m.direction, m.command, m.at, t.origin
     FROM messages m LEFT JOIN turns t ON t.id = m.turn_id
     WHERE m.chat = :chat AND m.state NOT IN ('replaced', 'ignored') AND m.kind <> 'staff'
     ORDER BY m.id DESC LIMIT 1""")
-_RECENT = sa.text("""
+_RECENT = Statement("""
     SELECT origin, state,
            CASE WHEN record LIKE '%"hold"%' OR record LIKE '%"block"%' THEN record END AS verdict
     FROM turns WHERE chat = :chat AND id > :after ORDER BY id DESC LIMIT :limit""")
-_NEWEST = sa.text("SELECT id, origin FROM turns WHERE chat = :chat ORDER BY id DESC LIMIT 1")
-_COUNT = sa.text("SELECT COUNT(*) FROM (SELECT 1 FROM turns WHERE chat = :chat LIMIT :most) AS counted")
-_BAD = sa.text("SELECT 1 FROM reviews WHERE chat = :chat AND thumb < 0 AND turn_id > :after LIMIT 1")
-_DOWN = sa.text("""
+_NEWEST = Statement("SELECT id, origin FROM turns WHERE chat = :chat ORDER BY id DESC LIMIT 1")
+_COUNT = Statement("SELECT COUNT(*) FROM (SELECT 1 FROM turns WHERE chat = :chat LIMIT :most) AS counted")
+_BAD = Statement("SELECT 1 FROM reviews WHERE chat = :chat AND thumb < 0 AND turn_id > :after LIMIT 1")
+_DOWN = Statement("""
     SELECT 1 FROM feedback WHERE chat = :chat AND vote = 'down' AND question <> 'words' AND turn_id > :after
     LIMIT 1""")
-_PHOTO = sa.text("SELECT 1 FROM messages WHERE chat = :chat AND photo IS NOT NULL LIMIT 1")
-_KEEP = sa.text("""
+_PHOTO = Statement("SELECT 1 FROM messages WHERE chat = :chat AND photo IS NOT NULL LIMIT 1")
+_KEEP = Statement("""
     INSERT INTO listing (chat, revision, at, name, who, preview, language, turns, last_turn, origin, reason,
                          holder, waiting_since, waiting, held, flagged, fallback, photo, down, failed)
     VALUES (:chat, :revision, :at, :name, :who, :preview, :language, :turns, :last_turn, :origin, :reason,
@@ -385,4 +391,4 @@ _KEEP = sa.text("""
         holder = excluded.holder, waiting_since = excluded.waiting_since, waiting = excluded.waiting,
         held = excluded.held, flagged = excluded.flagged, fallback = excluded.fallback,
         photo = excluded.photo, down = excluded.down, failed = excluded.failed""")
-_DROP = sa.text("DELETE FROM listing WHERE chat = :chat")
+_DROP = Statement("DELETE FROM listing WHERE chat = :chat")

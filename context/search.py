@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from context.db import Database
+from context.statement import Statement
 from context.turns import Chat
 
 MERGE_PAGES = 200
@@ -259,8 +260,8 @@ def _hit(row: Row[Any]) -> Hit:
     )
 
 
-_DROP_FTS = sa.text("DELETE FROM search WHERE rowid = :turn")
-_ADD_FTS = sa.text("INSERT INTO search (rowid, words, facets) VALUES (:turn, :words, :facets)")
+_DROP_FTS = Statement("DELETE FROM search WHERE rowid = :turn")
+_ADD_FTS = Statement("INSERT INTO search (rowid, words, facets) VALUES (:turn, :words, :facets)")
 _ERASE_FTS = sa.text(
     "DELETE FROM search WHERE rowid IN (SELECT id FROM turns WHERE chat = :chat AND id <= :upto)"
 )

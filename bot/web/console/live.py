@@ -23,7 +23,7 @@ from bot.web.console.list_pane import COUNTED
 from bot.web.console.pages import Pages
 from bot.web.refused import Refused
 from context.db import StoreDown
-from context.listing import BATCH, Chip, Keeper, Line, Listing
+from context.listing import Chip, Keeper, Line, Listing
 from context.turns import Language
 
 log = logging.getLogger(__name__)
@@ -168,8 +168,9 @@ class Live:
         while True:
             pause_s = self._pause_s()
             try:
-                if await self._keeper.catch_up() >= BATCH:
-                    pause_s = 0.0  # there is more
+                await self._keeper.catch_up()
+                if self._keeper.is_behind:
+                    pause_s = 0.0
                 await self._hear()
                 trouble = ""
             except StoreDown as error:

@@ -630,15 +630,15 @@ async def test_a_bot_that_was_killed_answers_at_its_next_start_once(tmp_path: Pa
         bot = await start()
         li = telegram.customer(1)
         li.says("E4 c1t0")
-        await telegram.replies(1, timeout=30)
-        model.latency_s = 30
+        await telegram.replies(1, timeout=90)
+        model.latency_s = 90
         li.sends_photo(picture(RED), caption="E5 c1t1")
-        await model.until(lambda s: s.received == 2, timeout_s=10)
+        await model.until(lambda s: s.received == 2, timeout_s=60)
         bot.kill()
         await bot.wait()
         model.latency_s = 0
         bot = await start()
-        (sent,) = await telegram.replies(1, timeout=30)
+        (sent,) = await telegram.replies(1, timeout=90)
         assert sent.text == "Noted: c1t1."
         assert tags(model.requests[-1]) == [["c1t0"], ["c1t1"]]
         bot.terminate()

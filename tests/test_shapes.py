@@ -101,7 +101,7 @@ async def test_one_machine(tmp_path: Path) -> None:
     given = {"HTTP_PORT": str(port), "HTTP_HOST": "0.0.0.0", "HOME": str(data), "TMPDIR": str(scratch)}
     async with BotApiServer() as telegram, ModelServer(answer=noted) as model:
         with bot(telegram, model, tmp_path, within=within, **(given if within else {"HTTP_PORT": str(port)})):
-            await until(lambda: is_ready(port, alone=True), timeout_s=40)
+            await until(lambda: is_ready(port, alone=True), timeout_s=120)
             await converse(telegram, says=noted_words)
             assert (await get(f"http://127.0.0.1:{port}/"))[0] == 200
             parts = await parts_of(port)
@@ -115,7 +115,7 @@ async def test_one_machine_with_a_model_of_its_own(tmp_path: Path) -> None:
     assert settings == {"MODEL": "demo"}
     async with BotApiServer() as telegram, ModelServer() as unused:
         with bot(telegram, unused, tmp_path, HTTP_PORT=str(port), MODEL_URL="", **settings):
-            await until(lambda: is_ready(port, alone=True), timeout_s=60)
+            await until(lambda: is_ready(port, alone=True), timeout_s=120)
             await converse(telegram, says=lambda _words: None)
             _, metrics = await get(f"http://127.0.0.1:{port}/metrics")
     turns = re.findall(r'^bot_turns_total\{engine="(\w+)",outcome="(\w+)"\} (\S+)$', metrics, re.MULTILINE)
@@ -229,7 +229,7 @@ async def test_several_bots_behind_nginx_watched_by_prometheus(
         for port in (first, second):
             stack.enter_context(bot(telegram, model, tmp_path, HTTP_PORT=str(port), **settings))
         for port in (first, second):
-            await until(lambda port=port: is_ready(port), timeout_s=40)  # type: ignore[misc]
+            await until(lambda port=port: is_ready(port), timeout_s=120)  # type: ignore[misc]
         watching = prometheus_configuration(tmp_path, bots=[first, second])
         options = [f"--config.file={watching}", f"--web.listen-address=127.0.0.1:{watch_port}"]
         options.append(f"--storage.tsdb.path={tmp_path}/tsdb")
@@ -249,8 +249,8 @@ async def test_several_bots_behind_nginx_watched_by_prometheus(
             _, body = await get(url, params={"query": query})
             return list(json.loads(body)["data"]["result"]) if body else []
 
-        await until(_counts(seen, "sum(bot_turns_total)", 3 * CHATS), timeout_s=15)
-        await until(_counts(seen, "sum(up{job='bot'})", 2), timeout_s=15)
+        await until(_counts(seen, "sum(bot_turns_total)", 3 * CHATS), timeout_s=60)
+        await until(_counts(seen, "sum(up{job='bot'})", 2), timeout_s=60)
         assert await seen("ALERTS{alertstate='firing'}") == []
 
 

@@ -224,7 +224,7 @@ async def test_two_processes_share_the_chats_and_one_polls(
             bot(telegram, model, tmp_path, HTTP_PORT=str(ports[1]), **settings) as two,
         ):
             for port in ports:
-                await until(lambda port=port: is_ready(port), timeout_s=40)  # type: ignore[misc]
+                await until(lambda port=port: is_ready(port), timeout_s=120)  # type: ignore[misc]
 
             async def converse(chat: int) -> None:
                 for turn in range(3):

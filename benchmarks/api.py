@@ -42,6 +42,8 @@ QUIET_PER_S, PEAK_PER_S = 6.0, 30.0
 PEAK_EVERY_S, PEAK_S = 60.0, 10.0
 LOST_S = 60.0
 ANNOUNCED_S = 5.0
+LONG = "\n\n".join([ANSWER, *[f"Step {step}: take the filter out and rinse it." for step in range(1, 16)]])
+"""Long enough that its beginning is seen while the rest is written."""
 QUESTION = "The AC shows E4 and beeps. What now?"
 
 
@@ -55,8 +57,8 @@ class Bench:
     telegram: BotApiServer
     client: aiohttp.ClientSession
 
-    async def ask(self, url: str, *, image: str = "", streams: bool = False) -> tuple[float, float]:
-        """One question; seconds to the first byte of the answer's body, and to its last."""
+    async def ask(self, url: str, *, image: str = "", streams: bool = False) -> tuple[float, float, float]:
+        """One question; seconds to the first byte of the answer, to its last, and to its first words."""
         content: Any = QUESTION
         if image:
             content = [
@@ -67,23 +69,34 @@ class Bench:
         body = {"model": model, "messages": [{"role": "user", "content": content}], "stream": streams}
         began = time.perf_counter()
         async with self.client.post(f"{url}/chat/completions", json=body) as response:
-            first = 0.0
+            first = words = 0.0
             whole = b""
             async for chunk in response.content.iter_any():
                 first = first or time.perf_counter() - began
                 whole += chunk
+                if not words and b"E4 means" in whole:
+                    words = time.perf_counter() - began
             if response.status != 200 or b"E4 means" not in whole:
                 raise ValueError(f"{response.status} {whole[:200]!r}")
-        return first, time.perf_counter() - began
+        return first, time.perf_counter() - began, words
 
 
 @contextlib.asynccontextmanager
-async def bench(*, model_s: float, at_once: int) -> AsyncIterator[Bench]:
-    """A bot in a process of its own, and everything around it here."""
+async def bench(*, model_s: float, at_once: int, writes_s: float = 0.0) -> AsyncIterator[Bench]:
+    """A bot in a process of its own, and everything around it here.
+
+    The model begins to answer after `model_s` and writes for `writes_s`, a hundred pieces.
+    """
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         model = await stack.enter_async_context(
-            ModelServer(answer=lambda _: ANSWER, latency_s=model_s, keep=0)
+            ModelServer(
+                answer=lambda _: LONG if writes_s else ANSWER,
+                latency_s=model_s,
+                chunks=100 if writes_s else 4,
+                chunk_delay_s=writes_s / 100,
+                keep=0,
+            )
         )
         telegram = await stack.enter_async_context(BotApiServer())
         given = {
@@ -191,10 +204,13 @@ def _data_url(jpeg: bytes, number: int) -> str:
 
 
 async def streams() -> None:
-    """So many streams open at once, each with its answer; then the same with the usual places."""
-    for at_once in (STREAMS, 16):
-        model_s = STREAM_S if at_once == STREAMS else STREAM_S / 10
-        async with bench(model_s=model_s, at_once=at_once) as b:
+    """So many streams at once, each with its answer; the same while it is written; with the usual places."""
+    for at_once, model_s, writes_s in (
+        (STREAMS, STREAM_S, 0.0),
+        (STREAMS, MODEL_S, STREAM_S),
+        (16, STREAM_S / 10, 0.0),
+    ):
+        async with bench(model_s=model_s, at_once=at_once, writes_s=writes_s) as b:
             async with PeakMemory(b.pid) as peak:
                 cpu, began = cpu_s(b.pid), time.perf_counter()
                 done = await asyncio.gather(
@@ -202,11 +218,13 @@ async def streams() -> None:
                 )
                 took, used = time.perf_counter() - began, cpu_s(b.pid) - cpu
             whole = [each for each in done if not isinstance(each, BaseException)]
-            print(f"{STREAMS} streams at once, {at_once} places at the model, which takes {model_s:g} s")
+            takes = f"writes {len(LONG)} characters in {writes_s:g}" if writes_s else f"takes {model_s:g}"
+            print(f"{STREAMS} streams at once, {at_once} places at the model, which {takes} s")
             print(
                 f"  whole {len(whole)}, most at the model {b.model.most_in_flight}, all within {took:.1f} s"
             )
-            print(f"  last byte p50 {statistics.median(each[1] for each in whole):.2f} s, ", end="")
+            print(f"  first words p50 {statistics.median(each[2] for each in whole):.2f} s, ", end="")
+            print(f"last byte p50 {statistics.median(each[1] for each in whole):.2f} s, ", end="")
             print(f"max {max(each[1] for each in whole):.2f} s; CPU {used:.2f} s, peak {peak.mb:.0f} MB")
 
 
@@ -304,7 +322,7 @@ async def _customer(b: Bench, part: Soak, number: int) -> None:
 async def _app(b: Bench, part: Soak) -> None:
     part.asked += 1
     try:
-        first, whole = await b.ask(b.bot, streams=True)
+        first, whole, _ = await b.ask(b.bot, streams=True)
     except (ValueError, aiohttp.ClientError, TimeoutError) as error:
         part.lost.append(repr(error)[:200])
         return

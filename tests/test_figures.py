@@ -5,19 +5,24 @@ from __future__ import annotations
 import pytest
 
 from context.db import Database
+from context.feedback import Feedbacks
 from context.figures import HOUR_S, Counting
+from context.follow_ups import FollowUps
 from context.handoffs import Handoffs
+from context.outcomes import Fixes, Outcomes
 from context.reviews import Review, Reviews
 from context.turns import Chat, Message, Part, Reply
 from tests.clock import Clock
 from tests.ledger import ANNA, BEN, Ledger, forget, says
 
 
-async def talk(db: Database, clock: Clock, chat: Chat, reply: Reply, *, seconds: float = 2.0) -> int:
+async def talk(
+    db: Database, clock: Clock, chat: Chat, reply: Reply, *, seconds: float = 2.0, question: str = "question"
+) -> int:
     ledger = Ledger(db)
-    await ledger.inbox.put([says(chat, "question")])
+    await ledger.inbox.put([says(chat, question)])
     batch = await ledger.claim_one()
-    turn = await ledger.outbox.open(batch, Message(chat, "question", "en"), reply, [Part(reply.text)])
+    turn = await ledger.outbox.open(batch, Message(chat, question, "en"), reply, [Part(reply.text)])
     clock.move(seconds)
     await ledger.send(batch, turn)
     return turn.id
@@ -100,3 +105,41 @@ async def test_the_running_hour_goes_on_and_an_old_one_stays_when_the_chat_is_go
     clock.move(86_400)
     kept = (await counting.read(since=start, until=start + 1)).total
     assert (kept.turns, kept.answered["model"]) == (2, 2)
+
+
+async def ask_whether_it_worked(db: Database, chat: Chat, turn_id: int) -> None:
+    first = FollowUps(db).asking(chat, turn_id)
+    assert await db.write(lambda connection: first(connection, db.now(connection)))
+
+
+async def test_what_customers_say_is_theirs_and_silence_is_no_yes(db: Database, clock: Clock) -> None:
+    start, feedbacks, outcomes = clock.now, Feedbacks(db), Outcomes(db)
+    empty = await outcomes.read(since=start, until=start + 1)
+    assert (empty.thumbs.share_up, empty.fixes.share_fixed, dict(empty.by_fault)) == (None, None, {})
+    says_what = [
+        (ANNA, "E4 on the display", "up"),
+        (BEN, "it shows e-4!", "down"),
+        (ANNA, "E4 again", None),
+        (BEN, "红灯 F21", "up"),
+        (BEN, "it drips", None),
+    ]
+    for chat, question, worked in says_what:
+        turn = await talk(db, clock, chat, by_model(), question=question)
+        await ask_whether_it_worked(db, chat, turn)
+        if worked == "up":
+            await feedbacks.keep(chat, turn, "fixed", "up")
+        elif worked:
+            await feedbacks.keep(chat, turn, "fixed", "down")
+            await feedbacks.keep(chat, turn, "helpful", "down", reason="unclear")
+    await feedbacks.keep(chat, turn, "helpful", "up")
+    found = await outcomes.read(since=start, until=clock.now + 1)
+    assert (found.thumbs.up, found.thumbs.down, dict(found.reasons)) == (1, 1, {"unclear": 1})
+    assert dict(found.by_fault) == {
+        "E4": Fixes(asked=3, fixed=1, not_fixed=1),
+        "": Fixes(asked=1, fixed=0, not_fixed=0),
+        "F21": Fixes(asked=1, fixed=1, not_fixed=0),
+    }
+    assert (found.fixes.silent, found.by_fault["E4"].silent) == (2, 1)
+    assert found.fixes.share_fixed == pytest.approx(2 / 3)
+    assert found.by_fault[""].share_fixed is None
+    assert (await outcomes.read(since=clock.now + 1, until=clock.now + 2)).fixes.asked == 0

@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Locator, Page, expect
 
+from context.feedback import Feedbacks
+from context.follow_ups import FollowUps
 from context.turns import Chat
 from tests.ac_panel import as_jpeg, draw_panel
 from tests.chromium import needs_chromium, open_browser, open_tab
@@ -272,6 +275,21 @@ async def test_everybody_can_read_and_use_it(browser: Browser, desk: Desk, schem
         assert problems(await Axe().run(page, options=RULES)) == []
 
 
+async def ask_whether_it_worked(desk: Desk) -> None:
+    """Two customers were asked; one says that it did, the other nothing."""
+    db = desk.world.app.stores.db
+    for chat, is_fixed in ((CHAT, True), (BLOCKED, False)):
+        turn = await db.read(
+            lambda connection, chat=chat: connection.execute(  # type: ignore[misc]
+                sa.text("SELECT MIN(id) FROM turns WHERE chat = :chat"), {"chat": chat.key}
+            ).scalar_one()
+        )
+        asking = FollowUps(db).asking(chat, turn)
+        await db.write(lambda connection, asking=asking: asking(connection, db.now(connection)))  # type: ignore[misc]
+        if is_fixed:
+            await Feedbacks(db).keep(chat, turn, "fixed", "up")
+
+
 async def test_reviews_are_given_by_keyboard_and_figures_are_drawn(browser: Browser, desk: Desk) -> None:
     async with at_work(browser, desk, "ana") as page:
         await page.goto(f"{desk.url}/staff/review?days=1")
@@ -280,7 +298,11 @@ async def test_reviews_are_given_by_keyboard_and_figures_are_drawn(browser: Brow
         assert problems(await Axe().run(page, options=RULES)) == []
         await page.get_by_role("button", name="Keep, and next").click()
         await expect(page.locator(".progress")).to_contain_text("1 of ")
+        await ask_whether_it_worked(desk)
         await page.goto(f"{desk.url}/staff/figures")
+        await expect(page.get_by_role("row", name="E4 1 1 0 0")).to_be_visible()
+        await expect(page.locator(".strip .fixed")).to_have_count(1)
+        await expect(page.locator(".strip .silent")).to_have_count(1)
         await expect(page.locator(".chart .model")).to_have_count(1)
         await expect(page.locator(".table").first).to_contain_text("nobody wrote")
         assert problems(await Axe().run(page, options=RULES)) == []

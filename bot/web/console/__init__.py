@@ -34,6 +34,7 @@ from context.feedback import Feedbacks
 from context.figures import Counting
 from context.handoffs import Handoffs
 from context.listing import Keeper, Listing
+from context.outcomes import Outcomes
 from context.photos import Photos
 from context.reviews import Reviews
 from context.search import Search
@@ -89,7 +90,7 @@ class Console:
             door=door, pages=pages, listing=listing, search=Search(db), staff=staff, pane=conversation.render
         )
         review = ReviewPane(door=door, pages=pages, reviews=reviews, conversations=conversations)
-        figures = FiguresPage(door=door, pages=pages, counting=Counting(db))
+        figures = FiguresPage(door=door, pages=pages, counting=Counting(db), outcomes=Outcomes(db))
         access = AccessPage(door=door, pages=pages, staff=staff)
         records = Records(door=door, pages=pages, exporter=exporter, folder=exports, staff=staff)
         self._live = Live(door=door, pages=pages, listing=listing, keeper=Keeper(db))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.pages import Pages
 from bot.web.console.words import N_
 from context.figures import ANSWERED, Answered, Counting, Figures, Tally
+from context.outcomes import Fixes, Outcomes
 
 DAYS = (1, 7, 30, 90)
 _DAY_S = 86_400.0
@@ -23,6 +25,20 @@ WHO_WORDS: dict[Answered, str] = {
     "fallback": N_("OCR and rules"),
     "person": N_("a person"),
     "notice": N_("fixed words"),
+}
+
+CUSTOMER_WHY_WORDS = {
+    "wrong": N_("it is wrong"),
+    "unclear": N_("it is not clear"),
+    "unsafe": N_("it is dangerous"),
+    "off_topic": N_("it is about something else"),
+    "did_not_help": N_("it did not help"),
+}
+"""Why customers call an answer bad, as their buttons have it."""
+OUTCOME_WORDS = {
+    "fixed": N_("fixed, the customer says"),
+    "unfixed": N_("not fixed"),
+    "silent": N_("said nothing"),
 }
 
 
@@ -48,13 +64,25 @@ class Bar:
     """From the bottom up; none where nobody wrote."""
 
 
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """What became of the answers to one fault."""
+
+    code: str
+    """Empty where none was named."""
+    fixes: Fixes
+    pieces: tuple[tuple[str, float, float], ...]
+    """What, from where, how wide."""
+
+
 class FiguresPage:
     """`/staff/figures`."""
 
-    def __init__(self, *, door: Door, pages: Pages, counting: Counting) -> None:
+    def __init__(self, *, door: Door, pages: Pages, counting: Counting, outcomes: Outcomes) -> None:
         self._door = door
         self._pages = pages
         self._counting = counting
+        self._outcomes = outcomes
 
     def routes(self) -> list[BaseRoute]:
         """The page."""
@@ -72,6 +100,7 @@ class FiguresPage:
         figures = await self._counting.read(
             since=since, until=until, step="hour" if days == 1 else "day", offset_s=offset_s
         )
+        outcome = await self._outcomes.read(since=since, until=until)
         return self._pages.answer(
             "figures.html",
             visit.language,
@@ -79,6 +108,10 @@ class FiguresPage:
             theme=theme_of(visit.request),
             figures=figures,
             bars=_bars(figures),
+            outcome=outcome,
+            strips=_strips(outcome.by_fault),
+            outcome_words=OUTCOME_WORDS,
+            customer_why_words=CUSTOMER_WHY_WORDS,
             answered=ANSWERED,
             who_words=WHO_WORDS,
             why_words=WHY_WORDS,
@@ -102,6 +135,21 @@ def _bars(figures: Figures) -> list[Bar]:
                 blocks.append(Block(who, x + width * 0.12, top, width * 0.76, height))
         bars.append(Bar(step, x, width, tuple(blocks)))
     return bars
+
+
+def _strips(faults: Mapping[str, Fixes]) -> list[Strip]:
+    most = max((fixes.asked for fixes in faults.values()), default=0) or 1
+    strips = []
+    for code, fixes in faults.items():
+        x, pieces = 0.0, []
+        counts = (("fixed", fixes.fixed), ("unfixed", fixes.not_fixed), ("silent", fixes.silent))
+        for what, count in counts:
+            width = count / most * WIDTH
+            if width:
+                pieces.append((what, x, width))
+                x += width
+        strips.append(Strip(code, fixes, tuple(pieces)))
+    return strips
 
 
 def _offset(text: str) -> int:

@@ -243,7 +243,7 @@ def test_an_old_python_is_told_in_a_sentence(project: Project) -> None:
 def test_an_unknown_part_is_refused_before_anything_is_made(project: Project, args: list[str]) -> None:
     done = project.run(*args)
     assert done.returncode == 1
-    assert "--with takes one or more of gpu, quantization, postgres, dev" in done.stderr
+    assert "--with takes one or more of gpu, quantization, postgres, heic, otel, dev" in done.stderr
     assert not (project.folder / ".venv").exists()
 
 

@@ -198,7 +198,14 @@ async def open_app(
 
         health = partial(_health, stores, line, guard, worker, trial, telegram, ready)
         console = await open_console(
-            settings, stores, desk=desk, spool=web.spool, prompts=prompts, engine=line, guard=guard
+            settings,
+            stores,
+            desk=desk,
+            spool=web.spool,
+            prompts=prompts,
+            engine=engine,
+            reader=reader,
+            guard=guard,
         )
         site = build_site(
             _chat_page(web, stores, votes),

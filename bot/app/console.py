@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.app.stores import Stores
 from bot.engines import Engine
-from bot.engines.fallback import FallbackEngine
+from bot.engines.ocr import Reader
 from bot.export import Exporter
 from bot.guard import Guard
 from bot.retrace import Retrace, engines_of
@@ -29,12 +29,12 @@ async def open_console(
     spool: Spool,
     prompts: Prompts,
     engine: Engine,
+    reader: Reader,
     guard: Guard,
 ) -> Console:
     """The console, keeping its list up to date until it is closed."""
     templates = Templates(stores.db)
     await templates.keep(prompts.version, prompts.sources)
-    engines = engines_of(engine)
     console = Console(
         db=stores.db,
         transcripts=stores.transcripts,
@@ -42,7 +42,7 @@ async def open_console(
         handoffs=stores.handoffs,
         desk=desk,
         spool=spool,
-        reader=next((one.reader for one in engines.values() if isinstance(one, FallbackEngine)), None),
+        reader=reader,
         packs=Packs(cases=Cases(stores.db), prompts=prompts),
         exporter=Exporter(
             extracts=Extracts(stores.db), reviews=Reviews(stores.db), read_photo=stores.photos.read
@@ -53,7 +53,7 @@ async def open_console(
             templates=templates,
             photos=stores.photos,
             prompts=prompts,
-            engines=engines,
+            engines=engines_of(engine),
             guard=guard,
             context_turns=settings.context_turns,
         ),

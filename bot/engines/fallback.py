@@ -51,11 +51,6 @@ class FallbackEngine:
         self._trouble = "" if reader is not None else "no text recognition"
         self._texts: OrderedDict[str, tuple[Line, ...]] = OrderedDict()
 
-    @property
-    def reader(self) -> Reader | None:
-        """What reads photos."""
-        return self._reader
-
     async def start(self) -> None:
         """Nothing to wait for: text recognition is loaded with the first photo."""
 

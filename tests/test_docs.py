@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import subprocess
+import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -177,6 +178,28 @@ def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
     inside = [link.partition("#")[0] for link in links if "://" not in link]
     assert [link for link in inside if link and not (document.parent / link).exists()] == []
+
+
+def test_the_documents_become_pages_without_a_warning(tmp_path: Path) -> None:
+    """MkDocs looks for dead links, dead anchors, and pages that no menu leads to."""
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    for page in tmp_path.rglob("*.html"):
+        loaded = re.findall(
+            r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"?([^\s\">]+)", page.read_text(encoding="utf-8")
+        )
+        assert loaded
+        assert [address for address in loaded if re.match(r"(\w+:)?//", address)] == [], page
+        links = re.findall(r"(?:src|href)=\"([^\"#?]+)", page.read_text(encoding="utf-8"))
+        inside = [link for link in links if not re.match(r"\w+:|/", link)]
+        assert [link for link in inside if not (page.parent / link).exists()] == [], page
 
 
 def test_nothing_names_a_place_on_somebodys_machine() -> None:

@@ -208,7 +208,7 @@ def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_four_hundred_takeovers_and_no_word_of_the_bots_behind_any(tmp_path: Path) -> None:
     async with stage(tmp_path) as (played, inbox):
-        races = await run(played, inbox, 400)
+        races = await run(played, inbox, 1000)
     assert [race.begun_after for race in races if race.begun_after] == []
     assert all(sum("colleague" in text for text in race.said) == 1 for race in races), "told once"
     # It came in at every place: before a word, behind each part, behind all of it.

@@ -100,6 +100,31 @@ def test_every_route_is_in_the_readme() -> None:
     ] == []
 
 
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(r"^(#+) ", id="headings"),
+        pytest.param(r"^(?:export |curl |python3 |from |stream = |printf ).*?(?=  #|$)", id="commands"),
+        pytest.param(r"^\| (`[^|]*) \|", id="what tables begin with"),
+        pytest.param(r"^\d\. ", id="steps"),
+    ],
+)
+def test_the_chinese_readme_keeps_the_order_of_the_english_one(what: str) -> None:
+    english, chinese = (re.findall(what, text_of(name), re.MULTILINE) for name in READMES)
+    assert english
+    assert chinese == english
+
+
+@pytest.mark.parametrize("what", [r"(?<!`)`([^`\n]+)`(?!`)", r"\]\(([^)\s]+)\)"], ids=["names", "links"])
+def test_the_chinese_readme_names_what_the_english_one_does(what: str) -> None:
+    english, chinese = (set(re.findall(what, text_of(name))) for name in READMES)
+    of_one_language = {*READMES, "docs/images/console.en.png", "docs/images/console.zh.png"}
+    assert english ^ chinese <= of_one_language
+
+
+READMES = ("README.md", "README.zh.md")
+
+
 # --- The two commands
 
 

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bot.__main__ import COMMANDS
 from bot.command_line import parser
@@ -139,6 +140,30 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 def test_ci_uses_the_readmes_test_command() -> None:
     assert re.search(r"^step python3 run test$", text_of(".ci/run"), re.MULTILINE)
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_take_other_peoples_code_by_its_commit_only(workflow: Path) -> None:
+    uses = re.findall(r"\buses: *(.*)", workflow.read_text(encoding="utf-8"))
+    assert uses
+    assert [each for each in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each)] == []
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_end_in_time_and_may_only_read(workflow: Path) -> None:
+    content = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+    assert content["permissions"] == {}
+    for job in content["jobs"].values():
+        assert job["timeout-minutes"] <= 60
+        assert job["permissions"] == {"contents": "read"}
+        for step in job["steps"]:
+            assert "${{" not in step.get("run", "")
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"] == {"persist-credentials": False}
+    assert {"run": ".ci/run"} in content["jobs"]["test"]["steps"]
 
 
 # --- The map

@@ -6,6 +6,7 @@ The rule behind all of them: the customer gets one answer, in order, and never s
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import signal
 import socket
@@ -85,6 +86,12 @@ def refused(code: str, *, number: int = 1, total: int = 1) -> str:
 
 CLIPS = {"mp4", "gif and jar"}
 """These begin as clips do, and are looked at as such: tests/test_clips.py."""
+OPENS_HEIC = importlib.util.find_spec("pi_heif") is not None
+
+
+def code_of(bad: Hostile) -> str:
+    """Its reason from this bot: with the extra `heic` a phone's own format is opened, and found damaged."""
+    return "damaged" if OPENS_HEIC and bad.name == "heic" else bad.code
 
 
 @pytest.mark.parametrize("as_file", [False, True], ids=["photo", "file"])
@@ -105,16 +112,16 @@ async def test_every_bad_picture_alone_gets_its_reason_and_never_reaches_the_mod
     pictures = [bad for bad in HOSTILE if bad.name not in CLIPS]
     answers = dict(await asyncio.gather(*(send(bad) for bad in pictures)))
     ask = notice("photo_only_rejected")
-    assert answers == {bad.name: f"{refused(bad.code)}\n\n{ask}" for bad in pictures}
+    assert answers == {bad.name: f"{refused(code_of(bad))}\n\n{ask}" for bad in pictures}
     assert w.model.received == asked_before
 
 
-CODES = sorted({bad.code for bad in HOSTILE})
+CODES = sorted({code_of(bad) for bad in HOSTILE})
 
 
 async def test_bad_pictures_in_an_album_are_named_by_number_and_the_rest_is_answered(w: World) -> None:
     async def send(number: int, code: str) -> None:
-        bad = next(bad for bad in HOSTILE if bad.code == code)
+        bad = next(bad for bad in HOSTILE if code_of(bad) == code)
         customer, mark = w.telegram.customer(next(_ids)), f"c{number}t1"
         await customer.sends_album([picture(RED), bad.make(), picture(GREEN)], caption=f"look {mark}")
         (sent,) = await w.telegram.replies(customer.room.id, timeout=30)

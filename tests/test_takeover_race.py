@@ -206,7 +206,7 @@ def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bot.markup.PART_UNITS", 45)
 
 
-async def test_four_hundred_takeovers_and_no_word_of_the_bots_behind_any(tmp_path: Path) -> None:
+async def test_a_thousand_takeovers_and_no_word_of_the_bots_behind_any(tmp_path: Path) -> None:
     async with stage(tmp_path) as (played, inbox):
         races = await run(played, inbox, 1000)
     assert [race.begun_after for race in races if race.begun_after] == []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 _EVERY_TURN = 2**62
 KEY_BYTES = 32
 SEAL_EVERY_S = 1.0
+LOOK_EVERY = 30
+"""Rounds until a look without a reason: for a commit that came late, and for what another worker left."""
 _LOOKS = 2
 _LOCK = 7_205_140_312
 """PostgreSQL advisory lock: workers add to the chain one after the other."""
@@ -57,9 +60,9 @@ class Verdicts:
 
     async def keep_sealing(self, *, every_s: float = SEAL_EVERY_S) -> None:
         """Give what is added its place in the chain, for as long as the process runs."""
-        while True:
-            if self._looks:
-                self._looks -= 1
+        for number in itertools.count(1):
+            if self._looks or number % LOOK_EVERY == 0:
+                self._looks = max(0, self._looks - 1)
                 try:
                     await self.seal()
                 except StoreDown as error:

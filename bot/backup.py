@@ -27,7 +27,7 @@ from bot import __version__
 from bot.errors import BotError
 from context import lock, snapshots
 from context.db import StoreDown
-from context.photos import sync_folder
+from context.photos import photo_in, sync_folder
 from context.snapshots import Snapshot
 
 MANIFEST, PHOTOS, BESIDE = "manifest.json", "photos", "beside"
@@ -56,14 +56,18 @@ class Manifest:
     """Photos that the database speaks of and that were not on disk, or not what their names say."""
     format: int = FORMAT
 
+    @property
+    def counts(self) -> str:
+        """How much there is, for people."""
+        rows = self.snapshot.tables
+        return f"{rows.get('messages', 0)} messages of {rows.get('chats', 0)} chats, {self.photos} photos"
+
 
 async def run(url: str, data: Path, folder: Path, *, keep: int = 0) -> int:
     """Make a backup and say what is in it; 1 when photos were lost before.  Raises BotError."""
-    with _in_words(folder):
+    with in_words(folder, busy="another backup is being made"):
         path, manifest, gone = await asyncio.to_thread(make, url, data, folder, keep=keep)
-    rows = manifest.snapshot.tables
-    counts = f"{rows.get('messages', 0)} messages of {rows.get('chats', 0)} chats, {manifest.photos} photos"
-    print(f"{path}: {counts}")
+    print(f"{path}: {manifest.counts}")
     if gone:
         print(f"{gone} older backups deleted")
     for sha256 in manifest.lost:
@@ -79,7 +83,7 @@ async def verify(folder: Path) -> int:
     sound: dict[str, bool] = {}
     found = 0
     for path in paths:
-        with _in_words(folder):
+        with in_words(folder, busy="a backup is being made"):
             problems = await asyncio.to_thread(problems_of, path, sound)
         print(f"{path}: {'whole' if not problems else f'{len(problems)} problems'}")
         print(*(f"  {problem}" for problem in problems), sep="\n", end="\n" if problems else "")
@@ -147,11 +151,6 @@ def problems_of(path: Path, sound: dict[str, bool]) -> list[str]:
         if not sound[sha256]:
             problems.append(f"photo {sha256} is missing or damaged")
     return problems + snapshots.inspect(path, manifest.snapshot)
-
-
-def photo_in(folder: Path, sha256: str) -> Path:
-    """Where a photo lies, in a backup as in the data folder (context/photos.py)."""
-    return folder / sha256[:2] / f"{sha256}.jpg"
 
 
 def copy_photo(source: Path, target: Path, sha256: str) -> bool:
@@ -256,11 +255,12 @@ def _delete_older(folder: Path, keep: int) -> int:
 
 
 @contextmanager
-def _in_words(folder: Path) -> Iterator[None]:
+def in_words(folder: Path, *, busy: str) -> Iterator[None]:
+    """What goes wrong with files and databases as a BotError; `busy` says what holds the folder."""
     try:
         yield
     except lock.Busy as error:
-        raise BotError(f"another backup is being made: {error}") from error
+        raise BotError(f"{busy}: {error}") from error
     except StoreDown as error:
         raise BotError(str(error)) from error
     except OSError as error:

@@ -20,7 +20,7 @@ from bot.errors import EngineOverloaded, EngineUnavailable
 from bot.language import language_of
 from bot.metrics import Metrics, Stages
 from bot.pictures import Pictures
-from bot.reveal import OnWords
+from bot.reveal import OnWords, noting_first
 from bot.turn import Answerer
 from context.api_ledger import ApiLedger
 from context.photos import smaller
@@ -194,16 +194,10 @@ class Inquiries:
 
     def _timed(self, show: OnWords) -> OnWords:
         """The same, with the time to the first words counted from now."""
-        began, is_first = time.perf_counter(), True
-
-        def timed(words: str) -> None:
-            nonlocal is_first
-            if words and is_first:
-                is_first = False
-                self._metrics.first_words("api", seconds=time.perf_counter() - began)
-            show(words)
-
-        return timed
+        began = time.perf_counter()
+        return noting_first(
+            show, lambda: self._metrics.first_words("api", seconds=time.perf_counter() - began)
+        )
 
     async def draft(self, inquiry: Inquiry, stages: Stages, *, show: OnWords | None = None) -> Answered:
         """The checked answer, not on record yet: for whoever records it together with its own."""

@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 MARK_S = 10.0
 """So long an answer that is ready waits for its picture."""
-LONGEST = 1024
-"""Longest side of the photo that the model looks at, pixels; the copy that is drawn on has all of them."""
 FULL = 1000
 """Qwen3-VL gives places in thousandths of width and height, whatever the photo's size."""
 MOST_BOXES = 3
@@ -113,11 +111,8 @@ class Marks:
             await self._photos.forget(photo.sha256)
 
     async def _mark(self, message: Message, reply: Reply, photo: Photo) -> Photo | None:
-        jpeg, whole = (
-            await self._photos.read(photo.sha256, longest=LONGEST),
-            await self._photos.read(photo.sha256),
-        )
-        if jpeg is None or whole is None:
+        jpeg = await self._photos.read(photo.sha256)
+        if jpeg is None:
             return None
         manner = Manner(max_tokens=200, temperature=0, by_model=True, schema=SCHEMA)
         prompt = self._prompts.mark(message, reply.text, PromptImage(photo, jpeg), manner=manner)
@@ -125,18 +120,23 @@ class Marks:
             boxes = await facts(self._engine, prompt, boxes_in)
         if not boxes:
             return None
-        return await self._keep(await asyncio.to_thread(drawn, whole, boxes))
+        return await self._keep(await asyncio.to_thread(drawn, jpeg, boxes))
 
     async def _keep(self, jpeg: bytes) -> Photo | None:
         """Store the copy; whoever is cancelled meanwhile leaves none behind."""
-        storing = asyncio.create_task(self._photos.take_in(jpeg), name="store a marked photo")
+        stored: list[Photo] = []
+
+        async def store() -> None:
+            if isinstance(taken := await self._photos.take_in(jpeg), Photo):
+                stored.append(taken)
+
         try:
-            taken = await asyncio.shield(storing)
+            await to_its_end(store())
         except asyncio.CancelledError:
-            if isinstance(taken := await storing, Photo):
-                await self.drop(taken)
+            for photo in stored:
+                await to_its_end(self.drop(photo))
             raise
-        return taken if isinstance(taken, Photo) else None
+        return stored[0] if stored else None
 
 
 @asynccontextmanager

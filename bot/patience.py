@@ -17,6 +17,7 @@ from bot.metrics import Stages
 from bot.reveal import OnWords
 from bot.sender import Sender
 from bot.turn import Answers
+from bot.waits import event_or
 from context.turns import Chat, Message, Reply, Turn
 from prompts.prompts import Prompts
 
@@ -52,12 +53,19 @@ class Patience:
     ) -> Reply:
         """The answer; while others are before it, the customer hears how it stands."""
         is_over = asyncio.Event()
-        telling = asyncio.create_task(self._tell(message, is_over), name="tell who waits")
+        telling: list[asyncio.Task[None]] = []
+
+        def begin() -> None:
+            telling.append(asyncio.create_task(self._tell(message, is_over), name="tell who waits"))
+
+        timer = asyncio.get_running_loop().call_later(LOOK_S, begin)  # few answers take so long
         try:
             return await self._answers.answer(message, turns, stages, show=show)
         finally:
+            timer.cancel()
             is_over.set()
-            await asyncio.wait([telling])  # what is being said is said to its end, before the answer
+            if telling:
+                await asyncio.wait(telling)  # what is being said is said to its end, before the answer
 
     def instead(self, name: str, message: Message) -> Reply:
         """Nobody waits for fixed words."""
@@ -65,9 +73,10 @@ class Patience:
 
     async def _tell(self, message: Message, is_over: asyncio.Event) -> None:
         chat = message.chat
-        while not await _is_set(is_over, within_s=LOOK_S):
+        while not is_over.is_set():
             ahead = self._line.ahead(chat.alias)
             if ahead is None or not _is_long(ahead):
+                await event_or(is_over, asyncio.get_running_loop().time() + LOOK_S)
                 continue
             if self._is_held(chat) or not self._is_first(chat):
                 return
@@ -93,11 +102,3 @@ def _is_long(ahead: Ahead) -> bool:
 def _rounded(seconds: float | None) -> int:
     """Up to tens, which is as well as it is known; 0 for nobody knows."""
     return 0 if seconds is None else 10 * math.ceil(seconds / 10)
-
-
-async def _is_set(event: asyncio.Event, *, within_s: float) -> bool:
-    try:
-        async with asyncio.timeout(within_s):
-            return await event.wait()
-    except TimeoutError:
-        return False

@@ -17,16 +17,15 @@ from bot.backup import (
     backups,
     copy_file,
     copy_photo,
-    photo_in,
+    in_words,
     photos_of,
     problems_of,
     read_manifest,
 )
 from bot.errors import BotError
 from context import lock, snapshots
-from context.db import StoreDown
 from context.migrations import MIGRATIONS
-from context.photos import sync_folder
+from context.photos import photo_in, sync_folder
 
 MARK = "restoring"
 
@@ -39,20 +38,12 @@ async def run(
     `replace` gives up what the database and the data folder hold; `clear` empties what Redis remembers.
     """
     path = _chosen(backup)
-    try:
+    with in_words(data, busy="stop the bot first"):
         manifest = await asyncio.to_thread(_restore, url, data, path, replace=replace)
         if not await clear():
             raise BotError("Redis does not answer and may remember turns that are gone: run it again")
         await asyncio.to_thread(_end, data)
-    except lock.Busy as error:
-        raise BotError(f"stop the bot first: {error}") from error
-    except StoreDown as error:
-        raise BotError(str(error)) from error
-    except OSError as error:
-        raise BotError(f"{error.filename or data}: {error.strerror or type(error).__name__}") from error
-    rows = manifest.snapshot.tables
-    counts = f"{rows.get('messages', 0)} messages of {rows.get('chats', 0)} chats, {manifest.photos} photos"
-    print(f"as of {manifest.at}: {counts}, {rows.get('staff', 0)} accounts")
+    print(f"as of {manifest.at}: {manifest.counts}, {manifest.snapshot.tables.get('staff', 0)} accounts")
     print("whoever was erased since is back: erase them again (python -m bot forget CHAT)")
     return 0
 

@@ -37,19 +37,29 @@ def view(
 
     Nothing once a person has the chat.  `seen_first` is called when there is something to see.
     """
-    is_first = True
+    showing = noting_first(lambda words: show(parts_of("\n\n".join([*above, words]))), seen_first)
 
     def look(words: str) -> None:
-        nonlocal is_first
         if not words or is_held():
             show(())
-            return
-        show(parts_of("\n\n".join([*above, words])))
-        if is_first:
-            seen_first()
-        is_first = False
+        else:
+            showing(words)
 
     return look
+
+
+def noting_first(show: OnWords, seen_first: Callable[[], None]) -> OnWords:
+    """The same, with `seen_first` called once the first words were shown."""
+    is_first = True
+
+    def shown(words: str) -> None:
+        nonlocal is_first
+        show(words)
+        if words and is_first:
+            is_first = False
+            seen_first()
+
+    return shown
 
 
 class Reveals:

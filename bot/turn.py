@@ -324,7 +324,7 @@ class Answerer:
         self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
     ) -> Reply:
         """Answer a message in the light of the last turns.  When all else fails, the reply says so."""
-        with stages("prompt"):
+        with stages("plan"):
             planned = self.prompts.plan(message, turns)
             images = {
                 view.photo.sha256: await self._photos.read(view.photo.sha256, longest=view.longest)

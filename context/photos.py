@@ -57,6 +57,11 @@ _LEFTOVER_S = 3600
 """Unfinished files older than this belong to nobody."""
 
 
+def photo_in(folder: Path, sha256: str) -> Path:
+    """Where the photo of that name lies in a folder of photos."""
+    return folder / sha256[:2] / f"{sha256}.jpg"
+
+
 class Photos:
     """The photo store.  Owns the intake it is given: `start` and `close` reach it too."""
 
@@ -160,7 +165,7 @@ class Photos:
 
     def _path(self, sha256: str) -> Path | None:
         """Where a photo lies; None for anything that is not a hash: no foreign name reaches the disk."""
-        return self._folder / sha256[:2] / f"{sha256}.jpg" if _NAME.fullmatch(sha256) else None
+        return photo_in(self._folder, sha256) if _NAME.fullmatch(sha256) else None
 
     @property
     def _unfinished(self) -> Path:

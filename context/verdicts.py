@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import logging
 import os
@@ -33,9 +32,6 @@ log = logging.getLogger(__name__)
 _EVERY_TURN = 2**62
 KEY_BYTES = 32
 SEAL_EVERY_S = 1.0
-LOOK_EVERY = 30
-"""Rounds until a look without a reason: for a commit that came late, and for what another worker left."""
-_LOOKS = 2
 _LOCK = 7_205_140_312
 """PostgreSQL advisory lock: workers add to the chain one after the other."""
 
@@ -46,8 +42,6 @@ class Verdicts:
     def __init__(self, db: Database, *, key: bytes) -> None:
         self._db = db
         self._key = key
-        self._looks = _LOOKS  # also for what a process that died has left
-        """How often the chain is still to be looked after: a commit may come behind the first time."""
 
     def add(
         self, connection: Connection, chat: Chat, turn_id: int, record: Mapping[str, object], now: float
@@ -56,18 +50,15 @@ class Verdicts:
         payload = json.dumps({"turn": turn_id, **record}, ensure_ascii=False, allow_nan=False)
         values = {"chat": chat.key, "turn": turn_id, "at": now, "payload": payload}
         connection.execute(_ADD, values)
-        self._looks = _LOOKS
 
     async def keep_sealing(self, *, every_s: float = SEAL_EVERY_S) -> None:
-        """Give what is added its place in the chain, for as long as the process runs."""
-        for number in itertools.count(1):
-            if self._looks or number % LOOK_EVERY == 0:
-                self._looks = max(0, self._looks - 1)
-                try:
+        """Give whatever waits its place in the chain, another worker's too, while the process runs."""
+        while True:
+            try:
+                if await self.waiting():
                     await self.seal()
-                except StoreDown as error:
-                    self._looks = _LOOKS
-                    log.warning("verdicts wait for their place in the chain", extra={"reason": str(error)})
+            except StoreDown as error:
+                log.warning("verdicts wait for their place in the chain", extra={"reason": str(error)})
             await asyncio.sleep(every_s)
 
     async def seal(self) -> None:

@@ -21,6 +21,7 @@ from bot.app.stores import audit_key, clear_copies
 from bot.errors import BadConfiguration, BotError
 from bot.settings import Settings
 from context.db import Database
+from context.photos import photo_in
 from context.staff import Staff
 from context.turns import Photo
 from tests.bot_api import BotApiServer, Person
@@ -158,7 +159,7 @@ async def small(database_url: str, folder: Path) -> Settings:
     sha256 = hashlib.sha256(jpeg).hexdigest()
     await Ledger(db).inbox.attach([(batch.arrivals[0], Photo(sha256, 320, 240))])
     await db.close()
-    photo = backup.photo_in(settings.data_dir / "photos", sha256)
+    photo = photo_in(settings.data_dir / "photos", sha256)
     photo.parent.mkdir(parents=True)
     photo.write_bytes(jpeg)
     (settings.data_dir / "policy.yaml").write_text("{}")

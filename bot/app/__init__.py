@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from bot import __version__
+from bot.app.answering import open_answering
 from bot.app.api import open_api
 from bot.app.console import open_console
-from bot.app.engines import build_counts, build_engine, has_gpu, keeping
-from bot.app.guard import build_guard
+from bot.app.engines import has_gpu, keeping
 from bot.app.records import build_sweeper
 from bot.app.release import open_trial
 from bot.app.staff import open_desk, open_follow_up
@@ -28,23 +28,18 @@ from bot.channel import Channel
 from bot.collect import Collector
 from bot.commands import Commands
 from bot.engines import Engine
-from bot.engines.line import Line
-from bot.engines.ocr import Ocr
-from bot.engines.read_once import ReadOnce
-from bot.errors import BadConfiguration
 from bot.gpus import Gpus
 from bot.guard import Guard
 from bot.inquiry import Inquiries
 from bot.marks import Marks
 from bot.metrics import Metrics
 from bot.patience import Patience
-from bot.screen import Screen
 from bot.sender import Sender
 from bot.settings import Settings
 from bot.staff import Desk
 from bot.traces import Traces, open_traces
 from bot.trial import Trial
-from bot.turn import Answerer, TurnTaker
+from bot.turn import TurnTaker
 from bot.votes import Votes
 from bot.web import build_site
 from bot.web.chat import WebChannel
@@ -54,8 +49,6 @@ from bot.worker import Worker
 from context.health import Health
 from context.turns import Chat
 from context.usage import Usage
-from prompts.counts import Counts
-from prompts.prompts import Prompts
 
 GRACE_S = 8.0
 """For running turns at a stop: container runtimes kill after 10 s, and closing takes a moment."""
@@ -102,21 +95,8 @@ async def open_app(
     async with AsyncExitStack() as stack:
         metrics = _metrics(stack, settings)
         stores = await open_stores(stack, settings, metrics)
-        counts = build_counts(settings) if engine is None else None
-        prompts = _prompts(settings, counts)
-        guard = guard or build_guard(settings)
-        stack.push_async_callback(guard.close)
-        await guard.start()
-        reader = ReadOnce(Ocr())
-        stack.push_async_callback(reader.close)
-        engine = engine or build_engine(
-            settings,
-            keep=partial(keeping, settings, redis=stores.redis, guard=guard, metrics=metrics),
-            reader=reader,
-        )
-        stack.push_async_callback(engine.close)
-        line = Line(engine)
-        metrics.watch_line(lambda: line.waiting)
+        answering = await open_answering(stack, settings, stores, metrics=metrics, engine=engine, guard=guard)
+        prompts, line = answering.prompts, answering.line
 
         news = stores.news
         web = WebChannel(spool=settings.data_dir / "uploads", tell=lambda *words: news.tell("page", *words))
@@ -124,16 +104,9 @@ async def open_app(
         stack.push_async_callback(web.close)
         with needing(settings.data_dir):
             await web.open()
-        answerer = Answerer(
-            prompts=prompts,
-            photos=stores.photos,
-            engine=line,
-            guard=guard,
-            metrics=metrics,
-            screen=Screen(guard, reader=reader),
-            reader=reader if settings.ocr == "always" else None,
+        desk, deeds = open_desk(
+            settings, stores, answers=answering.answerer, guard=answering.guard, prompts=prompts, clock=clock
         )
-        desk, deeds = open_desk(settings, stores, answers=answerer, guard=guard, prompts=prompts, clock=clock)
         votes = Votes(feedbacks=stores.feedbacks, desk=desk)
         telegram = await attach_telegram(
             stack, settings, stores, desk=desk, votes=votes, prompts=prompts, metrics=metrics
@@ -152,11 +125,11 @@ async def open_app(
         trial = open_trial(
             settings,
             stores,
-            answerer,
+            answering.answerer,
             prompts=prompts,
             engine=line,
-            guard=guard,
-            reader=reader,
+            guard=answering.guard,
+            reader=answering.reader,
             keep=lambda its, model, its_guard: keeping(
                 its, model, redis=stores.redis, guard=its_guard, metrics=metrics
             ),
@@ -196,16 +169,16 @@ async def open_app(
         metrics.watch_queue(lambda: worker.depth)
         ready = asyncio.Event()
 
-        health = partial(_health, stores, line, guard, worker, trial, telegram, ready)
+        health = partial(_health, stores, line, answering.guard, worker, trial, telegram, ready)
         console = await open_console(
             settings,
             stores,
             desk=desk,
             spool=web.spool,
             prompts=prompts,
-            engine=engine,
-            reader=reader,
-            guard=guard,
+            engine=answering.engine,
+            reader=answering.reader,
+            guard=answering.guard,
         )
         site = build_site(
             _chat_page(web, stores, votes),
@@ -226,7 +199,7 @@ async def open_app(
             part.start()
             stack.push_async_callback(part.stop)
 
-        beside = [trial.run, apps.runner.run, *([counts.load] if counts else [])]
+        beside = [trial.run, apps.runner.run, *([answering.counts.load] if answering.counts else [])]
         working = asyncio.create_task(_work(line, beside, worker, ready), name="worker")
         stack.push_async_callback(_end, working, worker, apps.inquiries)
         yield App(
@@ -292,13 +265,6 @@ def _ceilings(settings: Settings, stores: Stores) -> Ceilings:
         tokens_per_day=settings.customer_tokens_per_day,
     )
     return Ceilings(Usage(stores.db), most)
-
-
-def _prompts(settings: Settings, counts: Counts | None) -> Prompts:
-    prompts = Prompts(context_tokens=settings.context_tokens, counts=counts)
-    if problems := prompts.lint():
-        raise BadConfiguration([f"prompts: {problem}" for problem in problems])
-    return prompts
 
 
 def _chat_page(web: WebChannel, stores: Stores, votes: Votes) -> ChatPage:

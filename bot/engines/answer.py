@@ -91,7 +91,7 @@ class AnswerReader:
             raise EngineUnavailable(f"model server's answer broke off after {self._letters} letters")
         if self._finish not in {"", "stop", "length", "eos_token", "stop_sequence"}:
             raise EngineUnavailable(f"model server ended its answer with {str(self._finish)[:20]!r}")
-        text = until(_without_thoughts("".join(self._pieces)), self._stop).strip()
+        text = until(without_thoughts("".join(self._pieces)), self._stop).strip()
         if not text:
             raise EngineUnavailable("model server answered without a word")
         return text, "length" if self._finish == "length" else "stop"
@@ -112,7 +112,7 @@ def _count(usage: dict[str, Any], name: str) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
 
 
-def _without_thoughts(text: str) -> str:
+def without_thoughts(text: str) -> str:
     """Drop what a thinking model said to itself, where the server has no parser for it.
 
     Templates often open the tag inside the prompt, so that only its end is in the answer.

@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import TypeVar
 
 from bot.engines import Engine
+from bot.engines.answer import without_thoughts
 from bot.errors import Unavailable
 from prompts.prompt import Prompt
 
 T = TypeVar("T")
 _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL | re.IGNORECASE)
-_THOUGHT_ENDS = "</think>"
 
 
 async def facts(engine: Engine, prompt: Prompt, read: Callable[[object], T | None]) -> T | None:
@@ -43,7 +43,7 @@ async def facts(engine: Engine, prompt: Prompt, read: Callable[[object], T | Non
 
 def json_in(text: str) -> object:
     """The JSON value that the whole text is, but for a thought before it and a fence around it; else None."""
-    text = text.rpartition(_THOUGHT_ENDS)[2].strip()
+    text = without_thoughts(text).strip()
     if fenced := _FENCED.match(text):
         text = fenced[1]
     try:

@@ -58,7 +58,7 @@ class Console:
         exporter: Exporter,
         exports: Path,
         retrace: Retrace,
-        reader: Reader | None,
+        reader: Reader,
     ) -> None:
         pages, staff, listing = Pages(), Staff(db), Listing(db)
         conversations, reviews = Conversations(db), Reviews(db)

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from bot.engines.ocr import Line, Reader
+from bot.engines.ocr import Reader
 from bot.errors import Unavailable
 from bot.mentions import places_mentioned
 from bot.staff.pack import Pack, Packs
@@ -114,7 +114,7 @@ class ConversationPane:
         feedbacks: Feedbacks,
         packs: Packs,
         canned: Sequence[str],
-        reader: Reader | None = None,
+        reader: Reader,
     ) -> None:
         self._door = door
         self._pages = pages
@@ -165,14 +165,12 @@ class ConversationPane:
         )
 
     async def text_on_photo(self, visit: Visit) -> Response:
-        """What can be read on a photo, and where: corners in its pixels.  Nothing without a reader."""
-        lines: tuple[Line, ...] = ()
-        if self._reader is not None:
-            try:
-                async with asyncio.timeout(READ_TIMEOUT_S):
-                    lines = await self._reader.read(await self._jpeg(visit), enough=lambda _: False)
-            except (Unavailable, TimeoutError):
-                raise Refused(503, "not_read") from None
+        """What can be read on a photo, and where: corners in its pixels."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                lines = await self._reader.read(await self._jpeg(visit), enough=lambda _: False)
+        except (Unavailable, TimeoutError):
+            raise Refused(503, "not_read") from None
         return JSONResponse({"lines": [asdict(line) for line in lines]}, headers=NO_STORE)
 
     async def _jpeg(self, visit: Visit) -> bytes:

@@ -30,9 +30,11 @@ SPLIT_WORDS = {
 }
 STAGE_WORDS = {
     "collect": N_("photos taken in"),
-    "prompt": N_("prompt"),
+    "plan": N_("photos chosen"),
     "read": N_("text on photos read"),
+    "prompt": N_("prompt"),
     "model": N_("model"),
+    "mark": N_("place marked"),
     "guard": N_("guard"),
     "send": N_("sent"),
 }

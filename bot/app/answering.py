@@ -1,0 +1,80 @@
+"""What answers: prompts, guard, reader and engine with its line, put together as one `Answerer`."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bot.app.engines import build_counts, build_engine, keeping
+from bot.app.guard import build_guard
+from bot.app.stores import Stores
+from bot.engines import Engine
+from bot.engines.line import Line
+from bot.engines.ocr import Ocr, Reader
+from bot.engines.read_once import ReadOnce
+from bot.errors import BadConfiguration
+from bot.guard import Guard
+from bot.metrics import Metrics
+from bot.screen import Screen
+from bot.settings import Settings
+from bot.turn import Answerer
+from prompts.prompts import Prompts
+
+if TYPE_CHECKING:
+    from bot.engines.local.counting import ModelCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """The answerer, and its parts for whoever needs one of them."""
+
+    answerer: Answerer
+    prompts: Prompts
+    guard: Guard
+    reader: Reader
+    engine: Engine
+    """What stands behind the line; for staff, who wait in none."""
+    line: Line
+    counts: ModelCounts | None
+    """What counts tokens as the local model does, still to be loaded; None for any other model."""
+
+
+async def open_answering(
+    stack: AsyncExitStack,
+    settings: Settings,
+    stores: Stores,
+    *,
+    metrics: Metrics,
+    engine: Engine | None,
+    guard: Guard | None,
+) -> Answering:
+    """All of it, as the settings ask unless an engine or a guard is given.  The engine is not started."""
+    counts = build_counts(settings) if engine is None else None
+    prompts = Prompts(context_tokens=settings.context_tokens, counts=counts)
+    if problems := prompts.lint():
+        raise BadConfiguration([f"prompts: {problem}" for problem in problems])
+    guard = guard or build_guard(settings)
+    stack.push_async_callback(guard.close)
+    await guard.start()
+    reader = ReadOnce(Ocr())
+    stack.push_async_callback(reader.close)
+    engine = engine or build_engine(
+        settings,
+        keep=partial(keeping, settings, redis=stores.redis, guard=guard, metrics=metrics),
+        reader=reader,
+    )
+    stack.push_async_callback(engine.close)
+    line = Line(engine)
+    metrics.watch_line(lambda: line.waiting)
+    answerer = Answerer(
+        prompts=prompts,
+        photos=stores.photos,
+        engine=line,
+        guard=guard,
+        metrics=metrics,
+        screen=Screen(guard, reader=reader),
+        reader=reader if settings.ocr == "always" else None,
+    )
+    return Answering(answerer, prompts, guard, reader, engine, line, counts)

@@ -155,14 +155,18 @@ class Staff:
 
         return await self._db.write(work)
 
-    async def sign_in(self, name: str) -> str:
-        """Begin a session and return its token: for the browser, and shown nowhere else."""
+    async def sign_in(self, name: str, address: str = "") -> str:
+        """Begin a session and return its token: for the browser, and shown nowhere else.
+
+        The attempt has not failed after all; those of others from the same address still count.
+        """
         token = secrets.token_urlsafe(32)
 
         def work(connection: Connection) -> None:
             now = self._db.now(connection)
             connection.execute(_DROP_SESSIONS, {"begun": now - SESSION_S, "seen": now - IDLE_S})
             connection.execute(_DROP_FAILURE, {"who": f"account:{name}"})
+            connection.execute(_DROP_ATTEMPT, {"who": f"address:{address}"})
             connection.execute(_BEGIN, {"token": _hash(token), "name": name, "now": now})
             _note(connection, now, name, "signed in")
 
@@ -262,6 +266,8 @@ _FAILURES = sa.text("SELECT COUNT(*) FROM staff_failures WHERE who = :who")
 _FAIL = sa.text("INSERT INTO staff_failures (who, at) VALUES (:who, :now)")
 _DROP_FAILURES = sa.text("DELETE FROM staff_failures WHERE at < :before")
 _DROP_FAILURE = sa.text("DELETE FROM staff_failures WHERE who = :who")
+_DROP_ATTEMPT = sa.text("""
+    DELETE FROM staff_failures WHERE id = (SELECT MAX(id) FROM staff_failures WHERE who = :who)""")
 _BEGIN = sa.text("""
     INSERT INTO staff_sessions (token, name, created_at, seen_at) VALUES (:token, :name, :now, :now)""")
 _SESSION = sa.text("""

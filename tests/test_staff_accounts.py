@@ -10,7 +10,7 @@ import pytest
 from bot import accounts, passwords
 from bot.errors import BotError
 from context.db import Database
-from context.staff import FAILURES_PER_ACCOUNT, FAILURES_S, IDLE_S, Staff, View
+from context.staff import FAILURES_PER_ACCOUNT, FAILURES_PER_ADDRESS, FAILURES_S, IDLE_S, Staff, View
 from tests.clock import Clock
 
 
@@ -97,6 +97,18 @@ async def test_failures_to_sign_in_are_counted_for_a_while(db: Database, clock: 
     await staff.sign_in("mei")
     for _ in range(FAILURES_PER_ACCOUNT):
         assert await staff.try_sign_in("mei", "10.0.0.1")
+
+
+async def test_a_whole_office_signs_in_from_one_address_and_its_guesses_still_count(db: Database) -> None:
+    staff, office = Staff(db), "10.0.0.7"
+    await staff.add("mei", "agent", "hash")
+    assert await staff.try_sign_in("guess", office)
+    for _ in range(FAILURES_PER_ADDRESS + 5):
+        assert await staff.try_sign_in("mei", office)
+        await staff.sign_in("mei", office)
+    for number in range(FAILURES_PER_ADDRESS - 1):
+        assert await staff.try_sign_in(f"guess {number}", office)
+    assert not await staff.try_sign_in("mei", office)
 
 
 async def test_views_belong_to_their_account(db: Database) -> None:

@@ -152,7 +152,7 @@ class Door:
         if not is_right:
             complaint = N_("Name or password is wrong.")
             return await self._login_page(request, complaint, back=back, status=401)
-        token = await self._staff.sign_in(name)
+        token = await self._staff.sign_in(name, _address(request))
         response = RedirectResponse(_inside(back), 303, headers=NO_STORE)
         response.set_cookie(
             _cookie(request),

@@ -127,6 +127,21 @@ class Erasure:
         counts = gone.counts | {"photos": erased}
         return Receipt(gone.at, {name: count for name, count in counts.items() if count}, tuple(left))
 
+    async def look(self, chat: Chat) -> dict[str, int]:
+        """What an operator's `forget` would erase now, counted as on its receipt; empty for nothing."""
+
+        def work(connection: Connection) -> dict[str, int]:
+            values = {"chat": chat.key}
+            counts = {"photos": int(connection.execute(_THEIRS_ALONE, values).scalar_one())}
+            for table in _tables_with_chat(connection):
+                if table not in ("lanes", "changes"):
+                    statement = sa.text(f"SELECT COUNT(*) FROM {table} WHERE chat = :chat")  # noqa: S608  (a table of ours)
+                    counts[table] = int(connection.execute(statement, values).scalar_one())
+            counts["verdicts"] += counts.pop("unsealed")
+            return {name: count for name, count in counts.items() if count}
+
+        return await self.db.read(work)
+
     async def is_confirmed(self, chat: Chat) -> bool:
         """Whether this chat was asked lately if it means it, or has just been erased."""
 
@@ -269,6 +284,10 @@ _NOTE_TOPIC = sa.text("""
     INSERT INTO gone_topics (place, thread)
     SELECT place, thread FROM cases WHERE chat = :chat AND thread IS NOT NULL""")
 _NOTE = sa.text("INSERT INTO erasures (at, wish, counts) VALUES (:at, :wish, :counts)")
+_THEIRS_ALONE = sa.text("""
+    SELECT COUNT(DISTINCT m.photo) FROM messages m
+    WHERE m.chat = :chat AND m.photo IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM messages o WHERE o.photo = m.photo AND o.chat <> m.chat)""")
 _NAMED = sa.text("SELECT DISTINCT photo FROM messages WHERE photo IN :photos").bindparams(
     sa.bindparam("photos", expanding=True)
 )

@@ -9,6 +9,7 @@ the list.  Every line carries a revision that only grows: who knows it can ask w
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -108,6 +109,14 @@ class Listing:
             ]
         )
 
+    async def named(self, words: str, limit: int) -> list[Line]:
+        """Conversations of customers whose name holds these words, the newest first."""
+        like = _LIKE.sub(r"\\\g<0>", words.lower())
+        values = {"like": f"%{like}%", "limit": limit}
+        return await self._db.read(
+            lambda connection: [_line(row) for row in connection.execute(_NAMED, values)]
+        )
+
     async def line(self, chat: Chat) -> Line | None:
         """One conversation; None when there is none, or the list has not heard of it yet."""
 
@@ -150,6 +159,13 @@ class Listing:
     async def revision(self) -> int:
         """The newest revision; 0 for an empty list."""
         return await self._db.read(lambda connection: int(connection.execute(_REVISION).scalar_one()))
+
+    async def erasures(self) -> int:
+        """A number that grows when conversations were erased by staff or for their age.
+
+        They leave no line, not even one that says so.  A customer's own wish does: it is answered.
+        """
+        return await self._db.read(lambda connection: int(connection.execute(_ERASURES).scalar_one()))
 
     async def flagged_by(self, chat: Chat) -> str | None:
         """Who flagged a conversation by hand; None when nobody did."""
@@ -335,10 +351,14 @@ def _line(row: Row[Any]) -> Line:
 # --- The list as it is read
 
 _ONE = Statement("SELECT * FROM listing WHERE chat = :chat")
+_LIKE = re.compile(r"[%_\\]")
+_NAMED = Statement(r"""
+    SELECT * FROM listing WHERE lower(name) LIKE :like ESCAPE '\' ORDER BY at DESC, chat DESC LIMIT :limit""")
 _HOLDERS = Statement("""
     SELECT holder, COUNT(*) AS chats FROM listing WHERE holder IS NOT NULL GROUP BY holder""")
 _SINCE = Statement("SELECT * FROM listing WHERE revision > :revision ORDER BY revision LIMIT :limit")
 _REVISION = Statement("SELECT COALESCE(MAX(revision), 0) FROM listing")
+_ERASURES = Statement("SELECT COALESCE(MAX(id), 0) FROM erasures WHERE wish <> 'customer'")
 _FLAGGED_BY = Statement("SELECT flagged_by FROM marks WHERE chat = :chat")
 _FLAG = Statement("""
     INSERT INTO marks (chat, flagged_by, flagged_at) VALUES (:chat, :name, :now)

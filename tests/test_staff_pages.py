@@ -323,6 +323,35 @@ async def test_export(browser: Browser, desk: Desk) -> None:
         await until(lambda: list((Path(folder).parent / "exports").iterdir()) == [])
 
 
+async def test_forget(browser: Browser, desk: Desk) -> None:
+    gus = desk.world.telegram.customer(108, name="Gustav Holst")
+    gus.sends_photo(as_jpeg(draw_panel("E9")), caption="erase me")
+    await desk.world.telegram.replies(108)
+    await desk.until_listed(Chat("telegram", "108"), lambda line: line.who == "bot")
+    async with at_work(browser, desk, "ana", refused=True) as page, at_work(browser, desk) as mei:
+        await expect(row(mei, Chat("telegram", "108"))).to_be_visible()
+        await page.goto(f"{desk.url}/staff/forget")
+        await page.get_by_label("Number of the conversation").fill("gustav")
+        await page.get_by_role("button", name="Find").click()
+        await page.get_by_role("link", name="Gustav Holst").click()
+        await expect(page.locator(".counted")).to_contain_text("Messages, either way2")
+        await expect(page.locator(".counted")).to_contain_text("no other customer sent1")
+        await page.get_by_label("To erase").fill("101")
+        await page.get_by_role("button", name="Erase").click()
+        await expect(page.get_by_role("alert")).to_contain_text("Nothing was erased.")
+        await page.get_by_label("To erase").fill("108")
+        await page.get_by_role("button", name="Erase").dblclick()
+        await expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
+        await expect(page.locator(".counted")).to_contain_text("Messages, either way2")
+        assert problems(await Axe().run(page, options=RULES)) == []
+        await expect(row(mei, Chat("telegram", "108"))).to_have_count(0)  # in every open console
+        await page.goto(f"{desk.url}/staff/forget?chat=108")
+        await expect(page.get_by_role("alert")).to_contain_text("There is no such conversation")
+        await page.goto(f"{desk.url}/staff/access")
+        await expect(page.locator(".table")).to_contain_text("erased")
+        await expect(page.locator(".table")).not_to_contain_text("telegram:108")
+
+
 async def test_a_phone_shows_one_pane_at_a_time_and_never_scrolls_sideways(
     browser: Browser, desk: Desk
 ) -> None:

@@ -48,6 +48,7 @@ async def open_console(
             extracts=Extracts(stores.db), reviews=Reviews(stores.db), read_photo=stores.photos.read
         ),
         exports=settings.data_dir / "exports",
+        erasure=stores.erasure,
         retrace=Retrace(
             conversations=Conversations(stores.db),
             templates=templates,

@@ -21,6 +21,7 @@ from bot.web.console.conversation import ConversationPane
 from bot.web.console.details import DetailsPane
 from bot.web.console.door import Door
 from bot.web.console.figures_page import FiguresPage
+from bot.web.console.forget_page import ForgetPage
 from bot.web.console.list_pane import ListPane
 from bot.web.console.live import Live
 from bot.web.console.pages import Pages
@@ -30,6 +31,7 @@ from bot.web.console.review import ReviewPane
 from bot.web.uploads import Spool
 from context.conversations import Conversations
 from context.db import Database
+from context.erasure import Erasure
 from context.feedback import Feedbacks
 from context.figures import Counting
 from context.handoffs import Handoffs
@@ -57,6 +59,7 @@ class Console:
         packs: Packs,
         exporter: Exporter,
         exports: Path,
+        erasure: Erasure,
         retrace: Retrace,
         reader: Reader,
     ) -> None:
@@ -93,6 +96,9 @@ class Console:
         figures = FiguresPage(door=door, pages=pages, counting=Counting(db), outcomes=Outcomes(db))
         access = AccessPage(door=door, pages=pages, staff=staff)
         records = Records(door=door, pages=pages, exporter=exporter, folder=exports, staff=staff)
+        forget = ForgetPage(
+            door=door, pages=pages, erasure=erasure, handoffs=handoffs, listing=listing, staff=staff
+        )
         self._live = Live(door=door, pages=pages, listing=listing, keeper=Keeper(db))
         self._parts = (
             door,
@@ -104,6 +110,7 @@ class Console:
             figures,
             access,
             records,
+            forget,
             panes,
             self._live,
         )

@@ -39,6 +39,8 @@ MANY_STREAMS, MANY_ROWS = 50, 12
 RETRY_S = 5.0
 KEPT = 500
 """Changed lines at hand; who has missed more loads the list anew."""
+NOTHING = -1
+"""Told to a stream that has to load its list anew: older than every revision."""
 PING_S = 15.0
 MOST_STREAMS = 500
 
@@ -68,6 +70,7 @@ class Live:
         self._revision = 0
         self._since = 0
         """Of all that came after this revision, `_recent` has the lines."""
+        self._erased = 0
         self._events: dict[tuple[object, ...], str] = {}
         self._changes = 0
         """Lines that were new at the last look."""
@@ -193,10 +196,15 @@ class Live:
 
     async def _hear(self) -> None:
         """Take in what is new in the list, from this process or another one, and wake the streams."""
+        erased, self._erased = self._erased, await self._listing.erasures()
         if not self._streams:
             self._revision = self._since = await self._listing.revision()
             self._recent.clear()
             return
+        if self._erased != erased:  # which rows are gone nobody knows any more: every list anew
+            for stream in self._streams:
+                stream.told = NOTHING
+                stream.news.set()
         lines = await self._listing.since(self._revision, KEPT)
         self._changes = len(lines)
         if not lines:

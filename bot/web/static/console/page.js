@@ -1,4 +1,4 @@
-// Pages without panes: times in the reader's zone, and the queue's keys.
+// Pages without panes: times in the reader's zone, the queue's keys, and forms that are sent once.
 
 import {tellTimes} from "./times.js";
 
@@ -14,4 +14,11 @@ document.addEventListener("keydown", (event) => {
         event.preventDefault();
         event.target.form.requestSubmit();
     }
+});
+// A second click would get its answer in place of the first one's.
+document.addEventListener("submit", (event) => {
+    const form = event.target.closest("form[data-once]");
+    if (!form) return;
+    if (form.dataset.once) event.preventDefault();
+    form.dataset.once = "sent";
 });

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
 from urllib.parse import quote
 
+import httpx
 import pytest
 import pytest_asyncio
+from starlette.routing import Route
 
+from bot.web.console import Console
 from context.feedback import Feedbacks
 from context.listing import Listing
-from context.staff import FAILURES_PER_ACCOUNT
+from context.staff import FAILURES_PER_ACCOUNT, Account, Role
 from context.turns import Chat
 from tests.staff_world import (
     BLOCKED,
@@ -120,6 +124,145 @@ async def test_a_viewer_looks_and_does_nothing(desk: Desk) -> None:
         answer = await vic.post(f"/staff/turn/{await newest_turn(desk)}/again", engine="rules")
         assert answer.status_code == 403
         assert "Your account may not do this." in answer.text
+
+
+MAY: dict[str, Role | None] = {
+    "GET /staff": "viewer",
+    "GET /staff/access": "admin",
+    "GET /staff/c/{chat}": "viewer",
+    "GET /staff/c/{chat}/head": "viewer",
+    "GET /staff/c/{chat}/pane": "viewer",
+    "GET /staff/c/{chat}/photos/{sha256}.jpg": "viewer",
+    "GET /staff/c/{chat}/photos/{sha256}/text": "viewer",
+    "GET /staff/c/{chat}/thread": "viewer",
+    "GET /staff/export": "admin",
+    "GET /staff/figures": "viewer",
+    "GET /staff/forget": "admin",
+    "GET /staff/list": "viewer",
+    "GET /staff/live": "viewer",
+    "GET /staff/login": None,
+    "GET /staff/review": "agent",
+    "GET /staff/turn/{turn:int}": "viewer",
+    "POST /staff/c/{chat}/back": "agent",
+    "POST /staff/c/{chat}/canned": "agent",
+    "POST /staff/c/{chat}/done": "agent",
+    "POST /staff/c/{chat}/flag": "agent",
+    "POST /staff/c/{chat}/say": "agent",
+    "POST /staff/c/{chat}/suggest": "agent",
+    "POST /staff/c/{chat}/take": "agent",
+    "POST /staff/export": "admin",
+    "POST /staff/forget": "admin",
+    "POST /staff/language": "viewer",
+    "POST /staff/login": None,
+    "POST /staff/logout": "viewer",
+    "POST /staff/turn/{turn:int}/again": "agent",
+    "POST /staff/turn/{turn:int}/refuse": "agent",
+    "POST /staff/turn/{turn:int}/release": "agent",
+    "POST /staff/turn/{turn:int}/review": "agent",
+    "POST /staff/views": "viewer",
+    "POST /staff/views/drop": "viewer",
+}
+"""Every address of the console, and who may use it at the least; None for the door itself."""
+GUARDED = {address: role for address, role in MAY.items() if role}
+POSTS = [address.removeprefix("POST ") for address in GUARDED if address.startswith("POST")]
+NOWHERE = {"{chat}": "telegram:999999", "{sha256}": "0" * 64, "{turn:int}": "999999"}
+"""What is not there, so that nothing happens where somebody is let in."""
+ODD = ("telegram:", "nonsense", "..%2f..%2fbot.db", "%00", "1%27%20OR%201=1--", "x" * 3000, "%ef%bc%8e%2e")
+
+
+def at(path: str, places: Mapping[str, str] = NOWHERE) -> str:
+    """A path of the table with something in its places."""
+    for place, value in places.items():
+        path = path.replace(place, value)
+    return path
+
+
+async def status_of(client: httpx.AsyncClient, address: str, **options: Any) -> int:
+    """What an address answers; its body is not waited for, since one of them never ends."""
+    method, path = address.split(" ")
+    async with client.stream(method, at(path), **options) as answer:
+        return answer.status_code
+
+
+async def test_every_address_of_the_console_is_in_the_table(desk: Desk) -> None:
+    app, unused = desk.world.app, cast("Any", None)  # a list of addresses asks nothing of what answers there
+    console = Console(
+        db=app.stores.db,
+        transcripts=app.stores.transcripts,
+        photos=app.stores.photos,
+        handoffs=app.stores.handoffs,
+        desk=app.desk,
+        erasure=app.stores.erasure,
+        spool=unused,
+        packs=unused,
+        exporter=unused,
+        exports=unused,
+        retrace=unused,
+        reader=unused,
+    )
+    routes = [route for route in console.routes() if isinstance(route, Route)]
+    assert len(routes) == len(console.routes())
+    served = {f"{way} {route.path}" for route in routes for way in (route.methods or ()) if way != "HEAD"}
+    assert served == MAY.keys()
+
+
+@pytest.mark.parametrize(("name", "role"), [("vic", "viewer"), ("mei", "agent"), ("ana", "admin")])
+async def test_a_role_opens_its_addresses_and_no_others(desk: Desk, name: str, role: Role) -> None:
+    form = {"engine": "none", "number": "1", "chat": "telegram:999999"}
+    async with desk.signed_in(name) as one:
+        given = {"data": form, "headers": {"X-CSRF-Token": one.csrf}}
+        for address, needed in sorted(GUARDED.items(), key=lambda item: item[0].endswith("logout")):
+            status = await status_of(one.client, address, **(given if address.startswith("POST") else {}))
+            assert (status != 403) == Account(name, role).may(needed), (address, status)
+            assert status in {200, 303, 400, 403, 404}, (address, status)
+        assert await status_of(one.client, "GET /staff") == 303  # signed out by the last of them
+    async with desk.signed_in(name) as one:
+        assert (await one.post("/staff/language")).status_code == 303  # as it was
+
+
+@pytest.mark.parametrize("cookie", ["", "A" * 43, "'; DROP TABLE staff; --"])
+async def test_strangers_get_nowhere(desk: Desk, cookie: str) -> None:
+    async with browse(desk.url, sec_fetch_site="same-origin", cookie=f"staff={cookie}") as client:
+        for address in GUARDED:
+            assert await status_of(client, address) == (401 if address.startswith("POST") else 303), address
+
+
+async def test_nothing_is_done_for_another_site_or_without_the_pages_token(desk: Desk) -> None:
+    async with desk.signed_in("ana") as ana, desk.signed_in("mei") as mei:
+        for path in POSTS:
+            for headers in (
+                {},
+                {"X-CSRF-Token": mei.csrf},
+                {"X-CSRF-Token": ana.csrf, "Sec-Fetch-Site": "cross-site"},
+                {"X-CSRF-Token": ana.csrf, "Sec-Fetch-Site": "same-site"},
+                {"X-CSRF-Token": ana.csrf, "Sec-Fetch-Site": "", "Origin": "https://evil.example"},
+            ):
+                answer = await ana.client.post(at(path), data={"x": ""}, headers=headers)
+                assert answer.status_code == 403, (path, headers)
+            if f"GET {path}" not in MAY:  # a link changes nothing
+                assert (await ana.client.get(at(path))).status_code == 405, path
+
+
+async def test_more_than_a_form_holds_is_not_read(desk: Desk) -> None:
+    async with desk.signed_in("ana") as ana:
+        for path in POSTS:
+            if not path.endswith("/say"):  # takes pictures: tests/test_road_web.py
+                answer = await ana.post(at(path), words="x" * 70_000)
+                assert answer.status_code == 413, path
+
+
+async def test_odd_addresses_are_not_there_and_odd_questions_harmless(desk: Desk) -> None:
+    names = ("q", "chip", "chat", "after", "before", "turn", "days", "since", "until", "model", "next")
+    async with desk.signed_in("ana") as ana:
+        for path in (address.removeprefix("GET ") for address in MAY if address.startswith("GET")):
+            for odd in ODD if "{" in path else ():
+                answer = await ana.client.get(at(path, dict.fromkeys(NOWHERE, odd)))
+                assert answer.status_code in {404, 405}, (path, odd)
+            if path != "/staff/live":
+                asked = dict.fromkeys(names, HOSTILE + "9" * 400)
+                answer = await ana.client.get(at(path), params=asked, follow_redirects=True)
+                assert answer.status_code in {200, 404}, path
+                assert active(answer.text) == [], path
 
 
 async def test_photos_are_only_shown_in_their_own_chat_and_who_opened_one_is_on_record(desk: Desk) -> None:

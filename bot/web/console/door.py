@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from starlette.datastructures import FormData
@@ -109,25 +109,36 @@ class Door:
             account = await self._staff.who(token) if token else None
             if account is None or token is None:
                 return _to_login(request)
-            language = language_of(request, account)
+            visit = Visit(request, account, language_of(request, account), csrf_of(token), {})
             try:
                 _check_role(account, role)
-                form = await _checked(request, token) if request.method == "POST" else {}
-                return await handler(Visit(request, account, language, csrf_of(token), form))
+                if request.method == "POST":
+                    visit = replace(visit, form=await _checked(request, token))
+                return await handler(visit)
             except Refused as refused:
-                return self._refusal(refused, language)
+                return self._refusal(refused, visit)
 
         return endpoint
 
-    def _refusal(self, refused: Refused, language: Language) -> Response:
-        words = COMPLAINTS.get(refused.code, COMPLAINTS["bad_form"])
+    def _refusal(self, refused: Refused, visit: Visit) -> Response:
+        """A notice for a page that is open, else a page with the way back."""
+        words = translator(visit.language)(COMPLAINTS.get(refused.code, COMPLAINTS["bad_form"]))
+        if not visit.is_fragment:
+            return self._pages.answer(
+                "refused.html",
+                visit.language,
+                status=refused.status,
+                visit=visit,
+                theme=theme_of(visit.request),
+                text=words,
+            )
         return self._pages.answer(
             "notice.html",
-            language,
+            visit.language,
             status=refused.status,
             headers={"HX-Retarget": "#notices", "HX-Reswap": "beforeend"},
             kind="bad",
-            text=translator(language)(words),
+            text=words,
         )
 
     async def show_login(self, request: Request) -> Response:

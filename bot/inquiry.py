@@ -16,12 +16,12 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bot.answerer import Answerer
 from bot.errors import EngineOverloaded, EngineUnavailable
 from bot.language import language_of
 from bot.metrics import Metrics, Stages
 from bot.pictures import Pictures
 from bot.reveal import OnWords, noting_first
-from bot.turn import Answerer
 from context.api_ledger import ApiLedger
 from context.photos import smaller
 from context.turns import Chat, Language, Message, Photo, Reply, Turn

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from bot.answerer import Answerer
 from bot.engines import Engine
 from bot.guard import Guard
 from bot.metrics import Metrics
-from bot.turn import Answerer
 from context.conversations import Conversations, Exchange
 from context.photos import Photos
 from context.templates import Templates

@@ -8,10 +8,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.answerer import Answerer
 from bot.engines import Engine
 from bot.guard import Guard
 from bot.metrics import Metrics
-from bot.turn import Answerer
 from context.photos import Intake, Photos
 from context.turns import Photo, Rejection
 from prompts.prompt import PromptImage

@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 
+from bot.answerer import Answerer
 from bot.errors import BadConfiguration, Unavailable
 from bot.evidence import LOOK_EVERY, Finding, Share, worse
 from bot.metrics import Stages
 from bot.reveal import OnWords
-from bot.turn import Answerer
 from context.db import StoreDown
 from context.duties import Duties
 from context.health import Health

@@ -1,16 +1,12 @@
 """The story of a turn: `TurnTaker.take` carries one batch of messages to its answer.
 
-Whoever else needs the model joins at `Answerer.answer`, or with a prompt of their own at
-`Answerer.speak` (batch jobs).  There is one place
-where a model's words become a reply (`Answerer._reply`, behind the guard) and one that sends
-(`bot.sender`).
+The answer itself (prompt, engine, guard) is made in `bot.answerer`, and sent in `bot.sender` only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,30 +16,21 @@ from bot.ceilings import Ceilings, Over
 from bot.channel import Channel, Show
 from bot.collect import UNOPENED, Collector
 from bot.commands import WISHES, Commands
-from bot.engines import Draft, Engine
-from bot.engines.ocr import Reader
-from bot.errors import Unavailable
-from bot.guard import Action, Guard, Opinion, Verdict
 from bot.guard.wishes import it_failed
 from bot.language import language_of
 from bot.marks import Marks, or_drop, said_in
 from bot.markup import parts_of
-from bot.mentions import photos_mentioned
 from bot.metrics import Metrics, Stages
-from bot.reading import read_photos
-from bot.reveal import OnWords, Reveals, view
-from bot.screen import Screen
+from bot.reveal import OnWords, view
 from bot.sender import Sender
 from bot.staff.deeds import Deeds
 from bot.waits import event_or, unless
 from context.feedback import TRIES, Feedbacks
 from context.handoffs import Handoffs
 from context.outbox import Outbox
-from context.photos import Photos
 from context.turns import Batch, Chat, Kind, Message, OpenTurn, Reply, Turn
 from context.window import ContextWindow
 from prompts.neutral import MAX_CHARS
-from prompts.prompt import Prompt
 from prompts.prompts import Prompts
 
 log = logging.getLogger(__name__)
@@ -293,154 +280,6 @@ class TurnTaker:
                 "ms": stages.ms,
             },
         )
-
-
-class Answerer:
-    """Prompt, engine, guard: the only place where a model's words become a reply."""
-
-    def __init__(
-        self,
-        *,
-        prompts: Prompts,
-        photos: Photos,
-        engine: Engine,
-        guard: Guard,
-        metrics: Metrics,
-        screen: Screen | None = None,
-        reader: Reader | None = None,
-    ) -> None:
-        """`reader` reads a question's photos before the model is asked; None leaves that to the model."""
-        self.prompts = prompts
-        self._photos = photos
-        self._engine = engine
-        self._guard = guard
-        self._screen = screen or Screen(guard)
-        self._reveals = Reveals(guard)
-        self._reader = reader
-        self._metrics = metrics
-        self.canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
-
-    async def answer(
-        self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
-    ) -> Reply:
-        """Answer a message in the light of the last turns.  When all else fails, the reply says so."""
-        with stages("plan"):
-            planned = self.prompts.plan(message, turns)
-            images = {
-                view.photo.sha256: await self._photos.read(view.photo.sha256, longest=view.longest)
-                for view in planned.views
-            }
-            shown = {sha256: jpeg for sha256, jpeg in images.items() if jpeg is not None}
-        read: Mapping[str, Sequence[str]] = {}
-        if self._reader is not None and planned.own:
-            with stages("read"):
-                read = await read_photos(self._reader, planned.own, shown)
-        with stages("prompt"):
-            prompt = self.prompts.assemble(message, planned, shown, canary=self.canary, read=read)
-        return await self.speak(message, prompt, stages, show=show)
-
-    async def speak(
-        self, message: Message, prompt: Prompt, stages: Stages, *, show: OnWords | None = None
-    ) -> Reply:
-        """Draft and check: for whoever has a prompt of their own, with `canary` in it.
-
-        While it is written, `show` is told of the sentences that passed already (`bot.reveal`).
-        When no engine answers or the guard says no, `Reply.origin` is `notice:<name>`.  A prompt that only
-        the model may answer raises `Unavailable` instead where there is none.
-        """
-        said = self._reveals.of(message, prompt, canary=self.canary, show=show)
-        try:
-            with stages("model"):
-                draft, seen = await self._screen.beside(
-                    message.text, prompt.messages[-1].images, self._engine.draft(prompt, on_text=said.hear)
-                )
-        except Unavailable as error:
-            if prompt.manner.by_model:
-                raise
-            log.warning("no engine answers", extra={"chat": message.chat.key, "reason": str(error)})
-            lead = self._guard.inspect(message.text).notices
-            return self._notice("engine_down", message, lead, {"error": type(error).__name__})
-        if draft is None and seen.opinion is not None:
-            return self._refuse(message, prompt, seen.opinion)
-        assert draft is not None
-        self._reveals.learn(said, draft)
-        with stages("guard"):
-            verdict = await self._guard.judge(
-                draft.text,
-                asked=message.text,
-                language=message.language,
-                system=prompt.messages[0].text,
-                canary=self.canary,
-                photo_text=seen.photo_text,
-                screened=seen.opinion,
-            )
-        return self._reply(message, prompt, draft, verdict)
-
-    def instead(self, name: str, message: Message) -> Reply:
-        """Fixed words in place of an answer; a person is asked for only where the customer's words do."""
-        signals = self._guard.inspect(message.text)
-        text = self._led_by(signals.notices, self.prompts.notice(name, message.language), message)
-        return Reply(text, message.language, f"notice:{name}", handoff=signals.handoff, remembered=False)
-
-    def _reply(self, message: Message, prompt: Prompt, draft: Draft, verdict: Verdict) -> Reply:
-        self._metrics.verdict(verdict.action.value)
-        usage = draft.usage
-        self._metrics.tokens(draft.engine, prompt=usage.prompt_tokens, completion=usage.completion_tokens)
-        if draft.preliminary:
-            self._metrics.fallback()
-        record: dict[str, object] = {
-            "prompt": prompt.version,
-            "digest": prompt.digest,
-            "turns": list(prompt.turns_used),
-            "photos": list(prompt.photos_shown),
-            "cites": list(photos_mentioned(draft.text, has_own=True, most=20)),
-            "engine": draft.engine,
-            "model": draft.model,
-            "finish": draft.finish,
-            "tokens": [draft.usage.prompt_tokens, draft.usage.completion_tokens],
-            "verdict": verdict.record(),
-        }
-        if prompt.condensed:
-            record["condensed"] = list(prompt.condensed)
-        if prompt.read:
-            record["read"] = {sha256: list(lines) for sha256, lines in prompt.read.items()}
-        if prompt.split is not None:
-            record["split"] = prompt.split.record()
-        if draft.cache_key:
-            record["cache"] = draft.cache_key
-        if verdict.action is Action.ALLOW:
-            text = self._led_by(verdict.lead, verdict.text, message)
-            return Reply(text, message.language, draft.engine, handoff=verdict.handoff, record=record)
-        name = "held" if verdict.action is Action.HOLD else "blocked"
-        record["draft"] = draft.text
-        if verdict.text not in {"", draft.text}:
-            record["mended"] = verdict.text
-        return self._notice(name, message, verdict.lead, record, verdict.handoff)
-
-    def _refuse(self, message: Message, prompt: Prompt, opinion: Opinion) -> Reply:
-        """For a question that the second check calls unsafe: no words of the model's, and a person."""
-        verdict = self._guard.refuse(message.text, opinion, language=message.language)
-        self._metrics.verdict(verdict.action.value)
-        record: dict[str, object] = {"prompt": prompt.version, "verdict": verdict.record()}
-        return self._notice("blocked", message, verdict.lead, record, verdict.handoff)
-
-    def _notice(
-        self, name: str, message: Message, lead: Sequence[str], record: dict[str, object], handoff: str = ""
-    ) -> Reply:
-        """Our own fixed words in place of the model's, and a person asked for."""
-        text = self._led_by(lead, self.prompts.notice(name, message.language), message)
-        return Reply(
-            text,
-            message.language,
-            f"notice:{name}",
-            handoff=handoff or name,
-            remembered=False,
-            record=record,
-        )
-
-    def _led_by(self, lead: Sequence[str], text: str, message: Message) -> str:
-        """Safety first, literally: the fixed sentences stand above whatever else is said."""
-        return "\n\n".join([*(self.prompts.notice(name, message.language) for name in lead), text])
 
 
 def _unread(batch: Batch) -> Message:

@@ -310,7 +310,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the customer is told.  Made from a model's words only by `bot.turn.Answerer`, after the guard."""
+    """What the customer is told.  Made from a model's words only in `bot.answerer`, after the guard."""
 
     text: str
     language: Language

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bot.answerer import Answerer
 from bot.app.engines import build_counts, build_engine, keeping
 from bot.app.guard import build_guard
 from bot.app.stores import Stores
@@ -19,7 +20,6 @@ from bot.guard import Guard
 from bot.metrics import Metrics
 from bot.screen import Screen
 from bot.settings import Settings
-from bot.turn import Answerer
 from prompts.prompts import Prompts
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from bot.answerer import Answerer
 from bot.app.engines import build_model
 from bot.app.guard import build_guard
 from bot.app.stores import Stores
@@ -19,7 +20,6 @@ from bot.screen import Screen
 from bot.sender import Sender
 from bot.settings import Settings
 from bot.trial import Trial
-from bot.turn import Answerer
 from context.duties import Duties
 from context.releases import Release, Releases
 from context.templates import Templates

@@ -15,7 +15,7 @@ TURNS = 5
 
 
 class Answers(Protocol):
-    """Makes replies: `bot.turn.Answerer`."""
+    """Makes replies: `bot.answerer.Answerer`."""
 
     async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
         """Answer a message in the light of the last turns."""

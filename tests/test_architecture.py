@@ -94,6 +94,7 @@ ADDRESSES = {
     "transformers": ["bot/engines/"],
     "accelerate": ["bot/engines/"],
     "tokenizers": ["bot/engines/"],
+    "llguidance": ["bot/engines/local/forms.py"],
     "openai": ["bot/engines/"],
     "rapidocr": ["bot/engines/"],
     "onnxruntime": ["bot/engines/"],

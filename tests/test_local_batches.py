@@ -85,6 +85,13 @@ def test_each_row_of_a_batch_has_its_own_settings(seeing: Any) -> None:
     assert done[3].text != done[2].text
 
 
+def test_a_row_held_to_a_schema_is_json_of_it(seeing: Any) -> None:
+    colour = replace(ask(1, user("Which light is on?", 1)), schema='{"enum": ["red", "green"]}')
+    events = answer(seeing, [colour, ask(2, user("Which light is on?", 2))])
+    assert texts(events)[1] in {'"red"', '"green"'}
+    assert texts(events)[2] == text_of(seeing, by_generate(seeing, ask(2, user("Which light is on?", 2)))[0])
+
+
 def test_a_dropped_answer_is_not_given(seeing: Any) -> None:
     def drop_the_second(batches: Any, events: list[Event]) -> None:
         if len(events) > 6:

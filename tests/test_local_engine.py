@@ -16,7 +16,7 @@ from bot.engines.local.outlook import outlook
 from bot.engines.sampling import Sampling
 from bot.engines.structured import facts
 from bot.errors import EngineTimeout, EngineUnavailable
-from bot.marks import Box, boxes_in
+from bot.marks import SCHEMA, Box, boxes_in
 from context.turns import Photo
 from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage
 from tests.tiny_model import drawing, tiny_model
@@ -62,16 +62,21 @@ async def test_control_tokens_typed_by_a_customer_are_plain_text(engine: LocalEn
     assert draft.usage.prompt_tokens > plain.usage.prompt_tokens + 20, "each mark is spelt out"
 
 
-async def test_a_model_that_cannot_say_json_names_no_place(engine: LocalEngine) -> None:
-    pointing = replace(question("Where is the light?", 1), manner=Manner(max_tokens=8, temperature=0))
+async def test_a_model_says_json_when_it_is_held_to_it_and_else_names_no_place(engine: LocalEngine) -> None:
+    told = Manner(max_tokens=100, temperature=0, schema=SCHEMA)
     tried: list[object] = []
 
     def read(value: object) -> tuple[Box, ...] | None:
         tried.append(value)
         return boxes_in(value)
 
-    assert await facts(engine, pointing, read) is None
+    pointing = question("Where is the light?", 1)
+    assert await facts(engine, replace(pointing, manner=replace(told, schema="")), read) is None
     assert len(tried) <= 2
+    tried.clear()
+    await facts(engine, replace(pointing, manner=told), read)
+    assert all(isinstance(value, dict) and list(value) == ["boxes"] for value in tried)
+    assert tried, "whatever the places are worth, they come in the form that was asked for"
 
 
 async def test_an_unreadable_photo_costs_only_itself(engine: LocalEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -9,6 +10,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
+import jsonschema
 import pytest
 
 from bot.engines.local.wire import Ask, Done, Event, Failed, Limits, Said, Wish
@@ -206,6 +208,48 @@ def test_each_row_draws_by_its_own_settings(sampling: Sampling, allowed: set[int
         beside.add(second)
     assert drawn == allowed
     assert beside == {0}
+
+
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            "brand": {"type": "string", "maxLength": 4},
+            "lights": {"type": "array", "items": {"enum": ["red", "green"]}, "maxItems": 2},
+        },
+        "required": ["brand", "lights"],
+        "additionalProperties": False,
+    }
+)
+
+
+def held(number: int, *, temperature: float = 0) -> Ask:
+    sampling = replace(GREEDY, temperature=temperature, max_tokens=80)
+    return replace(ask(number, user("Which light is on?", number), sampling=sampling), schema=SCHEMA)
+
+
+def test_an_answer_held_to_a_schema_is_json_of_it_and_its_neighbours_stay_as_they_were(loaded: Any) -> None:
+    desk = Desk(loaded)
+    plain = mixed_asks()
+    done = desk.run(*plain, *(held(number, temperature=number % 2) for number in range(10, 14)))
+    for number in range(10, 14):
+        assert done[number].finish == "stop"
+        jsonschema.validate(json.loads(done[number].text), json.loads(SCHEMA))
+    for one in plain:
+        assert done[one.id].text == text_of(loaded, by_generate(loaded, one)[0])
+
+
+def test_an_answer_held_to_a_schema_goes_on_inside_it_after_a_restart(loaded: Any) -> None:
+    desk = Desk(loaded)
+    whole = desk.run(held(1))[1].text
+    said = [token for event in desk.events if isinstance(event, Said) for token in event.tokens]
+    again = Desk(loaded).run(replace(held(1), said=tuple(said[: len(said) // 2])))
+    assert again[1].text == whole
+
+
+def test_a_schema_that_nothing_can_be_held_to_costs_no_answer(loaded: Any) -> None:
+    odd = replace(ask(1, user("Hello")), schema='{"$ref": "#/nowhere"}')
+    assert Desk(loaded).run(odd)[1].text
 
 
 def test_a_dropped_answer_leaves_within_one_step_and_the_others_do_not_notice(loaded: Any) -> None:

@@ -44,6 +44,8 @@ class Sampling:
             "max_tokens": manner.max_tokens or None,
             "temperature": manner.temperature,
             "top_p": manner.top_p,
+            # JSON repeats itself: its marks, its names, the digits of its numbers.
+            "repetition_penalty": 1.0 if manner.schema else None,
         }
         given = {name: value for name, value in wishes.items() if value is not None}
         return replace(self, **given) if given else self  # type: ignore[arg-type]  # each to its own field

@@ -178,6 +178,7 @@ class LocalEngine:
             sampling=self._sampling.wished(prompt.manner),
             deadline_s=self._timeout_s,
             language=prompt.language,
+            schema=prompt.manner.schema,
         )
         loop = asyncio.get_running_loop()
         answer = _Answer(ask, loop.time() + self._timeout_s, on_text, loop.create_future())

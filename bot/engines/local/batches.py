@@ -16,6 +16,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 from transformers.generation.streamers import BaseStreamer
 
 from bot.engines.local.encoding import Encoded, conversation_of, unthinking
+from bot.engines.local.forms import Forms
 from bot.engines.local.loading import Loaded
 from bot.engines.local.picking import Picker
 from bot.engines.local.rows import Row
@@ -39,6 +40,8 @@ class Batches:
         # The tokenizer switches a flag inside itself while it encodes customers' control tokens.
         self._reading = threading.Lock()
         self._dropped: set[int] = set()
+        self._vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
+        self._forms = Forms(loaded, self._vocabulary)
         self.faults = 0
 
     @property
@@ -76,7 +79,8 @@ class Batches:
         if len(flat) + ask.sampling.max_tokens > self._context:
             failed = Failed(ask.id, "too_long", f"{len(flat)} tokens do not fit {self._context}")
             return lambda: self._emit(failed)
-        row = Row(ask, Encoded(flat), self._loaded.voice, self._loaded.stop_ids)
+        form = self._forms.open(ask.schema)
+        row = Row(ask, Encoded(flat), self._loaded.voice, self._loaded.stop_ids, form)
         return lambda: self._waiting.append((row, conversation))
 
     def room(self) -> dict[str, object]:
@@ -148,10 +152,9 @@ class Batches:
             **unthinking(loaded.chat_template),
             **({"processor_kwargs": padding} if loaded.processor is not None else padding),
         ).to(loaded.model.device)
-        vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
-        picker = Picker(len(rows), vocabulary, loaded.model.device, loaded.banned_ids, loaded.stop_ids)
+        picker = Picker(len(rows), self._vocabulary, loaded.model.device, loaded.banned_ids, loaded.stop_ids)
         for number, row in enumerate(rows):
-            picker.set(number, row.ask.sampling)
+            picker.set(number, row.ask.sampling, form=row.form)
         with torch.inference_mode():
             loaded.model.generate(
                 **inputs,

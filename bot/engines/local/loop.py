@@ -17,6 +17,7 @@ import torch
 from bot.engines.local.decoding import Decoder
 from bot.engines.local.encoding import Encoder
 from bot.engines.local.features import Features
+from bot.engines.local.forms import Forms
 from bot.engines.local.loading import Loaded
 from bot.engines.local.memory import Memory
 from bot.engines.local.picking import Picker
@@ -61,6 +62,7 @@ class Loop:
         self._decoder = Decoder(loaded, self._slots, limits.rows)
         vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
         self._picker = Picker(limits.rows, vocabulary, device, loaded.banned_ids, loaded.stop_ids)
+        self._forms = Forms(loaded, vocabulary)
         self.faults = 0
 
     @property
@@ -83,7 +85,7 @@ class Loop:
         prompt = self._encoder.encode(ask)
         if len(self._waiting) >= PREPARED:
             prompt = replace(prompt, sights={})
-        row = Row(ask, prompt, self._loaded.voice, self._loaded.stop_ids)
+        row = Row(ask, prompt, self._loaded.voice, self._loaded.stop_ids, self._forms.open(ask.schema))
         if row.most > self._context:
             reason = f"{len(prompt.tokens)} tokens and an answer do not fit {self._context}"
             return lambda: self._emit(Failed(ask.id, "too_long", reason))
@@ -198,7 +200,7 @@ class Loop:
         self._failures.pop(row.ask.id, None)
         row.prompt.sights.clear()
         self._writing.append(row)
-        self._picker.set(slot, row.ask.sampling, row.said)
+        self._picker.set(slot, row.ask.sampling, row.said, form=row.form)
         self._decoder.deltas[slot] = reading.delta
         tokens = self._picker.pick(reading.logits, slot, speak=not row.said)
         self._decoder.last[slot] = tokens[0]

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bot.engines.local.forms import Form
 from bot.engines.sampling import Sampling
 
 NUCLEUS = 1024
@@ -38,15 +39,19 @@ class Picker:
         self._banned = torch.tensor(list(banned), dtype=torch.long, device=device)
         self._stops = torch.tensor(sorted(stops), dtype=torch.long, device=device)
         self._plain = [True] * rows
+        self._forms: list[Form | None] = [None] * rows
 
-    def set(self, row: int, sampling: Sampling, said: Sequence[int] = ()) -> None:
-        """Begin a reply in this row; `said` are tokens it has already given."""
+    def set(
+        self, row: int, sampling: Sampling, said: Sequence[int] = (), *, form: Form | None = None
+    ) -> None:
+        """Begin a reply in this row; `said` are tokens it has already given, `form` what it is held to."""
         self._temperature[row] = sampling.temperature
         self._top_p[row] = sampling.top_p
         self._top_k[row] = sampling.top_k or NUCLEUS
         self._penalty[row] = sampling.repetition_penalty
         self._plain[row] = sampling.temperature == 0 and sampling.repetition_penalty == 1
         self._seen[row] = False
+        self._forms[row] = form
         if said:
             self._seen[row, torch.tensor(list(said), device=self._seen.device)] = True
 
@@ -55,6 +60,7 @@ class Picker:
         for state in (self._temperature, self._top_p, self._top_k, self._penalty, self._seen):
             state[target] = state[source]
         self._plain[target] = self._plain[source]
+        self._forms[target] = self._forms[source]
 
     def pick(self, logits: Any, first: int = 0, *, speak: bool = False) -> Any:
         """Next tokens (rows,) for the rows `first`, `first + 1`, ... of logits (rows, vocabulary).
@@ -62,7 +68,7 @@ class Picker:
         With `speak`, none of them ends the reply: an answer says something.
         """
         rows = slice(first, first + logits.shape[0])
-        logits = logits.float()
+        logits = self._held(logits.float(), first)
         if len(self._banned):
             logits = logits.index_fill(-1, self._banned, -torch.inf)
         if speak:
@@ -74,6 +80,16 @@ class Picker:
         tokens = self._draw(logits, rows)
         self._seen[rows].scatter_(1, tokens[:, None], value=True)
         return tokens
+
+    def _held(self, logits: Any, first: int) -> Any:
+        """Of rows that are held to a form, only what it allows."""
+        held = {row: form for row, form in enumerate(self._forms[first:][: len(logits)]) if form is not None}
+        if not held:
+            return logits
+        logits = logits.clone()
+        for row, form in held.items():
+            logits[row, ~form.allowed().to(logits.device)] = -torch.inf
+        return logits
 
     def _draw(self, logits: Any, rows: slice) -> Any:
         temperature = self._temperature[rows]

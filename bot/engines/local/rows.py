@@ -8,15 +8,20 @@ from typing import Any, Literal
 from tokenizers.decoders import DecodeStream
 
 from bot.engines.local.encoding import Encoded
+from bot.engines.local.forms import Form
 from bot.engines.local.wire import Ask, Done, Event, Said
 
 
 class Row:
     """A reply as it grows, token by token."""
 
-    def __init__(self, ask: Ask, prompt: Encoded, voice: Any, stop_ids: frozenset[int]) -> None:
+    def __init__(
+        self, ask: Ask, prompt: Encoded, voice: Any, stop_ids: frozenset[int], form: Form | None = None
+    ) -> None:
+        """`form` has nothing filled in yet: it takes what was said before."""
         self.ask = ask
         self.prompt = prompt
+        self.form = form
         self.said: list[int] = list(ask.said)
         """Tokens of the reply."""
         self.deadline = time.monotonic() + ask.deadline_s
@@ -26,6 +31,9 @@ class Row:
         self._stop_ids = stop_ids
         self._stream = DecodeStream(skip_special_tokens=True)
         self._streamed = "".join(self._text_of(token) for token in ask.said)
+        if form is not None:
+            for token in ask.said:
+                form.take(token)
 
     @property
     def is_over(self) -> bool:
@@ -53,6 +61,8 @@ class Row:
             self.finish = "stop"
             return self._end()
         self.said.append(token)
+        if self.form is not None:
+            self.form.take(token)
         # A character may be spread over several tokens: nothing comes out until it is whole.
         piece = self._text_of(token)
         self._streamed += piece

@@ -91,6 +91,8 @@ class Ask:
     language: Language = "en"
     said: tuple[int, ...] = ()
     """Tokens of the reply that an earlier worker had already given: go on from there."""
+    schema: str = ""
+    """JSON schema that the answer is held to; empty for an answer in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,85 @@
+"""Answers held to a JSON schema: which tokens may come next, so that no other is drawn.
+
+A model that was asked for JSON gives it most of the time; one that is held to the schema always does, unless
+its answer is cut.  What the values mean nobody promises: whoever asks checks them (`bot.engines.structured`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import llguidance.hf
+import torch
+from llguidance import LLMatcher, LLTokenizer
+
+from bot.engines.local.loading import Loaded
+
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 32
+"""Schemas whose grammar is kept: those of our own helpers are a handful."""
+STYLE: JsonCompileOptions = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""Of all ways to write the same JSON, the usual: a model may otherwise indent until its tokens are up."""
+
+BITS = torch.tensor([[bool(byte >> place & 1) for place in range(8)] for byte in range(256)])
+"""Bytes, spelt out from the lowest bit: a look into this table is a tenth of the work of shifting."""
+
+
+class Forms:
+    """Grammars for one model's tokens.  Safe to use from several threads."""
+
+    def __init__(self, loaded: Loaded, vocabulary: int) -> None:
+        """`vocabulary` is the width of the logits: more than the tokenizer knows, in many models."""
+        self._tokenizer = loaded.tokenizer
+        self._vocabulary = vocabulary
+        self._alphabet: LLTokenizer | None = None
+        self._opening = threading.Lock()
+        self._grammar = lru_cache(maxsize=REMEMBERED)(_grammar)
+
+    def open(self, schema: str) -> Form | None:
+        """A form to fill in; None for no schema, and for one that cannot be held to.
+
+        The first takes a second with a large vocabulary, so that prompts are read before it is needed.
+        """
+        if not schema:
+            return None
+        with self._opening:
+            if self._alphabet is None:
+                self._alphabet = llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._vocabulary)
+        try:
+            matcher = LLMatcher(self._alphabet, self._grammar(schema), log_level=0)
+            fault = matcher.get_error()
+        except ValueError as refused:
+            fault = str(refused)
+        if fault:
+            log.warning("an answer cannot be held to its schema: %s", fault.partition("\n")[0])
+            return None
+        return Form(matcher, self._vocabulary)
+
+
+class Form:
+    """One answer's place in its grammar."""
+
+    def __init__(self, matcher: LLMatcher, vocabulary: int) -> None:
+        self._matcher = matcher
+        self._vocabulary = vocabulary
+
+    def allowed(self) -> Any:
+        """Which tokens may come next (vocabulary,), on the CPU; once it is filled in, those that end it."""
+        bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
+        return BITS[bits.int()].flatten()[: self._vocabulary]
+
+    def take(self, token: int) -> None:
+        """The next token was drawn."""
+        self._matcher.consume_token(token)
+
+
+def _grammar(schema: str) -> str:
+    return LLMatcher.grammar_from_json_schema(json.loads(schema), overrides=STYLE)

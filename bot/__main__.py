@@ -10,18 +10,17 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import __version__
-from bot.command_line import parser
+from bot.cli.arguments import parser
 from bot.errors import BadConfiguration, BotError
 
 if TYPE_CHECKING:
     from bot.settings import Settings
-    from bot.studio import Studio
 
 OK, FAILED, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
 
@@ -58,14 +57,15 @@ def _run(_options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from bot import check  # noqa: PLC0415  (imports most of the bot)
+    from bot.cli import check  # noqa: PLC0415  (imports most of the bot)
 
     return _in_loop(check.run(options.part, online=options.online, as_json=options.json))
 
 
 def _describe(options: argparse.Namespace) -> int:
     settings = _settings(log_level="WARNING")
-    from bot import describe  # noqa: PLC0415  (imports most of the bot)
+    from bot.app.studio import open_studio_of  # noqa: PLC0415  (everything hangs on it)
+    from bot.cli import describe  # noqa: PLC0415  (imports most of the bot)
 
     job = describe.Job(
         folder=Path(options.folder),
@@ -76,128 +76,82 @@ def _describe(options: argparse.Namespace) -> int:
         at_once=options.at_once,
         dry_run=options.dry_run,
     )
-    return _in_loop(describe.run(job, studio=lambda: _studio(settings)))
+    return _in_loop(describe.run(job, studio=partial(open_studio_of, settings)))
 
 
 def _prompts(options: argparse.Namespace) -> int:
-    match options.job:
-        case "lint":
-            return _lint()
-        case "preview":
-            return _preview(options)
-        case _:
-            return _list()
+    if options.job == "preview":
+        return _preview(options)
+    from bot.cli import prompts  # noqa: PLC0415  (jinja2)
 
-
-def _lint() -> int:
-    from prompts.house_styles import HouseStyles  # noqa: PLC0415  (jinja2)
-    from prompts.prompts import Prompts  # noqa: PLC0415
-
-    prompts, styles = Prompts(), HouseStyles()
-    problems = prompts.lint() + styles.lint()
-    for problem in problems:
-        print(problem)
-    if not problems:
-        versions = (prompts.version, *map(styles.version, styles.names))
-        print(*(f"{version}: nothing wrong" for version in versions), sep="\n")
-    return FAILED if problems else OK
-
-
-def _list() -> int:
-    from prompts.house_styles import HouseStyles  # noqa: PLC0415  (jinja2)
-    from prompts.prompts import Prompts  # noqa: PLC0415
-
-    styles = HouseStyles()
-    print(f"{Prompts().version:32} {'Support: fault diagnosis':40} 客服：故障诊断")
-    for name in styles.names:
-        print(f"{styles.version(name):32} {styles.title(name, 'en'):40} {styles.title(name, 'zh')}")
-    return OK
+    return prompts.lint() if options.job == "lint" else prompts.show()
 
 
 def _preview(options: argparse.Namespace) -> int:
-    from bot import preview  # noqa: PLC0415  (imports most of the bot)
+    from bot.app.studio import open_studio_of  # noqa: PLC0415  (everything hangs on it)
+    from bot.cli import preview  # noqa: PLC0415  (imports most of the bot)
     from bot.language import language_of  # noqa: PLC0415
 
-    settings = _settings() if options.answer else None
     return _in_loop(
         preview.run(
             options.template,
             picture=Path(options.picture) if options.picture else None,
             text=options.text,
             language=options.lang or language_of(options.text),
-            studio=(lambda: _studio(settings)) if settings else None,
+            studio=partial(open_studio_of, _settings()) if options.answer else None,
         )
     )
 
 
-@asynccontextmanager
-async def _studio(settings: Settings) -> AsyncIterator[Studio]:
-    """Model and guard as customers get them; no rules stand in for the model."""
-    from bot.app.engines import build_model, keeping  # noqa: PLC0415  (everything hangs on it)
-    from bot.app.guard import build_guard  # noqa: PLC0415  (same)
-    from bot.app.stores import open_store  # noqa: PLC0415  (same)
-    from bot.metrics import Metrics  # noqa: PLC0415
-    from bot.studio import open_studio  # noqa: PLC0415
-
-    model = build_model(settings)
-    if model is None:
-        raise BadConfiguration(["MODEL_URL or MODEL is needed: OCR and rules cannot describe a picture"])
-    guard, photos = build_guard(settings), settings.data_dir / "photos"
-    async with AsyncExitStack() as stack:
-        if settings.cache_ttl_s:
-            redis = await open_store(stack, settings)
-            model = keeping(settings, model, redis=redis, guard=guard, metrics=Metrics())
-        yield await stack.enter_async_context(open_studio(engine=model, guard=guard, photos=photos))
-
-
 def _staff(options: argparse.Namespace) -> int:
     settings = _settings(log_level="WARNING")
-    from bot import accounts  # noqa: PLC0415  (SQLAlchemy, argon2)
+    from bot.cli import staff  # noqa: PLC0415  (SQLAlchemy, argon2)
 
     match options.job:
         case "add":
-            return _in_loop(accounts.add(settings.database, options.name, options.role))
+            return _in_loop(staff.add(settings.database, options.name, options.role))
         case "passwd":
-            return _in_loop(accounts.set_password(settings.database, options.name))
+            return _in_loop(staff.set_password(settings.database, options.name))
         case "remove":
-            return _in_loop(accounts.remove(settings.database, options.name))
+            return _in_loop(staff.remove(settings.database, options.name))
         case _:
-            return _in_loop(accounts.show(settings.database))
+            return _in_loop(staff.show(settings.database))
 
 
 def _keys(options: argparse.Namespace) -> int:
     settings = _settings(log_level="WARNING")
-    from bot import api_keys  # noqa: PLC0415  (SQLAlchemy)
+    from bot.cli import keys  # noqa: PLC0415  (SQLAlchemy)
 
     match options.job:
         case "add":
             limits = (options.requests_per_min, options.tokens_per_day, options.streams)
-            return _in_loop(api_keys.add(settings.database, options.name, limits))
+            return _in_loop(keys.add(settings.database, options.name, limits))
         case "revoke":
-            return _in_loop(api_keys.revoke(settings.database, options.id))
+            return _in_loop(keys.revoke(settings.database, options.id))
         case _:
-            return _in_loop(api_keys.show(settings.database))
+            return _in_loop(keys.show(settings.database))
 
 
 def _export(options: argparse.Namespace) -> int:
-    from bot import export  # noqa: PLC0415  (SQLAlchemy)
+    from bot.cli import export  # noqa: PLC0415  (SQLAlchemy)
+    from bot.export import Wanted  # noqa: PLC0415  (same)
 
     settings = _settings(log_level="WARNING")
     selection = export.selected(
         options.chat, channel=options.channel, since=options.since, until=options.until
     )
-    wanted = export.Wanted(selection, masked=not options.unmasked, photos=options.photos)
+    wanted = Wanted(selection, masked=not options.unmasked, photos=options.photos)
     return _in_loop(export.run(settings.database, settings.data_dir / "photos", wanted, Path(options.out)))
 
 
 def _release(options: argparse.Namespace) -> int:
     settings = _settings(log_level="WARNING")
-    from bot import releases  # noqa: PLC0415  (SQLAlchemy)
+    from bot.cli import release  # noqa: PLC0415  (SQLAlchemy)
 
     match options.job:
         case "start":
             return _in_loop(
-                releases.start(
+                release.start(
                     settings.database,
                     options.name,
                     share=options.share,
@@ -208,18 +162,18 @@ def _release(options: argparse.Namespace) -> int:
                 )
             )
         case "share":
-            return _in_loop(releases.widen(settings.database, options.share))
+            return _in_loop(release.widen(settings.database, options.share))
         case "promote":
-            return _in_loop(releases.promote(settings.database))
+            return _in_loop(release.promote(settings.database))
         case "withdraw":
-            return _in_loop(releases.withdraw(settings.database))
+            return _in_loop(release.withdraw(settings.database))
         case _:
-            return _in_loop(releases.status(settings.database, as_json=options.json))
+            return _in_loop(release.status(settings.database, as_json=options.json))
 
 
 def _forget(options: argparse.Namespace) -> int:
-    from bot import forget  # noqa: PLC0415  (SQLAlchemy, Redis)
     from bot.app.stores import open_erasure  # noqa: PLC0415  (everything hangs on it)
+    from bot.cli import forget  # noqa: PLC0415  (SQLAlchemy, Redis)
 
     settings = _settings(log_level="WARNING")
 
@@ -231,9 +185,9 @@ def _forget(options: argparse.Namespace) -> int:
 
 
 def _retention(options: argparse.Namespace) -> int:
-    from bot import retention  # noqa: PLC0415  (SQLAlchemy, Redis)
     from bot.app.records import lifetimes  # noqa: PLC0415  (everything hangs on it)
     from bot.app.stores import open_retention  # noqa: PLC0415  (same)
+    from bot.cli import retention  # noqa: PLC0415  (SQLAlchemy, Redis)
 
     settings = _settings(log_level="WARNING")
 
@@ -246,7 +200,7 @@ def _retention(options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    from bot import backup  # noqa: PLC0415  (SQLAlchemy)
+    from bot.cli import backup  # noqa: PLC0415  (SQLAlchemy)
 
     settings, folder = _settings(log_level="WARNING"), Path(options.folder)
     if options.verify:
@@ -255,8 +209,8 @@ def _backup(options: argparse.Namespace) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from bot import restore  # noqa: PLC0415  (SQLAlchemy)
     from bot.app.stores import clear_copies  # noqa: PLC0415  (everything hangs on it)
+    from bot.cli import restore  # noqa: PLC0415  (SQLAlchemy)
 
     settings = _settings(log_level="WARNING")
     return _in_loop(
@@ -271,8 +225,8 @@ def _restore(options: argparse.Namespace) -> int:
 
 
 def _verify_audit(options: argparse.Namespace) -> int:
-    from bot import audit  # noqa: PLC0415  (SQLAlchemy)
     from bot.app.stores import audit_key  # noqa: PLC0415  (everything hangs on it)
+    from bot.cli import audit  # noqa: PLC0415  (SQLAlchemy)
 
     settings = _settings()
     return _in_loop(audit.run(settings.database, key=audit_key(settings), head=options.head))

@@ -18,17 +18,14 @@ import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bot import __version__
-from bot.errors import BotError
 from bot.guard.mask import mask
-from context.db import Database, StoreDown
 from context.extracts import Extracts, Selection
-from context.photos import Intake, Photos
 from context.reviews import Reviews
 from context.turns import Chat
 
@@ -270,41 +267,3 @@ def _zip(folder: Path, target: Path) -> None:
             info.compress_type = how
             with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as written:
                 shutil.copyfileobj(source, written, _WRITTEN_IN)
-
-
-async def run(database_url: str, photos: Path, wanted: Wanted, out: Path) -> int:
-    """`python -m bot export`: a folder, or one file where `out` ends in .zip.  Raises BotError."""
-    try:
-        db = Database(database_url)
-    except StoreDown as error:
-        raise BotError(str(error)) from error
-    store = Photos(photos, intake=Intake())
-    exporter = Exporter(extracts=Extracts(db), reviews=Reviews(db), read_photo=store.read)
-    try:
-        if out.suffix == ".zip":
-            exported = await exporter.to_zip(wanted, out)
-        else:
-            exported = await exporter.to_folder(wanted, out)
-    except StoreDown as error:
-        raise BotError(str(error)) from error
-    except OSError as error:
-        raise BotError(f"--out {out}: {error.strerror or error}") from error
-    finally:
-        await store.close()
-        await db.close()
-    for file in exported:
-        print(f"{file.name:20} {file.rows:>9} rows {file.bytes:>12} bytes")
-    print(f"in {out}, {'masked' if wanted.masked else 'NOT masked: as customers wrote it'}")
-    return 0
-
-
-def selected(
-    chat: str | None, *, channel: str = "", since: float | None = None, until: float | None = None
-) -> Selection:
-    """What the command line names.  Raises BotError for what is no chat."""
-    if chat is None:
-        return Selection(None, channel, since, until)
-    try:
-        return replace(Selection(None, channel, since, until), chat=Chat.parse(chat))
-    except ValueError as error:
-        raise BotError(f"{error}; for example telegram:42") from error

@@ -10,9 +10,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
-from bot.errors import BotError
 from context.db import StoreDown
 from context.duties import Duties
 from context.retention import DAY_S, Lifetimes, Retention
@@ -81,27 +80,3 @@ class Sweeper:
             except (StoreDown, OSError) as error:
                 log.warning("what is too old is still there", extra={"reason": str(error)})
             await asyncio.sleep(EVERY_S)
-
-
-def in_words(lifetimes: Lifetimes) -> str:
-    """`conversations 365 days, photos 90 days, access log for good`."""
-    names = {"conversations": lifetimes.chats, "photos": lifetimes.photos, "access log": lifetimes.access}
-    return ", ".join(f"{name} {f'{days} days' if days else 'for good'}" for name, days in names.items())
-
-
-async def run(
-    retention: Retention, lifetimes: Lifetimes, *, scrub: Callable[[], Awaitable[bool]], sweep: bool
-) -> int:
-    """Print what would go now, or let it go and print what went.  Raises BotError."""
-    print(f"kept: {in_words(lifetimes)}")
-    try:
-        counts = await (retention.sweep() if sweep else retention.due())
-        is_scrubbed = await scrub() if sweep and counts else True
-    except (StoreDown, TimeoutError) as error:
-        raise BotError(str(error) or "the database took too long") from error
-    print("erased:" if sweep else "a sweep would erase now:")
-    lines = [f"{count:>8}  {name}" for name, count in sorted(counts.items()) if count]
-    print("\n".join(lines or ["       0  nothing"]))
-    if not is_scrubbed:
-        print("files: somebody was at work all the time; the bot overwrites what was erased in some minutes")
-    return 0

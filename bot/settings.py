@@ -1,7 +1,7 @@
 """Settings: one frozen value, read once from the environment and `.env`, all problems reported together.
 
-Only `bot.app`, `bot.__main__` and `bot.check` know this type; every other part takes plain
-constructor arguments.  A field's name in capitals is the setting's name, its `examples` entry is
+Only `bot.app`, `bot.cli` and `bot.__main__` know this type; every other part takes plain constructor
+arguments.  A field's name in capitals is the setting's name, its `examples` entry is
 what a complaint shows as right.
 """
 

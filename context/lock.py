@@ -1,4 +1,7 @@
-"""One owner per data folder: two bots on one SQLite file would answer everybody twice."""
+"""Who may work in a data folder: one process at a time, and no bot while a restore is unfinished.
+
+Two bots on one SQLite file would answer everybody twice.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_RESTORING = "restoring"
+"""An empty file that lies in the folder from the first change of a restore to its last."""
 
 
 class Busy(Exception):
@@ -27,3 +33,18 @@ def hold(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def is_restore_unfinished(folder: Path) -> bool:
+    """Whether a restore into this folder has begun and not ended."""
+    return (folder / _RESTORING).exists()
+
+
+def begin_restore(folder: Path) -> None:
+    """Mark the folder; the caller flushes the folder to disk.  Calling twice is harmless."""
+    (folder / _RESTORING).touch()
+
+
+def end_restore(folder: Path) -> None:
+    """Take the mark away; the caller flushes the folder to disk.  Calling twice is harmless."""
+    (folder / _RESTORING).unlink(missing_ok=True)

@@ -125,7 +125,7 @@ def test_each_library_has_one_address(library: str) -> None:
 
 
 def test_settings_stay_at_the_root() -> None:
-    at_the_root = ("app/", "run.py", "__main__.py", "command_line.py", "check.py", "settings.py")
+    at_the_root = ("app/", "cli/", "run.py", "__main__.py", "settings.py")
     assert offenders("bot.settings", *(f"bot/{name}" for name in at_the_root)) == []
 
 
@@ -143,7 +143,8 @@ def test_no_part_reads_the_environment_itself() -> None:
 READ_ENVIRONMENT = {
     "bot/engines/local/process.py",  # hands a changed copy on to the child process that it starts
     "context/redis_child.py",  # where programs are, and where sockets go
-    "bot/check.py",  # NO_COLOR, and where Hugging Face's library keeps models
+    "bot/cli/check.py",  # NO_COLOR
+    "bot/cli/parts.py",  # where Hugging Face's library keeps models
 }
 
 SENDERS = {"bot/sender.py"}

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from bot import audit, backup, restore
 from bot.app.stores import audit_key, clear_copies
+from bot.cli import audit, backup, restore
 from bot.errors import BadConfiguration, BotError
 from bot.settings import Settings
+from context import lock
 from context.db import Database
 from context.photos import photo_in
 from context.staff import Staff
@@ -189,7 +190,7 @@ def killed_at(what: str, settings: Settings, *command: str) -> None:
     """Run a command that dies by kill -9 where it would call this."""
     script = f"""
 import os, sys
-import bot.backup, bot.restore
+import bot.cli.backup, bot.cli.restore
 def die(*_): os.kill(os.getpid(), 9)
 {what} = die
 from bot.__main__ import main
@@ -204,14 +205,14 @@ main(sys.argv[1:])
 async def test_what_kill_9_cut_off_is_swept_up_and_done_again(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/data/bot.db"
     settings, vault = await small(url, tmp_path), tmp_path / "vault"
-    killed_at("bot.backup.copy_photo", settings, "backup", str(vault))
+    killed_at("bot.cli.backup.copy_photo", settings, "backup", str(vault))
     assert len(list(vault.glob(".unfinished-*"))) == 1
     with pytest.raises(BotError, match="no backup is there"):
         await restored(settings, vault)
     assert await backup.run(settings.database, settings.data_dir, vault) == 0
     assert list(vault.glob(".unfinished-*")) == []
     shutil.rmtree(settings.data_dir)
-    for moment in ("bot.restore.copy_photo", "bot.restore.copy_file"):
+    for moment in ("bot.cli.restore.copy_photo", "bot.cli.restore.copy_file"):
         killed_at(moment, settings, "restore", str(vault))
         with pytest.raises(BadConfiguration, match="a restore did not come to its end"):
             async with world(tmp_path):
@@ -239,7 +240,7 @@ async def test_damage_is_found_and_named_and_nothing_is_restored_from_it(
     with pytest.raises(BotError, match="nothing was changed"):
         await restored(settings, vault, replace=True)
     assert (settings.data_dir / "bot.db").read_bytes() == before
-    assert not restore.is_cut_off(settings.data_dir)
+    assert not lock.is_restore_unfinished(settings.data_dir)
     assert await backup.run(settings.database, settings.data_dir, vault) == 0
     assert await backup.verify(vault) == 1  # a photo of the same size is taken for whole until it is read
     photo.unlink()

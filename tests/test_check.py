@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bot import check
 from bot.__main__ import main
+from bot.cli import check
+from bot.cli.parts import PARTS
 from bot.settings import NAMES
 from context.db import Database
 from context.schema import NEWEST
@@ -61,7 +62,7 @@ def test_a_fresh_machine_passes_and_is_told_what_is_missing(capsys: pytest.Captu
     lines = capsys.readouterr().out.splitlines()
     marks = {line.split()[1]: line.split()[0] for line in lines if line[:4].strip() in {"ok", "warn", "fail"}}
     assert code == 0, lines
-    assert set(marks) == set(check.PARTS)
+    assert set(marks) == set(PARTS)
     assert {part for part, mark in marks.items() if mark == "warn"} == {"telegram", "model", "staff"}
     assert any("-> TELEGRAM_BOT_TOKEN, from @BotFather" in line for line in lines)
     assert not Path("data").exists()

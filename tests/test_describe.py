@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bot.__main__ import main
-from bot.progress import Progress
+from bot.cli.progress import Progress
 from bot.settings import NAMES
 from context.journal import read
 from prompts.house_styles import HouseStyles

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bot.__main__ import COMMANDS
-from bot.command_line import parser
+from bot.cli.arguments import parser
 from bot.settings import NAMES
 from tests.house_map import BLOCK, DOCUMENT, house_map
 

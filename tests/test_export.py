@@ -15,8 +15,9 @@ import pytest
 import sqlalchemy as sa
 
 from bot.__main__ import main
+from bot.cli.export import run, selected
 from bot.errors import BotError
-from bot.export import Exported, Exporter, Wanted, plain, run, safe_cell, selected
+from bot.export import Exported, Exporter, Wanted, plain, safe_cell
 from context.db import Database
 from context.extracts import Extracts, Selection
 from context.reviews import Review, Reviews

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from bot import audit, forget
 from bot.app.stores import audit_key, open_erasure
+from bot.cli import audit, forget
 from bot.errors import BotError
 from context.db import Database
 from context.handoffs import Handoffs

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot import releases as command
+from bot.cli import release as command
 from bot.errors import BotError
 from bot.evidence import ERROR_BUDGET, LOOK_EVERY, Share, chance, worse
 from context.db import Database

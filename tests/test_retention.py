@@ -8,8 +8,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from bot.cli.retention import in_words, run
 from bot.metrics import Metrics
-from bot.retention import Sweeper, in_words, run
+from bot.retention import Sweeper
 from context.audit import Break
 from context.db import Database
 from context.duties import Duties

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bot import accounts, passwords
+from bot import passwords
+from bot.cli import staff as accounts
 from bot.errors import BotError
 from context.db import Database
 from context.staff import FAILURES_PER_ACCOUNT, FAILURES_PER_ADDRESS, FAILURES_S, IDLE_S, Staff, View

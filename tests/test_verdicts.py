@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot import audit
+from bot.cli import audit
 from bot.errors import BotError
 from context.audit import Break, Link
 from context.db import Database

@@ -15,7 +15,6 @@ from bot.app.records import build_erasure, lifetimes
 from bot.errors import BadConfiguration, BotError
 from bot.guard.mask import mask
 from bot.metrics import Metrics
-from bot.restore import is_cut_off
 from bot.settings import Settings
 from context import lock
 from context.db import Database, StoreDown
@@ -175,7 +174,7 @@ def audit_key(settings: Settings) -> bytes:
 
 async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
     """The database; with SQLite this process alone works in the data folder."""
-    if is_cut_off(settings.data_dir):
+    if lock.is_restore_unfinished(settings.data_dir):
         raise BadConfiguration(["DATA_DIR: a restore did not come to its end: run it again"])
     is_ours_alone = settings.database.startswith("sqlite")
     if is_ours_alone:

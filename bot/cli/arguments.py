@@ -1,8 +1,8 @@
-"""The command line: every command of `python -m bot` with its options.
+"""Arguments: every command of `python -m bot` with its options.
 
-A new command takes three things of one name: a function here that adds its parser, a line in `parser`, and
-in `bot/__main__.py` a function in `COMMANDS` that does the work.  Nothing but the standard library is
-imported, so that `--help` and a wrong option answer at once.
+A new command needs three things of the same name: a function here that adds its parser, an entry in
+`parser`, and a function in `COMMANDS` of `bot/__main__.py` that does the work.  Only the standard library is
+imported, so that `--help` and a wrong option are answered at once.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bot.backup import (
+from bot.cli.backup import (
     BESIDE,
     PHOTOS,
     Manifest,
@@ -26,8 +26,6 @@ from bot.errors import BotError
 from context import lock, snapshots
 from context.migrations import MIGRATIONS
 from context.photos import photo_in, sync_folder
-
-MARK = "restoring"
 
 
 async def run(
@@ -48,11 +46,6 @@ async def run(
     return 0
 
 
-def is_cut_off(data: Path) -> bool:
-    """Whether a restore into this folder has begun and not ended."""
-    return (data / MARK).exists()
-
-
 def _chosen(path: Path) -> Path:
     if (path / "manifest.json").is_file():
         return path
@@ -68,7 +61,7 @@ def _restore(url: str, data: Path, path: Path, *, replace: bool) -> Manifest:
         raise BotError("\n".join([f"{path} is not whole, nothing was changed:", *problems]))
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock.hold(data):
-        (data / MARK).touch()
+        lock.begin_restore(data)
         sync_folder(data)
         for sha256 in photos_of(path):
             copy_photo(photo_in(path.parent / PHOTOS, sha256), photo_in(data / PHOTOS, sha256), sha256)
@@ -91,7 +84,7 @@ def _check(url: str, data: Path, manifest: Manifest, *, replace: bool) -> None:
         )
     if others := snapshots.others_at(url):
         raise BotError(f"{others} are connected to the database: stop every bot first")
-    if replace or is_cut_off(data):
+    if replace or lock.is_restore_unfinished(data):
         return
     if rows := snapshots.rows_in(url):
         raise BotError(f"the database holds {rows} rows already: --replace gives them up")
@@ -108,5 +101,5 @@ def _drop_strangers(folder: Path, photos: list[str]) -> None:
 
 
 def _end(data: Path) -> None:
-    (data / MARK).unlink(missing_ok=True)
+    lock.end_restore(data)
     sync_folder(data)

@@ -1,17 +1,15 @@
-"""`python -m bot staff`: who may use the console.  It may run beside a bot that is at work."""
+"""`python -m bot staff`: the accounts of the staff console.  Safe to use beside a running bot."""
 
 from __future__ import annotations
 
 import getpass
 import re
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from bot import passwords
+from bot.cli.database import open_database
 from bot.errors import BotError
-from context.db import Database, StoreDown
 from context.staff import NameTaken, NoSuchAccount, Role, Staff
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -22,9 +20,9 @@ async def add(database_url: str, name: str, role: Role) -> int:
     if not _NAME.fullmatch(name):
         raise BotError("a name is made of a-z, 0-9, dot, dash and underscore, at most 32 of them")
     password = _asked()
-    async with _staff(database_url) as staff:
+    async with open_database(database_url) as db:
         try:
-            await staff.add(name, role, passwords.hashed(password))
+            await Staff(db).add(name, role, passwords.hashed(password))
         except NameTaken:
             raise BotError(f"there is an account {name!r}; `staff passwd {name}` sets its password") from None
     print(f"{name} may sign in at /staff as {role}")
@@ -34,9 +32,9 @@ async def add(database_url: str, name: str, role: Role) -> int:
 async def set_password(database_url: str, name: str) -> int:
     """Ask for a new password; the account is signed out everywhere.  Raises BotError."""
     password = _asked()
-    async with _staff(database_url) as staff:
+    async with open_database(database_url) as db:
         try:
-            await staff.set_password(name, passwords.hashed(password))
+            await Staff(db).set_password(name, passwords.hashed(password))
         except NoSuchAccount:
             raise BotError(f"there is no account {name!r}") from None
     print(f"{name} has a new password and is signed out everywhere")
@@ -45,9 +43,9 @@ async def set_password(database_url: str, name: str) -> int:
 
 async def remove(database_url: str, name: str) -> int:
     """Close the account and sign it out.  Raises BotError."""
-    async with _staff(database_url) as staff:
+    async with open_database(database_url) as db:
         try:
-            await staff.remove(name)
+            await Staff(db).remove(name)
         except NoSuchAccount:
             raise BotError(f"there is no account {name!r}") from None
     print(f"{name} is removed and signed out")
@@ -56,8 +54,8 @@ async def remove(database_url: str, name: str) -> int:
 
 async def show(database_url: str) -> int:
     """Print every account with its role."""
-    async with _staff(database_url) as staff:
-        accounts = await staff.accounts()
+    async with open_database(database_url) as db:
+        accounts = await Staff(db).accounts()
     for account in accounts:
         since = datetime.fromtimestamp(account.created_at, UTC).date()
         print(f"{account.name:32}  {account.role:6}  since {since}")
@@ -77,16 +75,3 @@ def _asked() -> str:
     if problem := passwords.complaint(password):
         raise BotError(problem)
     return password
-
-
-@asynccontextmanager
-async def _staff(database_url: str) -> AsyncIterator[Staff]:
-    db = None
-    try:
-        db = Database(database_url)
-        yield Staff(db)
-    except StoreDown as error:
-        raise BotError(str(error)) from error
-    finally:
-        if db is not None:
-            await db.close()

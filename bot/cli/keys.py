@@ -1,16 +1,13 @@
-"""`python -m bot keys`: who may use the HTTP API.  May run beside a bot that is at work."""
+"""`python -m bot keys`: the keys of the HTTP API.  Safe to use beside a running bot."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
+from bot.cli.database import open_database
 from bot.errors import BotError
 from context.api_keys import Allowance, ApiKeys, Used
-from context.db import Database, StoreDown
 
 MAX_NAME = 80
 
@@ -20,8 +17,8 @@ async def add(database_url: str, name: str, limits: tuple[int, int, int]) -> int
     name = name.strip()
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise BotError(f"a name has 1 to {MAX_NAME} printable characters")
-    async with _open(database_url) as keys:
-        made, plain = await keys.add(name, Allowance(*limits))
+    async with open_database(database_url) as db:
+        made, plain = await ApiKeys(db).add(name, Allowance(*limits))
     print(f"key {made.id} for {name}; it is shown this once and cannot be found again:", file=sys.stderr)
     print(plain)
     return 0
@@ -29,7 +26,8 @@ async def add(database_url: str, name: str, limits: tuple[int, int, int]) -> int
 
 async def show(database_url: str) -> int:
     """A line a key."""
-    async with _open(database_url) as keys:
+    async with open_database(database_url) as db:
+        keys = ApiKeys(db)
         every = await keys.every()
         used = await keys.used([key.id for key in every])
     for key in every:
@@ -39,13 +37,15 @@ async def show(database_url: str) -> int:
         since = time.strftime("%Y-%m-%d", time.gmtime(key.created_at))
         state = "revoked" if key.revoked_at else f"today {today.requests} requests, {today.tokens} tokens"
         print(f"{key.id}  {since}  {key.name}  ({limits})  {state}")
+    if not every:
+        print("no keys yet: python -m bot keys add NAME")
     return 0
 
 
 async def revoke(database_url: str, key_id: str) -> int:
     """Take a key back; a running bot knows within seconds."""
-    async with _open(database_url) as keys:
-        if not await keys.revoke(key_id):
+    async with open_database(database_url) as db:
+        if not await ApiKeys(db).revoke(key_id):
             raise BotError(f"no key {key_id} is in force")
     print(f"key {key_id} is revoked")
     return 0
@@ -53,15 +53,3 @@ async def revoke(database_url: str, key_id: str) -> int:
 
 def _most(limit: int) -> str:
     return str(limit) if limit else "any"
-
-
-@asynccontextmanager
-async def _open(database_url: str) -> AsyncIterator[ApiKeys]:
-    try:
-        db = await asyncio.to_thread(Database, database_url)
-        try:
-            yield ApiKeys(db)
-        finally:
-            await db.close()
-    except StoreDown as error:
-        raise BotError(str(error)) from error

@@ -1,4 +1,4 @@
-"""`python -m bot forget CHAT`: erase a customer everywhere.  It may run beside a bot that is at work."""
+"""`python -m bot forget CHAT`: erase a customer everywhere.  Safe to use beside a running bot."""
 
 from __future__ import annotations
 

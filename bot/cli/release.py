@@ -1,19 +1,18 @@
-"""`python -m bot release`: a candidate beside what is in force.  May run beside a bot that is at work."""
+"""`python -m bot release`: try a candidate on some of the chats.  Safe to use beside a running bot."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from bot.cli.database import open_database
 from bot.errors import BotError
 from bot.evidence import LOOK_EVERY, chance
 from bot.guard import load_policy
 from bot.trial import shares
-from context.db import Database, StoreDown
 from context.releases import MEASURES, Arm, Candidate, NoRelease, Release, Releases, Tally
 from prompts.prompts import Prompts
 
@@ -167,11 +166,8 @@ async def _current(releases: Releases) -> Release:
 
 @asynccontextmanager
 async def _open(database_url: str) -> AsyncIterator[Releases]:
-    try:
-        db = await asyncio.to_thread(Database, database_url)
+    async with open_database(database_url) as db:
         try:
             yield Releases(db)
-        finally:
-            await db.close()
-    except (StoreDown, NoRelease) as error:
-        raise BotError(str(error)) from error
+        except NoRelease as error:
+            raise BotError(str(error)) from error

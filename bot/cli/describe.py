@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bot.cli.progress import Progress
+from bot.cli.series import Series, SeriesBook
 from bot.errors import BotError
 from bot.metrics import Metrics
-from bot.progress import Progress
-from bot.series import Series, SeriesBook
 from bot.studio import OpenStudio, Studio, image_of
 from context.fingerprints import Fingerprint, fingerprint
 from context.journal import Journal, NotAJournal, Row, read

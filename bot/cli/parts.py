@@ -1,7 +1,6 @@
-"""`python -m bot check`: every part by name, how it stands, and what mends it.
+"""The parts that `python -m bot check` looks at: how each one stands, and what mends it.
 
-Each part is built as `bot.app` builds it, tried, and let go of again.  It may run beside a bot that
-is at work: nothing that the bot uses is changed.
+Each part is built as `bot.app` builds it, tried, and closed again.
 """
 
 from __future__ import annotations
@@ -9,26 +8,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import os
 import platform
 import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from bot.errors import BadConfiguration, BotError
 from bot.settings import NAMES, Settings
 from context.health import Health
 
-PART_TIMEOUT_S = 90.0
-"""Loading torch on a slow disk is the longest."""
 TEST_PHOTO = Path(__file__).parent / "check.png"
 TEST_CODE = "E4"
 GIB = 1024**3
@@ -54,57 +49,6 @@ class Asked:
 
 
 Look = Callable[[Asked], Awaitable[Standing]]
-
-
-async def run(parts: Sequence[str] = (), *, online: bool, as_json: bool) -> int:
-    """Look at the named parts, or at all, and print how they stand; returns 1 when one fails.
-
-    2 for a part that there is not.  Raises BadConfiguration.
-    """
-    if unknown := [part for part in parts if part not in PARTS]:
-        print(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
-        return 2
-    settings = Settings.read()
-    standings: dict[str, Standing] = {}
-    for part in parts or PARTS:
-        standings[part] = _without(settings.secrets, await _tried(PARTS[part], Asked(settings, online)))
-        if not as_json:
-            _print_line(part, standings[part])
-    if as_json:
-        print(json.dumps({part: asdict(standing) for part, standing in standings.items()}, indent=2))
-    return int(any(standing.state == "fail" for standing in standings.values()))
-
-
-def _print_line(part: str, standing: Standing) -> None:
-    colour = {"ok": "32", "warn": "33", "fail": "31"}[standing.state]
-    mark = f"{standing.state:4}"
-    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        mark = f"\033[{colour}m{mark}\033[0m"
-    print(f"{mark}  {part:9} {standing.detail}", flush=True)
-    if standing.mend:
-        print(f"{'':17}-> {standing.mend}", flush=True)
-
-
-def _without(secrets: Iterable[str], standing: Standing) -> Standing:
-    """Other people's error messages quote addresses, and addresses may hold a token or password."""
-    detail = standing.detail
-    for secret in secrets:
-        detail = detail.replace(secret, "[hidden]")
-    return replace(standing, detail=detail)
-
-
-async def _tried(look: Look, asked: Asked) -> Standing:
-    try:
-        async with asyncio.timeout(PART_TIMEOUT_S):
-            return await look(asked)
-    except TimeoutError:
-        return Standing("fail", f"gave no answer within {PART_TIMEOUT_S:.0f} s")
-    except BadConfiguration as error:
-        return Standing("fail", "; ".join(error.problems))
-    except BotError as error:
-        return Standing("fail", str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it belongs in the table, and the next part is looked at
-        return Standing("fail", f"{type(error).__name__}: {error}")
 
 
 async def _python(_: Asked) -> Standing:
@@ -151,7 +95,7 @@ async def _database(asked: Asked) -> Standing:
 
 async def _retention(asked: Asked) -> Standing:
     from bot.app.records import lifetimes  # noqa: PLC0415 - sqlalchemy
-    from bot.retention import in_words  # noqa: PLC0415
+    from bot.cli.retention import in_words  # noqa: PLC0415
 
     return Standing("ok", f"kept: {in_words(lifetimes(asked.settings))}")
 

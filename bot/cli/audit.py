@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
+from bot.cli.database import open_database
 from bot.errors import BotError
 from context.audit import Link
-from context.db import Database, StoreDown
 from context.verdicts import Verdicts
 
 SHOWN = 20
@@ -21,18 +21,10 @@ SHOWN = 20
 async def run(database_url: str, *, key: bytes, head: str | None = None) -> int:
     """Print what is wrong, or that nothing is; the exit code.  Raises BotError for an unusable head."""
     noted = _head(head) if head else None
-    try:
-        db = Database(database_url)
-    except StoreDown as error:
-        raise BotError(str(error)) from error
-    try:
+    async with open_database(database_url) as db:
         verdicts = Verdicts(db, key=key)
         count, found = await verdicts.verify(head=noted)
         last, waiting = await verdicts.head(), await verdicts.waiting()
-    except StoreDown as error:
-        raise BotError(str(error)) from error
-    finally:
-        await db.close()
     for wrong in found[:SHOWN]:
         print(f"verdict {wrong.number}: {wrong.problem}")
     if len(found) > SHOWN:

@@ -1,4 +1,4 @@
-"""`python -m bot prompts preview`: the prompt that a template makes, and with a model also its answer."""
+"""`python -m bot prompts preview`: print the prompt that a template makes, and the model's answer to it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What operators do from a terminal: `python -m bot COMMAND`, one module for each command."""

@@ -1,0 +1,27 @@
+"""`python -m bot prompts lint` and `list`: check the templates, and name them."""
+
+from __future__ import annotations
+
+from prompts.house_styles import HouseStyles
+from prompts.prompts import Prompts
+
+
+def lint() -> int:
+    """Print what is wrong with the templates, a line each; 1 when something is."""
+    prompts, styles = Prompts(), HouseStyles()
+    problems = prompts.lint() + styles.lint()
+    for problem in problems:
+        print(problem)
+    if not problems:
+        versions = (prompts.version, *map(styles.version, styles.names))
+        print(*(f"{version}: nothing wrong" for version in versions), sep="\n")
+    return int(bool(problems))
+
+
+def show() -> int:
+    """Print every template with its version and its titles."""
+    styles = HouseStyles()
+    print(f"{Prompts().version:32} {'Support: fault diagnosis':40} 客服：故障诊断")
+    for name in styles.names:
+        print(f"{styles.version(name):32} {styles.title(name, 'en'):40} {styles.title(name, 'zh')}")
+    return 0

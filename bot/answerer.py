@@ -52,6 +52,11 @@ class Answerer:
         self._metrics = metrics
         self.canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
 
+    @property
+    def model(self) -> str:
+        """The name of the model that is asked first."""
+        return self._engine.model
+
     async def answer(
         self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
     ) -> Reply:
@@ -80,7 +85,7 @@ class Answerer:
         When no engine answers or the guard says no, `Reply.origin` is `notice:<name>`.  A prompt that only
         the model may answer raises `Unavailable` instead where there is none.
         """
-        said = self._reveals.of(message, prompt, canary=self.canary, show=show)
+        said = stages.said = self._reveals.of(message, prompt, canary=self.canary, show=show)
         try:
             with stages("model"):
                 draft, seen = await self._screen.beside(

@@ -13,9 +13,11 @@ from functools import partial
 from typing import Any
 
 from bot.errors import PromptTooLong, Unavailable
-from bot.inquiry import Answered, Inquiries, Inquiry, Said, numbered
+from bot.inquiries import Inquiries
+from bot.inquiry import Answered, Inquiry, Said, numbered
 from bot.metrics import Metrics
 from context.db import StoreDown
+from context.intake.formats import strip
 from context.jobs import CRASHES, Item, Jobs
 from context.turns import Language, Photo
 from prompts.prompt import Manner, PromptImage
@@ -73,6 +75,8 @@ def result_of(wanted: Wanted, answered: Answered) -> dict[str, Any]:
         "text": answered.text,
         "finish_reason": answered.finish,
         "model": answered.model,
+        "system_fingerprint": answered.version,
+        "release": answered.release or None,
         "usage": {
             "prompt_tokens": answered.prompt_tokens,
             "completion_tokens": answered.completion_tokens,
@@ -274,4 +278,5 @@ def _name(item: Item) -> str:
 
 
 def _image(jpeg: bytes) -> PromptImage:
-    return PromptImage(Photo(hashlib.sha256(jpeg).hexdigest(), 0, 0, 1), jpeg)
+    ours = strip(jpeg)
+    return PromptImage(Photo(hashlib.sha256(jpeg).hexdigest(), ours.width, ours.height, 1), jpeg)

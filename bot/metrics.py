@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -19,6 +19,9 @@ from prometheus_client.registry import Collector
 
 from bot.gpus import Gpu
 from bot.traces import Span, Traces
+
+if TYPE_CHECKING:
+    from bot.reveal import Reveal
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -193,13 +196,15 @@ class Stages:
     one below it.
     """
 
-    __slots__ = ("_metrics", "_name", "_span", "ms")
+    __slots__ = ("_metrics", "_name", "_span", "ms", "said")
 
     def __init__(self, metrics: Metrics, name: str) -> None:
         self._metrics = metrics
         self._name = name
         self._span: Span | None = None
         self.ms: dict[str, float] = {}
+        self.said: Reveal | None = None
+        """What the engine has said so far; None until it is asked."""
 
     def __enter__(self) -> Self:
         if self._metrics.traces is not None:

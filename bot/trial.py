@@ -40,6 +40,8 @@ DRAIN_S = 150.0
 Open = Callable[[Release], AbstractAsyncContextManager[Answerer]]
 """Builds a candidate and lets go of it.  Raises BadConfiguration or Unavailable where it cannot be had."""
 Tell = Callable[[str], Awaitable[None]]
+Named = Mapping[str, object]
+"""What a reply's record says of the release that it comes from; empty where there is none."""
 
 
 class Trial:
@@ -79,18 +81,17 @@ class Trial:
                 reply = await candidate.answer(message, turns, stages, show=show)
         else:
             reply = await self._stable.answer(message, turns, stages, show=show)
-        named = {"id": release.id, "name": release.name, "arm": arm}
-        return replace(reply, record={**reply.record, "release": named})
+        return replace(reply, record={**reply.record, **_named(release, arm)})
 
     @contextlib.contextmanager
-    def in_force(self) -> Iterator[Answerer]:
-        """What answers where nothing is tried: a promoted candidate, else what the settings say."""
+    def in_force(self) -> Iterator[tuple[Answerer, Named]]:
+        """A promoted candidate with its name, else what the settings say: for whom nothing is tried."""
         release, lane = self._release, self._lane
         if release is None or lane is None or release.state != "promoted":
-            yield self._stable
+            yield self._stable, {}
             return
         with lane.at_work() as promoted:
-            yield promoted
+            yield promoted, _named(release, "candidate")
 
     def instead(self, name: str, message: Message) -> Reply:
         """Fixed words are the same in both arms."""
@@ -212,6 +213,10 @@ class _Lane:
                     await self._is_idle.wait()
         finally:
             await self._stack.aclose()
+
+
+def _named(release: Release, arm: Arm) -> Named:
+    return {"release": {"id": release.id, "name": release.name, "arm": arm}}
 
 
 def shares(arms: Mapping[Arm, Tally]) -> dict[str, tuple[Share, Share]]:

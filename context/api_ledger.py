@@ -14,7 +14,7 @@ from context.db import Database
 from context.turns import Chat
 from context.verdicts import Verdicts
 
-_ON_RECORD = ("verdict", "engine", "model", "prompt")
+_ON_RECORD = ("verdict", "engine", "model", "prompt", "release", "tokens", "broke_off")
 
 
 class ApiLedger:
@@ -27,7 +27,10 @@ class ApiLedger:
     async def note(
         self, chat: Chat, key_id: str, request: str, record: Mapping[str, object], *, tokens: int
     ) -> None:
-        """Record one answer.  `record` is its `Reply.record`.  Raises `StoreDown`: then do not say it."""
+        """Record one answer.  `record` is its `Reply.record`.  Raises `StoreDown`: then do not say it.
+
+        One that broke off has `broke_off` (why) in place of a verdict; its tokens are an estimate.
+        """
         await self._db.write(
             lambda connection: self.add(connection, chat, key_id, request, record, tokens=tokens)
         )

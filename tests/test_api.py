@@ -17,6 +17,7 @@ import httpx
 import jsonschema
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 
 from bot.app import open_app
 from bot.web.api import openapi
@@ -24,8 +25,9 @@ from context.api_keys import Allowance, ApiKeys
 from prompts.prompts import Prompts
 from tests.api_world import KEY, RED, ApiWorld, api_world, data_url, events, said, user
 from tests.model_server import Fault, ModelServer, Received
+from tests.until import until
 from tests.web_world import browse
-from tests.world import colours, picture, same_colour, settings_for
+from tests.world import World, colours, newest_record, picture, same_colour, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -190,14 +192,11 @@ async def test_the_verdict_is_on_record_before_the_answer_leaves(a: ApiWorld) ->
     await a.w.app.stores.verdicts.seal()
     before, _ = await a.w.app.stores.verdicts.verify()
     answered = await a.chat(user("E4 again, what now?"), user="li@example.com")
-    await a.w.app.stores.verdicts.seal()
-    after, wrong = await a.w.app.stores.verdicts.verify()
-    assert (after, wrong) == (before + 1, [])
-    head = await a.w.app.stores.verdicts.head()
-    assert head is not None
-    assert head.payload is not None
-    assert answered.json()["id"] in head.payload
-    assert "E4" not in head.payload
+    record = await newest_record(a.w)
+    assert await a.w.app.stores.verdicts.verify() == (before + 1, [])
+    assert record["request"] == answered.json()["id"]
+    assert sum(record["tokens"]) == answered.json()["usage"]["total_tokens"]
+    assert "E4" not in json.dumps(record)
 
 
 async def test_one_picture_and_a_question_are_one_text(a: ApiWorld) -> None:
@@ -328,6 +327,7 @@ async def test_wrong_addresses_and_methods_are_told_in_the_same_shape(a: ApiWorl
     [
         (Fault.BUSY_429, 429, "overloaded"),
         (Fault.HTML_502, 503, "engine_unavailable"),
+        (Fault.HALF_STREAM, 503, "engine_unavailable"),
         (Fault.TOO_LONG, 400, "context_length_exceeded"),
     ],
 )
@@ -340,6 +340,8 @@ async def test_a_model_that_fails_is_told_with_a_status_that_clients_act_on(
             answered = await fresh.chat(user("E4"), stream=streams)
             assert error_of(answered, status)["code"] == code
             assert ("retry-after" in answered.headers) == (status != 400)
+        # What the model wrote before it broke was spent.
+        assert await broken_off(fresh.w) == (2 if fault is Fault.HALF_STREAM else 0)
 
 
 # --- Keys and limits
@@ -418,7 +420,7 @@ async def test_a_key_may_ask_only_so_much_at_a_time(a: ApiWorld, monkeypatch: py
 
 @pytest.mark.parametrize("streams", [False, True])
 async def test_a_client_that_hangs_up_stops_its_generation(a: ApiWorld, streams: bool) -> None:
-    before = a.w.model.hung_up
+    before, rows = a.w.model.hung_up, await broken_off(a.w)
     body = {"model": "support", "messages": [user("slow, please")], "stream": streams}
     task = asyncio.create_task(a.client.post("/v1/chat/completions", json=body))
     await a.w.model.until(lambda server: server.in_flight == 1)
@@ -426,6 +428,50 @@ async def test_a_client_that_hangs_up_stops_its_generation(a: ApiWorld, streams:
     await asyncio.gather(task, return_exceptions=True)
     await a.w.model.until(lambda server: server.hung_up == before + 1)
     assert a.w.model.in_flight == 0
+    await until(lambda: is_noted(a.w, rows + 1))
+    read, wrote = (await newest_record(a.w))["tokens"]
+    assert read > 500, "the model may have read the whole prompt"
+    assert wrote == 0
+
+
+async def test_what_was_spent_on_a_stream_that_nobody_reads_to_its_end_is_on_record(
+    a: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a.w.model.answer
+    assert isinstance(model, Model)
+    monkeypatch.setitem(model.answers, "many", "Please switch it off and wait a minute. " * 40)
+    monkeypatch.setattr(a.w.model, "chunks", 80)
+    monkeypatch.setattr(a.w.model, "chunk_delay_s", 0.02)
+    monkeypatch.setattr("bot.web.api.keyring.LOOK_AGAIN_S", 0.0)
+    keys, rows = ApiKeys(a.w.app.stores.db), await broken_off(a.w)
+    key, plain = await keys.add("hangs up", Allowance())
+    async with browse(a.w.app.url, authorization=f"Bearer {plain}") as client:
+        for words in ("once", "many words"):  # the first answer of an engine is seen whole
+            body = {"model": "support", "messages": [user(words)], "stream": True}
+            async with client.stream("POST", "/v1/chat/completions", json=body) as stream:
+                async for line in stream.aiter_lines():
+                    if words != "once" and '"content":"Please' in line:
+                        break
+    await until(lambda: is_noted(a.w, rows + 1))
+    record = await newest_record(a.w)
+    made_by = (record["model"], record["prompt"])
+    assert (record["broke_off"], made_by) == ("cancelled", ("stub-model", Prompts().version))
+    read, wrote = record["tokens"]
+    assert 0 < wrote < 400, "what was written until then, and not the whole"
+    used = (await keys.used([key.id]))[key.id]
+    assert used.requests == 2
+    assert used.tokens > read + wrote, "both answers count"
+
+
+async def broken_off(w: World) -> int:
+    """Answers on record that broke off."""
+    await w.app.stores.verdicts.seal()
+    counted = sa.text("SELECT COUNT(*) FROM verdicts WHERE payload LIKE '%\"broke_off\"%'")
+    return await w.app.stores.db.read(lambda c: int(c.execute(counted).scalar_one()))
+
+
+async def is_noted(w: World, rows: int) -> bool:
+    return await broken_off(w) == rows
 
 
 async def test_a_stream_that_waits_is_kept_alive(a: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:

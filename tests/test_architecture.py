@@ -172,7 +172,7 @@ ASKS_ENGINES = {
 }
 # `draft` of something else: an answer that has passed the gate, or a text on record that staff look at.
 NO_ENGINES = {
-    "bot/inquiry.py: self.draft",
+    "bot/inquiries.py: self.draft",
     "bot/jobs.py: self._inquiries.draft",
     "bot/staff/desk.py: held.draft",
     "bot/web/console/conversation.py: turn.draft",

@@ -22,7 +22,7 @@ from tests.api_world import api_world, user
 from tests.clock import Clock
 from tests.model_server import ModelServer
 from tests.until import until
-from tests.world import World, noted, world
+from tests.world import World, newest_record, noted, world
 
 # --- The evidence
 
@@ -237,9 +237,16 @@ async def test_templates_are_tried_promoted_and_withdrawn(
         async def app_has_a_hat() -> bool:
             """Whether the new template answers an app."""
             w.model.requests.clear()
-            assert (await a.chat(user("c1t1"))).status_code == 200
+            answered = await a.chat(user("c1t1"))
+            assert answered.status_code == 200
             (request,) = w.model.requests
-            return "hat in hand" in str(request.messages[0]["content"])
+            has_a_hat = "hat in hand" in str(request.messages[0]["content"])
+            told, record = answered.json(), await newest_record(w)
+            assert (record["request"], record["prompt"]) == (told["id"], told["system_fingerprint"])
+            assert told["release"] == ("hats" if has_a_hat else None)
+            named = {"id": 1, "name": "hats", "arm": "candidate"}
+            assert record.get("release") == (named if has_a_hat else None)
+            return has_a_hat
 
         async def shares() -> tuple[int, int]:
             """Chats that were shown the new template, of all that wrote."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -91,6 +92,14 @@ def asked(w: World, word: str) -> list[Received]:
 def tags(request: Received) -> list[list[str]]:
     """The marks in each user message of a prompt, oldest first."""
     return [TAG.findall(text_of(message)) for message in request.messages if message["role"] == "user"]
+
+
+async def newest_record(w: World) -> dict[str, Any]:
+    """What the ledger of verdicts says of the newest answer."""
+    await w.app.stores.verdicts.seal()
+    head = await w.app.stores.verdicts.head()
+    record: dict[str, Any] = json.loads(head.payload or "{}") if head is not None else {}
+    return record
 
 
 def picture(colour: Colour, *, size: tuple[int, int] = (320, 240)) -> bytes:

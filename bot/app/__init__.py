@@ -30,7 +30,7 @@ from bot.commands import Commands
 from bot.engines import Engine
 from bot.gpus import Gpus
 from bot.guard import Guard
-from bot.inquiry import Inquiries
+from bot.inquiries import Inquiries
 from bot.marks import Marks
 from bot.metrics import Metrics
 from bot.patience import Patience

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bot.app.stores import Stores
 from bot.engines import Engine
 from bot.engines.fallback import FallbackEngine
-from bot.inquiry import InForce, Inquiries, Room
+from bot.inquiries import InForce, Inquiries, Room
 from bot.jobs import Runner
 from bot.metrics import Metrics
 from bot.pictures import Pictures

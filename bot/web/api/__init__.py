@@ -1,7 +1,7 @@
 """The HTTP API: every address under `/v1`, for programs that have a key.
 
 A request's way: `keyring` (who is it, may it), `bodies` (bounded reading), `wire` or `describe` (what is
-asked, strictly), `bot.inquiry` (the road of a turn), `answering` (the answer, unless nobody waits).
+asked, strictly), `bot.inquiries` (the road of a turn), `answering` (the answer, unless nobody waits).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from bot import __version__
-from bot.inquiry import Inquiries
+from bot.inquiries import Inquiries
 from bot.jobs import Runner
 from bot.metrics import Metrics
 from bot.web.api.answering import HungUp

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bot.inquiry import Answered, Inquiries, Inquiry, Said, numbered
+from bot.inquiries import Inquiries
+from bot.inquiry import Answered, Inquiry, Said, numbered
 from bot.pictures import BadPicture
 from bot.reveal import OnWords
 from bot.web.api.answering import EventStream, Words, begin, unless_gone

@@ -10,7 +10,7 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bot.inquiry import Inquiries
+from bot.inquiries import Inquiries
 from bot.jobs import Wanted, result_of
 from bot.pictures import BadPicture
 from bot.web.api.answering import unless_gone

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from bot.inquiry import Inquiries
+from bot.inquiries import Inquiries
 from bot.jobs import Runner, Wanted, failure_of
 from bot.pictures import BadPicture
 from bot.web.api.bodies import READ_S, Bodies, Held, parsed

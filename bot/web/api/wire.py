@@ -236,6 +236,7 @@ class Envelope:
             "system_fingerprint": answered.version,
             "choices": [choice],
             "usage": usage_of(answered),
+            "release": answered.release or None,
             "handoff": answered.handoff or None,
         }
 
@@ -261,7 +262,8 @@ class Envelope:
         rest = answered.text[len(said) :] if is_rest else f"\n\n{answered.text}"
         for sentence in _SENTENCE.findall(rest):
             yield self._event({"content": sentence}, None, **last)
-        yield self._event({}, answered.finish, handoff=answered.handoff or None, **last)
+        named = {"release": answered.release or None, "handoff": answered.handoff or None}
+        yield self._event({}, answered.finish, **named, **last)
         if wants_usage:
             yield event_of(self._chunk([]) | last | {"usage": usage_of(answered)})
         yield b"data: [DONE]\n\n"

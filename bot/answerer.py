@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 
+from bot.condensing import Condenser
 from bot.engines import Draft, Engine
 from bot.engines.ocr import Reader
 from bot.errors import Unavailable
@@ -40,9 +41,14 @@ class Answerer:
         metrics: Metrics,
         screen: Screen | None = None,
         reader: Reader | None = None,
+        condenser: Condenser | None = None,
     ) -> None:
-        """`reader` reads a question's photos before the model is asked; None leaves that to the model."""
+        """`reader` reads a question's photos before the model is asked; None leaves that to the model.
+
+        `condenser` picks the facts of turns that have no room; None leaves that to rules.
+        """
         self.prompts = prompts
+        self.condenser = condenser
         self._photos = photos
         self._engine = engine
         self._guard = guard
@@ -73,8 +79,14 @@ class Answerer:
             with stages("read"):
                 read = await read_photos(self._reader, planned.own, shown)
         with stages("prompt"):
-            prompt = self.prompts.assemble(message, planned, shown, canary=self.canary, read=read)
-        return await self.speak(message, prompt, stages, show=show)
+            gists = await self.condenser.known(planned.condensed) if self.condenser else {}
+            prompt = self.prompts.assemble(
+                message, planned, shown, canary=self.canary, read=read, gists=gists
+            )
+        reply = await self.speak(message, prompt, stages, show=show)
+        if self.condenser and planned.condensed:  # the oldest that still has room is the next that has none
+            self.condenser.begin(message.chat, (*planned.condensed, *planned.turns[:1]))
+        return reply
 
     async def speak(
         self, message: Message, prompt: Prompt, stages: Stages, *, show: OnWords | None = None
@@ -177,6 +189,7 @@ def _record(prompt: Prompt, draft: Draft, verdict: Verdict) -> dict[str, object]
     }
     if prompt.condensed:
         record["condensed"] = list(prompt.condensed)
+        record["gists"] = {str(turn): picked.record() for turn, picked in prompt.gists.items()}
     if prompt.read:
         record["read"] = {sha256: list(lines) for sha256, lines in prompt.read.items()}
     if prompt.split is not None:

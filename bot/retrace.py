@@ -18,6 +18,7 @@ from context.conversations import Conversations, Exchange
 from context.photos import Photos
 from context.templates import Templates
 from context.turns import Language, Message, Photo, Reply, Turn
+from prompts.gist import Gist
 from prompts.plan import Plan
 from prompts.prompt import Prompt
 from prompts.prompts import Prompts
@@ -172,9 +173,16 @@ class Retrace:
         shown = exchange.record.get("photos")
         names = shown if isinstance(shown, list) else [photo.sha256 for photo in message.photos]
         images = {name: jpeg for name in names if (jpeg := read(name)) is not None}
-        was_read = exchange.record.get("read")
+        was_read, gists = exchange.record.get("read"), exchange.record.get("gists")
         return prompts.assemble(
-            message, planned, images, canary=canary, read=was_read if isinstance(was_read, dict) else None
+            message,
+            planned,
+            images,
+            canary=canary,
+            read=was_read if isinstance(was_read, dict) else None,
+            gists={int(turn): Gist.of_record(one) for turn, one in gists.items()}
+            if isinstance(gists, dict)
+            else None,
         )
 
 

@@ -1,4 +1,4 @@
-"""Drafts that were made before, by a key that names all that went into them.
+"""Drafts that were made before, and facts picked out of turns, by a key that names all that went into them.
 
 A copy in Redis with an age: being empty, slow or gone costs the time that it would have saved.
 """
@@ -62,7 +62,8 @@ class DraftCache:
         async def keep() -> None:
             # Noted before it is there, and looked for the mark after: `forget` misses it at neither.
             await self._client.sadd(mine, key)
-            await self._client.pexpire(mine, self._ttl_ms)
+            if await self._client.pttl(mine) < self._ttl_ms:  # what is kept longest decides
+                await self._client.pexpire(mine, self._ttl_ms)
             await self._client.set(name, value, px=self._ttl_ms)
             if await self._client.exists(erased):
                 await self._client.delete(name)

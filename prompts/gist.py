@@ -1,20 +1,22 @@
 """The gist of turns that a prompt has no room for: device, codes, what was seen, tried and advised.
 
-Taken out of the turns' own words by rules, never written anew: nothing can be in it that nobody said, and
-it costs the road of a turn no model call.
+Taken out of the turns' own words, never written anew: nothing can be in it that nobody said.  Rules do it on
+the road of a turn; a model may pick better behind it (`picked`), and is held to the words that stand there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 from context.turns import Turn
 from prompts.neutral import neutral
 
 _MOST_NAMES = 6
+_MOST_PICKED = 8
 _LONGEST = 140
 """Characters of one sentence."""
 
@@ -61,17 +63,30 @@ class Gist:
     """The customer, of what they saw; their first words in any case."""
     advised: tuple[str, ...] = ()
 
+    def record(self) -> dict[str, Any]:
+        """As JSON; `of_record` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def of_record(cls, value: Mapping[str, Any]) -> Gist:
+        """What `record` gave, also after it went through JSON.  Raises TypeError for anything else."""
+        lists = {name: tuple(items) for name, items in value.items() if name not in {"turns", "seen"}}
+        return cls(value["turns"], seen=tuple((number, words) for number, words in value["seen"]), **lists)
+
 
 _Part = Literal["advised", "said", "tried", "seen", "devices", "codes"]
 _LEAST_NEEDED: tuple[_Part, ...] = ("advised", "said", "tried", "seen", "devices", "codes")
 
 
-def gist(turns: Sequence[Turn], *, fits: Callable[[Gist], bool]) -> Gist | None:
+def gist(
+    turns: Sequence[Turn], *, fits: Callable[[Gist], bool], known: Mapping[int, Gist] | None = None
+) -> Gist | None:
     """The facts of some turns, oldest first, as many as `fits`: the oldest of the least needed go first.
 
-    None where not even an empty one fits.
+    `known` holds those of single turns that were picked before, by turn.  None where not even an empty one
+    fits.
     """
-    whole = _gist(turns)
+    whole = _together(turns, known or {})
     for part in _LEAST_NEEDED:
         while (items := getattr(whole, part)) and not fits(whole):
             # The first words tell what the case is about: they stay longest.
@@ -80,33 +95,92 @@ def gist(turns: Sequence[Turn], *, fits: Callable[[Gist], bool]) -> Gist | None:
     return whole if fits(whole) else None
 
 
+def picked(turn: Turn, value: object) -> Gist | None:
+    """What a model picked out of one turn, as far as it stands there to the letter; None for no such JSON.
+
+    Codes are found by rules in any case, and so is every part of which nothing is left.
+    """
+    found = _lists(value)
+    if found is None:
+        return None
+    asked, reply = _dense(turn.text), _dense(turn.reply)
+    rules = _of(turn)
+    photos = {photo.number for photo in turn.photos}
+    seen = [(number, words) for number, words in found["seen"] if number in photos and _dense(words) in reply]
+    return Gist(
+        1,
+        devices=_named([*rules.devices, *_quoted(found["devices"], asked, reply)]),
+        codes=rules.codes,
+        seen=tuple(dict.fromkeys((number, _clean(words)) for number, words in seen)) or rules.seen,
+        tried=_unique(_quoted(found["tried"], asked)) or rules.tried,
+        said=_unique(_quoted(found["said"], asked)) or rules.said,
+        advised=_unique(_quoted(found["advised"], reply)) or rules.advised,
+    )
+
+
+def _lists(value: object) -> dict[str, list[Any]] | None:
+    """The value's lists by name, `seen` as pairs; None unless all are there and of the right shape."""
+    names = ("devices", "seen", "tried", "said", "advised")
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), list) for name in names):
+        return None
+    lists = {name: value[name][:_MOST_PICKED] for name in names}
+    seen = [(one.get("photo"), one.get("words")) for one in lists["seen"] if isinstance(one, dict)]
+    texts = [*chain(*(lists[name] for name in names if name != "seen")), *(words for _, words in seen)]
+    if len(seen) != len(lists["seen"]) or not all(isinstance(text, str) for text in texts):
+        return None
+    return lists | {"seen": seen}
+
+
+def _quoted(items: Iterable[str], *sources: str) -> list[str]:
+    """Those that stand in one of the texts."""
+    dense = ((item, _dense(item)) for item in items)
+    return [
+        _clean(item)
+        for item, letters in dense
+        if len(letters) > 1 and any(letters in source for source in sources)
+    ]
+
+
+def _dense(text: str) -> str:
+    """Without spaces and case: what a quote is compared by."""
+    return "".join(text.split()).casefold()
+
+
 def _with(whole: Gist, part: _Part, items: tuple[Any, ...]) -> Gist:
     parts: dict[str, Any] = {part: items}
     return replace(whole, **parts)
 
 
-def _gist(turns: Sequence[Turn]) -> Gist:
-    texts = [turn.text for turn in turns]
-    words = "\n".join(text for turn in turns for text in (turn.text, turn.reply))
-    said = [sentence for text in texts for sentence in _sentences(text)]
-    tried = _unique(sentence for sentence in said if _TRIED.search(sentence))
-    first = next(iter(said), "")
-    told = [sentence for sentence in said if sentence not in tried]
+def _together(turns: Sequence[Turn], known: Mapping[int, Gist]) -> Gist:
+    parts = [known.get(turn.id) or _of(turn) for turn in turns]
+    first = next((sentence for turn in turns for sentence in _sentences(turn.text)), "")
     return Gist(
         len(turns),
-        devices=_named([*(_devices("\n".join(texts))), *_MODEL.findall(words)]),
+        devices=_named(chain(*(part.devices for part in parts))),
+        codes=_named(chain(*(part.codes for part in parts))),
+        seen=tuple(chain(*(part.seen for part in parts))),
+        tried=_unique(chain(*(part.tried for part in parts))),
+        said=_unique([first, *chain(*(part.said for part in parts))]),
+        advised=_unique(chain(*(part.advised for part in parts))),
+    )
+
+
+def _of(turn: Turn) -> Gist:
+    """The facts of one turn, by rules."""
+    words = f"{turn.text}\n{turn.reply}"
+    said = _sentences(turn.text)
+    return Gist(
+        1,
+        devices=_named([*_devices(turn.text), *_MODEL.findall(words)]),
         codes=_named(f"{letters.upper()}{digits}" for letters, digits in _CODE.findall(words)),
-        seen=tuple(
-            (photo.number, seen)
-            for turn in turns
-            for photo in turn.photos
-            if (seen := _shown(turn, photo.number))
-        ),
-        tried=tried,
+        seen=tuple((photo.number, seen) for photo in turn.photos if (seen := _shown(turn, photo.number))),
+        tried=_unique(sentence for sentence in said if _TRIED.search(sentence)),
         said=_unique(
-            [first, *(sentence for sentence in told if _SEEN.search(sentence) or _CODE.search(sentence))]
+            sentence
+            for sentence in said
+            if not _TRIED.search(sentence) and (_SEEN.search(sentence) or _CODE.search(sentence))
         ),
-        advised=_unique(step for turn in turns for step in _steps(turn.reply)),
+        advised=_unique(_steps(turn.reply)),
     )
 
 
@@ -139,8 +213,12 @@ def _devices(text: str) -> list[str]:
 
 
 def _named(names: Iterable[str]) -> tuple[str, ...]:
-    """Each once, the newest last, at most a handful."""
-    return tuple(dict.fromkeys(reversed(list(names))))[:_MOST_NAMES][::-1]
+    """Each once, in whatever case, the newest last, at most a handful."""
+    newest = dict[str, str]()
+    for name in names:
+        newest.pop(name.casefold(), None)
+        newest[name.casefold()] = name
+    return tuple(newest.values())[-_MOST_NAMES:]
 
 
 def _unique(sentences: Iterable[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from context.turns import Language, Photo
+from prompts.gist import Gist
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ class Prompt:
     """Ids of the earlier turns in it, oldest first."""
     condensed: tuple[int, ...] = ()
     """Ids of the turns before those of which it holds the facts alone."""
+    gists: Mapping[int, Gist] = field(default_factory=dict)
+    """Those facts as a model picked them, by turn; of the other turns rules did."""
     photos_shown: tuple[str, ...] = ()
     """sha256 of the photos in it, oldest first."""
     read: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -44,7 +44,7 @@ _VARIABLES = {
     "gist": {"turns", "devices", "codes", "seen", "tried", "said", "advised"},
     "app": {"words"},
 }
-_BESIDE = {"mark": {"question", "answer"}}
+_BESIDE = {"mark": {"question", "answer"}, "condense": {"photos", "text", "reply"}}
 """Templates of questions that no customer reads an answer to: no part of a prompt's version."""
 _DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
 _SAMPLES: dict[str, object] = {
@@ -135,13 +135,15 @@ class Prompts:
         canary: str = "",
         app: str = "",
         read: Mapping[str, Sequence[str]] | None = None,
+        gists: Mapping[int, Gist] | None = None,
         manner: Manner | None = None,
     ) -> Prompt:
         """The prompt for a message in the light of the last turns, oldest first, or as it was planned.
 
         `images` holds JPEG bytes by sha256; a photo that is not in it is mentioned by its number only.
         `canary` is a mark that must never come back in an answer.  `app` is what the developer of the
-        app that asks says about it.  `read` is what text recognition found on photos, by sha256.
+        app that asks says about it.  `read` is what text recognition found on photos, by sha256; `gists` are
+        facts of condensed turns that were picked before, by turn.
         """
         planned = turns if isinstance(turns, Plan) else self.plan(message, turns)
         *earlier, own = (
@@ -149,7 +151,8 @@ class Prompts:
             for views in (*planned.earlier, planned.own)
         )
         system = PromptMessage("system", self._system(message.language, canary))
-        messages = [system, *self._gist(message.language, planned.condensed)]
+        picked = {turn.id: gists[turn.id] for turn in planned.condensed if gists and turn.id in gists}
+        messages = [system, *self._gist(message.language, planned.condensed, picked)]
         for turn, shown in zip(planned.turns, earlier, strict=True):
             pictures = _pictures(shown, images)
             messages.append(self._user(message.language, turn.text, pictures, hidden=turn.photos))
@@ -174,6 +177,7 @@ class Prompts:
             affinity=message.chat.alias,
             turns_used=tuple(turn.id for turn in planned.turns),
             condensed=tuple(turn.id for turn in planned.condensed),
+            gists=picked,
             photos_shown=tuple(image.photo.sha256 for said in messages for image in said.images),
             read=read or {},
             split=self._split(messages, planned, [view for views in (*earlier, own) for view in views]),
@@ -183,19 +187,21 @@ class Prompts:
 
     def mark(self, message: Message, answer: str, image: PromptImage, *, manner: Manner) -> Prompt:
         """Asks for the place on a photo that an answer points to."""
-        name = f"mark.{message.language}.j2"
-        words = self._template(name).render(
-            question=neutral(message.text).strip(), answer=neutral(answer).strip()
-        )
-        return Prompt(
-            messages=(PromptMessage("user", words, (image,)),),
-            language=message.language,
-            version=f"mark@{hashlib.sha256(self._source(name).encode()).hexdigest()[:10]}",
+        prompt = self._beside("mark", message.language, question=message.text, answer=answer)
+        return replace(
+            prompt,
+            messages=(replace(prompt.messages[0], images=(image,)),),
             question=message.text,
             affinity=message.chat.alias,
             photos_shown=(image.photo.sha256,),
             manner=manner,
         )
+
+    def condense(self, turn: Turn, *, affinity: str, manner: Manner) -> Prompt:
+        """Asks for what of a turn is worth keeping."""
+        photos = [photo.number for photo in turn.photos]
+        prompt = self._beside("condense", turn.language, photos=photos, text=turn.text, reply=turn.reply)
+        return replace(prompt, question=turn.text, affinity=affinity, turns_used=(turn.id,), manner=manner)
 
     def notice(self, name: str, language: Language, **values: object) -> str:
         """The bot's own words for an occasion.
@@ -219,7 +225,21 @@ class Prompts:
             problems += self._lint_notices(f"notices.{language}.j2", language)
         return problems
 
-    def _gist(self, language: Language, turns: Sequence[Turn]) -> list[PromptMessage]:
+    def _beside(self, kind: str, language: Language, **values: str | list[int]) -> Prompt:
+        """A question whose answer is read by us alone."""
+        name = f"{kind}.{language}.j2"
+        words = self._template(name).render(
+            {
+                key: neutral(value).strip() if isinstance(value, str) else value
+                for key, value in values.items()
+            }
+        )
+        digest = hashlib.sha256(self._source(name).encode()).hexdigest()[:10]
+        return Prompt((PromptMessage("user", words),), language, version=f"{kind}@{digest}", question="")
+
+    def _gist(
+        self, language: Language, turns: Sequence[Turn], picked: Mapping[int, Gist]
+    ) -> list[PromptMessage]:
         """The facts of turns that are left out, as an exchange of their own; nothing for none."""
         if not turns:
             return []
@@ -228,7 +248,7 @@ class Prompts:
         def said(facts: Gist) -> str:
             return template.render({name: getattr(facts, name) for name in _VARIABLES["gist"]})
 
-        facts = gist(turns, fits=lambda some: self._counts.text(said(some)) <= self._room.gist)
+        facts = gist(turns, fits=lambda some: self._counts.text(said(some)) <= self._room.gist, known=picked)
         if facts is None:
             return []
         return [PromptMessage("user", said(facts)), PromptMessage("assistant", _SILENT)]

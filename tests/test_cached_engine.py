@@ -17,6 +17,7 @@ from bot.engines import Draft, OnText, Usage
 from bot.engines.cached import CachedEngine
 from bot.errors import EngineUnavailable
 from bot.settings import NAMES
+from context import keys
 from context.cache import DraftCache
 from context.health import Health
 from context.journal import read
@@ -252,6 +253,16 @@ async def test_what_is_kept_has_an_age(build: Build, client: aioredis.Redis) -> 
     (key,) = await client.keys("*")
     assert key == f"draft:{{bot:{build().key(BASE)}}}".encode()
     assert 0 < await client.pttl(key) <= 60_000
+
+
+async def test_what_is_kept_longer_is_found_to_be_forgotten_for_as_long(client: aioredis.Redis) -> None:
+    chat = Chat("telegram", "1")
+    days, second = (DraftCache(client, namespace="bot", ttl_s=ttl_s) for ttl_s in (72 * 3600.0, 1.0))
+    await days.put("a", b"words", alias=chat.alias)
+    await second.put("b", b"words", alias=chat.alias)
+    assert await client.pttl(keys.drafts("bot", chat.alias)) > 3_600_000
+    assert await second.forget(chat, 0)
+    assert await days.get("a") is None
 
 
 @pytest.mark.parametrize("stored", [b"", b"[]", b"{}", b"\xff", b'{"v": 1, "text": "", "tokens": [1, 2]}'])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import count, pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from context.turns import Chat, Language, Message, Photo, Turn
 from prompts.counts import Formula, fitted, tokens
+from prompts.gist import Gist, picked
 from prompts.neutral import is_neutral
 from prompts.plan import FULL_SIDE, SMALL_SIDE, Plan, View
 from prompts.prompt import Prompt
@@ -234,6 +237,46 @@ def test_what_does_not_fit_is_condensed_into_facts() -> None:
         "红灯闪三下。\n"
         "</customer_words>"
     )
+
+
+SPOKEN = Turn(
+    7,
+    "The robot mower\nhums, code E4. I pulled it out of the shed.",
+    "Photo 2 has a red ring. Lift the cover.",
+    (photo(2),),
+)
+NOTHING: dict[str, object] = {name: [] for name in ("devices", "seen", "tried", "said", "advised")}
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"devices": ["Robot mower"]}, {"devices": ("Robot mower",)}),
+        ({"devices": ["Husqvarna"]}, {"devices": ()}),
+        ({"said": ["The robot mower hums"]}, {"said": ("The robot mower hums",)}),
+        ({"tried": ["pulled it out of the shed"]}, {"tried": ("pulled it out of the shed",)}),
+        ({"tried": ["Lift the cover"]}, {"tried": ()}),
+        ({"advised": ["Lift the cover", "Pay 100"]}, {"advised": ("Lift the cover",)}),
+        ({"seen": [{"photo": 2, "words": "has a red ring"}]}, {"seen": ((2, "has a red ring"),)}),
+        ({"seen": [{"photo": 1, "words": "has a red ring"}]}, {"seen": ((2, "Photo 2 has a red ring."),)}),
+        ({}, {"codes": ("E4",), "said": ("hums, code E4.",)}),
+    ],
+)
+def test_a_model_picks_only_what_was_said_by_whom_it_was_said(
+    said: dict[str, object], kept: dict[str, object]
+) -> None:
+    gist = picked(SPOKEN, NOTHING | said)
+    assert gist is not None
+    assert {name: getattr(gist, name) for name in kept} == kept
+    assert Gist.of_record(json.loads(json.dumps(gist.record()))) == gist
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [], "E4", {}, NOTHING | {"said": "hums"}, NOTHING | {"seen": ["hums"]}, NOTHING | {"tried": [7]}],
+)
+def test_what_is_no_such_json_picks_nothing(value: object) -> None:
+    assert picked(SPOKEN, value) is None
 
 
 def test_a_summary_too_small_for_all_keeps_the_codes_and_the_device_longest() -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from bot.answerer import Answerer
 from bot.app.engines import build_counts, build_engine, keeping
 from bot.app.guard import build_guard
-from bot.app.stores import Stores
+from bot.app.stores import Stores, namespace
+from bot.condensing import Condenser
 from bot.engines import Engine
 from bot.engines.line import Line
 from bot.engines.ocr import Ocr, Reader
@@ -20,6 +21,8 @@ from bot.guard import Guard
 from bot.metrics import Metrics
 from bot.screen import Screen
 from bot.settings import Settings
+from context.cache import DraftCache
+from context.keys import WINDOW_AGE_S
 from prompts.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -68,6 +71,13 @@ async def open_answering(
     stack.push_async_callback(engine.close)
     line = Line(engine)
     metrics.watch_line(lambda: line.waiting)
+    condenser = Condenser(
+        engine=engine,
+        prompts=prompts,
+        cache=DraftCache(stores.redis.client, namespace=namespace(settings), ttl_s=WINDOW_AGE_S),
+        is_busy=lambda: line.waiting > 0,
+    )
+    stack.push_async_callback(condenser.close)
     answerer = Answerer(
         prompts=prompts,
         photos=stores.photos,
@@ -76,5 +86,6 @@ async def open_answering(
         metrics=metrics,
         screen=Screen(guard, reader=reader),
         reader=reader if settings.ocr == "always" else None,
+        condenser=condenser,
     )
     return Answering(answerer, prompts, guard, reader, engine, line, counts)

@@ -66,6 +66,7 @@ def open_trial(
                 metrics=metrics,
                 screen=Screen(its_guard, reader=reader),
                 reader=reader if settings.ocr == "always" else None,
+                condenser=stable.condenser,
             )
         finally:
             if its_engine is not engine:

@@ -1,0 +1,126 @@
+"""Condensing: the model picks the facts of turns that have no room, behind the answer, for the next prompt.
+
+Rules do the same on the spot (`prompts.gist`), so nobody waits and nothing hangs on it.  What is picked is
+held to the turn's own words, kept for as long as a window, and erased with the chat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+from bot.engines import Engine
+from bot.engines.structured import facts
+from context.turns import Chat, Turn
+from prompts.gist import Gist, picked
+from prompts.prompt import Manner
+from prompts.prompts import Prompts
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Of the stored JSON and of what goes into a key."""
+CONDENSE_S = 60.0
+"""For one turn; nobody waits for it."""
+_QUOTE = {"type": "string", "maxLength": 140}
+_QUOTES = {"type": "array", "items": _QUOTE, "maxItems": 6}
+_SEEN = {
+    "type": "object",
+    "properties": {"photo": {"type": "integer"}, "words": _QUOTE},
+    "required": ["photo", "words"],
+    "additionalProperties": False,
+}
+_LISTS = {
+    "devices": _QUOTES,
+    "seen": {"type": "array", "items": _SEEN, "maxItems": 6},
+    "tried": _QUOTES,
+    "said": _QUOTES,
+    "advised": _QUOTES,
+}
+SCHEMA = json.dumps(
+    {"type": "object", "properties": _LISTS, "required": list(_LISTS), "additionalProperties": False}
+)
+MANNER = Manner(max_tokens=800, temperature=0, by_model=True, schema=SCHEMA)
+
+
+class Cache(Protocol):
+    """Where gists are kept: `context.cache.DraftCache`.  Neither call raises for a cache that is down."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, or None."""
+
+    async def put(self, key: str, value: bytes, *, alias: str = "") -> None:
+        """Keep it; `alias` names the chat whose words are in it."""
+
+
+class Condenser:
+    """Looks up what was picked, and has more picked while nobody waits for a first word."""
+
+    def __init__(
+        self, *, engine: Engine, prompts: Prompts, cache: Cache, is_busy: Callable[[], bool]
+    ) -> None:
+        self._engine = engine
+        self._prompts = prompts
+        self._cache = cache
+        self._is_busy = is_busy
+        self._task: asyncio.Task[None] | None = None
+
+    async def known(self, turns: Sequence[Turn]) -> dict[int, Gist]:
+        """What was picked out of these turns, by turn; of those that are missing nothing was."""
+        found = {}
+        for turn in turns:
+            if (gist := await self._find(turn)) is not None:
+                found[turn.id] = gist
+        return found
+
+    def begin(self, chat: Chat, turns: Sequence[Turn]) -> None:
+        """Have facts picked out of those turns that nothing was picked from; one chat at a time.
+
+        Whoever comes while another is at it goes without: their next turn asks again.
+        """
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._condense(chat, turns), name="condense")
+
+    async def close(self) -> None:
+        """Stop; what is in work is lost."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _condense(self, chat: Chat, turns: Sequence[Turn]) -> None:
+        try:
+            for turn in turns:
+                if self._is_busy():
+                    return
+                if turn.id and await self._find(turn) is None:
+                    await self._pick(chat, turn)
+        except TimeoutError:
+            log.warning("a turn was not condensed in time", extra={"chat": chat.key})
+        except Exception:  # a bug, but rules condense too
+            log.exception("a turn could not be condensed", extra={"chat": chat.key})
+
+    async def _pick(self, chat: Chat, turn: Turn) -> None:
+        prompt = self._prompts.condense(turn, affinity=chat.alias, manner=MANNER)
+        async with asyncio.timeout(CONDENSE_S):
+            gist = await facts(self._engine, prompt, partial(picked, turn))
+        if gist is not None:
+            await self._cache.put(self._key(turn), json.dumps(gist.record()).encode(), alias=chat.alias)
+
+    async def _find(self, turn: Turn) -> Gist | None:
+        stored = await self._cache.get(self._key(turn))
+        if stored is None:
+            return None
+        try:
+            return Gist.of_record(json.loads(stored))
+        except (KeyError, TypeError, ValueError):  # written by another version
+            return None
+
+    def _key(self, turn: Turn) -> str:
+        """Names a turn by what it says: one that was erased or changed is another one."""
+        words = [VERSION, "gist", turn.id, turn.text, turn.reply, [photo.number for photo in turn.photos]]
+        return hashlib.sha256(json.dumps(words).encode()).hexdigest()

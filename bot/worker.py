@@ -64,7 +64,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._hearsay: asyncio.TimerHandle | None = None
         self._stopping = False
-        self._ended = asyncio.Event()
+        self._ended = asyncio.Event()  # as it is before the start, too
         self._ended.set()
         self._store_error = ""
         self._stranded: list[Batch] = []
@@ -78,15 +78,19 @@ class Worker:
         Raises an ExceptionGroup for a bug of ours in claiming or renewing: nothing would be answered
         any more, or everything twice.
         """
-        async with asyncio.TaskGroup() as together:
-            renewing = together.create_task(self._renew(), name="renew leases")
-            while not self._stopping:
-                self._wake.clear()
-                wait_s = await self._claim()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        await self._wake.wait()
-            renewing.cancel()
+        self._ended.clear()
+        try:
+            async with asyncio.TaskGroup() as together:
+                renewing = together.create_task(self._renew(), name="renew leases")
+                while not self._stopping:
+                    self._wake.clear()
+                    wait_s = await self._claim()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(wait_s):
+                            await self._wake.wait()
+                renewing.cancel()
+        finally:
+            self._ended.set()
 
     async def _claim(self) -> float:
         """Start what is due and has room; return how long there is nothing to claim."""

@@ -172,10 +172,11 @@ async def test_a_claim_that_comes_back_after_the_stop_is_given_back(ledger: Ledg
         await held.wait()
         stopping = asyncio.create_task(worker.stop(10))
         await asyncio.sleep(0)
+        assert not stopping.done()
         go_on.set()
-        await stopping
+        await stopping  # whoever waited for this ends the worker next
+        assert (await ledger.claim_one()).crashes == 0
     assert turns.taken == []
-    assert (await ledger.claim_one()).crashes == 0
 
 
 # -- when the store is down ---------------------------------------------------------------------------

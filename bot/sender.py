@@ -89,12 +89,12 @@ class Sender:
             part = stored
             if part.state in {"sent", "dead"}:
                 continue
-            resends = RESENDS
             if part.state == "sending":  # whoever sent it died without a receipt
-                part = await self._outbox.ambiguous(batch, part, "the sender died")
+                part = await self._outbox.ambiguous(
+                    batch, part, "the sender died", resends=RESENDS_AFTER_FAILURE
+                )
                 self._metrics.send(batch.chat.channel, "ambiguous")
-                resends = RESENDS_AFTER_FAILURE
-            if part.state == "pending" or part.unsure <= resends:
+            if part.state == "pending":
                 return await self._outbox.sending(batch, turn, part)
         await self._outbox.finish(batch, turn)
         return None
@@ -118,10 +118,9 @@ class Sender:
             await self._outbox.not_sent(batch, part, str(error))
             raise NotSent(str(error), after_s=max(error.after_s, self._backoff_s(turn))) from error
         except Ambiguous as error:
+            resends = RESENDS_AFTER_FAILURE if error.is_seldom else RESENDS
+            doubted = await self._outbox.ambiguous(batch, part, str(error), resends=resends)
             self._metrics.send(channel.name, "ambiguous")
-            doubted = await self._outbox.ambiguous(batch, part, str(error))
-            if error.is_seldom and doubted.unsure <= RESENDS_AFTER_FAILURE:
-                await self._outbox.not_sent(batch, doubted, str(error))  # it stays counted
             reason = f"part {part.id} may not have arrived: {error}"
             after_s = RESEND_AFTER_S * 2.0 ** (doubted.unsure - 1)
             raise Again(reason, after_s=after_s, blame=False) from error

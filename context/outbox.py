@@ -140,10 +140,16 @@ class Outbox:
         """Certainly not delivered: it is as if it had never been tried."""
         await self._part(batch, part, "pending", reason)
 
-    async def ambiguous(self, batch: Batch, part: Part, reason: str) -> Part:
-        """May have been delivered: counted on the part, which comes back as it now stands."""
-        await self._part(batch, part, "ambiguous", reason)
-        return replace(part, state="ambiguous", unsure=part.unsure + 1)
+    async def ambiguous(self, batch: Batch, part: Part, reason: str, *, resends: int) -> Part:
+        """May have been delivered: counted on the part, which comes back as it now stands.
+
+        It is to be said again after up to `resends` doubts, else it stays in doubt.  Both are written at
+        once: a death in between would leave open which of the two was meant.
+        """
+        doubts = part.unsure + 1
+        part = replace(part, state="pending" if doubts <= resends else "ambiguous", unsure=doubts)
+        await self._part(batch, part, part.state, reason, doubts=1)
+        return part
 
     async def finish(self, batch: Batch, turn: OpenTurn) -> None:
         """Close a turn of which nothing is left to be said; ambiguous parts stay marked as such."""
@@ -190,10 +196,11 @@ class Outbox:
 
         await self._db.write(work)
 
-    async def _part(self, batch: Batch, part: Part, state: str, error: str = "") -> None:
+    async def _part(self, batch: Batch, part: Part, state: str, error: str, *, doubts: int = 0) -> None:
         def work(connection: Connection) -> None:
             _check_fence(connection, batch)
-            connection.execute(_PART, {"id": part.id, "state": state, "error": error[:200]})
+            values = {"id": part.id, "state": state, "error": error[:200], "doubts": doubts}
+            connection.execute(_PART, values)
 
         await self._db.write(work)
 
@@ -215,7 +222,8 @@ class Outbox:
             silence(connection, batch.chat.key, turn.id, self._db.now(connection))
             self._close(connection, batch, turn.id)
             return None
-        marked = connection.execute(_PART, {"id": part.id, "state": "sending", "error": ""})
+        values = {"id": part.id, "state": "sending", "error": "", "doubts": 0}
+        marked = connection.execute(_PART, values)
         if not marked.rowcount:
             return self._go_on(connection, batch, turn, part)
         return replace(part, state="sending")
@@ -347,8 +355,7 @@ _INSERT_PART = Statement("""
             :photo_number)
     RETURNING id""")
 _PART = Statement("""
-    UPDATE messages SET state = :state, error = :error,
-                        unsure = unsure + CASE WHEN :state = 'ambiguous' THEN 1 ELSE 0 END
+    UPDATE messages SET state = :state, error = :error, unsure = unsure + :doubts
     WHERE id = :id AND state <> 'sent'""")
 _SENT = Statement(
     "UPDATE messages SET state = 'sent', message_id = :message_id, at = :at, error = '' WHERE id = :id"

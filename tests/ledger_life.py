@@ -30,6 +30,8 @@ Step = tuple[str, int, int]
 
 SUPERSEDES = 3
 """What the house promises; on purpose not the constant of the code."""
+RESENDS_AFTER_FAILURE = 4
+"""The same: doubts before a part is taken for said under which no connection broke."""
 CHATS = 2
 NAPS_S = (0.2, 0.7, 2.0, 5.0, 16.0)
 LEASE_S = 15.0
@@ -104,6 +106,8 @@ class PlayedChannel:
         self._trouble = trouble  # the worker would take a violation for an error like any other
         self.delivered: list[tuple[str, int]] = []
         """Chat and part, in the order of delivery."""
+        self.broke: Counter[int] = Counter()
+        """How often a connection broke under a part."""
 
     async def fetch(self, attachment: Attachment) -> bytes:
         raise NotImplementedError
@@ -119,7 +123,10 @@ class PlayedChannel:
             raise NotSent("refused", after_s=1.0)
         if how == 6:
             raise Killed
+        if how == 3:
+            raise Ambiguous("502", is_seldom=True)
         if how == 7:
+            self.broke[part.id] += 1
             raise Ambiguous("no answer")
         if how == 8:
             raise Undeliverable("blocked")
@@ -127,6 +134,7 @@ class PlayedChannel:
         if how == 9:
             raise Killed
         if how == 4:
+            self.broke[part.id] += 1
             raise Ambiguous("the answer was lost")
         return Receipt(f"r{len(self.delivered)}", 1.0)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
-from tests.ledger_life import Life, Violation
+from tests.ledger_life import RESENDS_AFTER_FAILURE, Life, Violation
 
 
 async def check(life: Life) -> None:
@@ -28,7 +28,7 @@ async def check(life: Life) -> None:
     answered_by_one_turn(incoming, turns)
     in_order(life, incoming, parts)
     doubles_are_counted(life, parts)
-    all_said(turns, parts)
+    all_said(life, turns, parts)
     for lane in lanes:
         if min(lane.attempts, lane.crashes, lane.superseded) != 0:
             raise Violation(f"a lane at rest remembers {lane.attempts, lane.crashes, lane.superseded}")
@@ -108,11 +108,14 @@ def doubles_are_counted(life: Life, parts: list[Row[Any]]) -> None:
             raise Violation(f"part {part.id} was heard and counts as never said")
 
 
-def all_said(turns: list[Row[Any]], parts: list[Row[Any]]) -> None:
+def all_said(life: Life, turns: list[Row[Any]], parts: list[Row[Any]]) -> None:
     states = {turn.id: turn.state for turn in turns}
     for part in parts:
         if part.state in {"pending", "sending"}:
             raise Violation(f"part {part.id} is {part.state} for ever")
         is_silenced = part.error == "a person took the chat"
+        is_doubted_enough = life.channel.broke[part.id] or part.unsure > RESENDS_AFTER_FAILURE
+        if part.state == "ambiguous" and not is_silenced and not is_doubted_enough:
+            raise Violation(f"part {part.id} was taken for said too early, after {part.unsure} doubts")
         if states[part.turn_id] == "closed" and part.state == "dead" and not is_silenced:
             raise Violation(f"part {part.id} of a closed turn was not said")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pytest
 
@@ -16,13 +18,16 @@ from bot.sender import RESENDS, RESENDS_AFTER_FAILURE, Sender
 from bot.telegram import TelegramChannel
 from bot.telegram.api import BotApi
 from bot.telegram.limits import Limiter
-from context.db import Database
+from context.db import Database, Work
 from context.inbox import SOON_S, Inbox
+from context.outbox import Outbox
 from context.turns import Chat, Part
 from tests.bot_api import BotApiServer, faults
 from tests.clock import Clock
 from tests.ledger import ANNA, Ledger, says
 from tests.mouth import Mouth
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -30,10 +35,10 @@ def ledger(db: Database) -> Ledger:
     return Ledger(db)
 
 
-async def say_until_settled(ledger: Ledger, mouth: Mouth) -> None:
+async def say_until_settled(ledger: Ledger, mouth: Mouth, *, outbox: Outbox | None = None) -> None:
     """Claim and send, over and over, as workers do; `CancelledError` is the death of one."""
     channels: Mapping[str, Channel] = {"telegram": mouth}
-    sender = Sender(channels=channels, outbox=ledger.outbox, metrics=Metrics())
+    sender = Sender(channels=channels, outbox=outbox or ledger.outbox, metrics=Metrics())
     batch = await ledger.claim_one()
     turn = await ledger.open(batch)
     for _ in range(20):
@@ -45,7 +50,10 @@ async def say_until_settled(ledger: Ledger, mouth: Mouth) -> None:
             await ledger.inbox.again(batch, after_s=0, blame=error.blame)
         else:
             return
-        batch = await ledger.claim_one()
+        batches = await ledger.claim()
+        if not batches:  # it died behind its last write
+            return
+        (batch,) = batches
         assert batch.open_turn is not None
         turn = batch.open_turn
 
@@ -81,6 +89,32 @@ async def test_the_less_likely_it_arrived_the_more_often_it_is_said(
     assert mouth.tried == tries
     assert mouth.said == (["answer"] if is_said else [])
     assert await ledger.claim() == []  # either way the chat goes on
+
+
+class Dying:
+    """The database as a process sees it that dies behind one of its writes."""
+
+    def __init__(self, db: Database, *, behind: int) -> None:
+        self._db = db
+        self._writes_left = behind
+        self.now = db.now
+
+    async def write(self, work: Work[T]) -> T:
+        result = await self._db.write(work)
+        self._writes_left -= 1
+        if not self._writes_left:
+            raise asyncio.CancelledError
+        return result
+
+
+async def test_a_death_behind_any_write_leaves_nothing_unsaid(ledger: Ledger, db: Database) -> None:
+    """A doubt was one write and what follows from it the next: a death between them lost the answer."""
+    for number, (kind, behind) in enumerate(itertools.product([FAILED, DIED], range(1, 10))):
+        mouth, dying = Mouth(fate(kind), fate(kind)), cast("Database", Dying(db, behind=behind))
+        await ledger.inbox.put([says(Chat("telegram", str(number)), "it blinks")])
+        await say_until_settled(ledger, mouth, outbox=Outbox(dying))
+        assert mouth.said == ["answer"], (kind, behind)
+        assert await ledger.claim() == []
 
 
 async def test_after_a_send_in_doubt_nothing_is_handed_over_before_telegram_answers() -> None:

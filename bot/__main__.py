@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.version:
         return _version()
     try:
-        return COMMANDS[options.command](options)
+        code = COMMANDS[options.command](options)
+        sys.stdout.flush()
     except BadConfiguration as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -39,8 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BotError as error:
         print(f"bot: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:  # whoever read our output has had enough: `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its exit
+        return FAILED
     except KeyboardInterrupt:
         return 130
+    return code
 
 
 def _version() -> int:
@@ -155,7 +161,7 @@ def _release(options: argparse.Namespace) -> int:
                     settings.database,
                     options.name,
                     share=options.share,
-                    model_url=options.model_url,
+                    model_url=options.model_url or "",
                     model=options.model,
                     templates=options.templates,
                     policy=options.policy,

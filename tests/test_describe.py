@@ -102,11 +102,17 @@ def test_failures_are_listed_by_file_and_the_others_go_on(
     (folder / "cut.jpg").write_bytes(picture(COLOURS[3])[:400])
     (folder / "empty.png").touch()
     (folder / "gone.jpg").symlink_to("nowhere")
+    (folder / "round.jpg").symlink_to("round.jpg")
     (folder / ".DS_Store").write_bytes(b"hidden")
     os.mkfifo(folder / "pipe.jpg")
     assert describe() == 1
     codes = {"notes.txt": "not_a_picture", "cut.jpg": "damaged", "empty.png": "empty"}
-    assert failures() == {**codes, "gone.jpg": "unreadable", "pipe.jpg": "unreadable"}
+    assert failures() == {
+        **codes,
+        "gone.jpg": "unreadable",
+        "round.jpg": "unreadable",
+        "pipe.jpg": "unreadable",
+    }
     assert len(texts()) == 2
     said = capsys.readouterr().err
     assert all(f"failed: {name} [en] {code}" in said for name, code in codes.items())

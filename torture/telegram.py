@@ -104,6 +104,7 @@ def refused(refusal: Callable[[], Fault]) -> Callable[[Arena, Size], Any]:
             said = arena.crowd.say_something()
             await arena.crowd.until_answered([said], timeout_s=NOTICED_S)
 
+    play.__doc__ = refused.__doc__
     return play
 
 

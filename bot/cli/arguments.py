@@ -161,7 +161,7 @@ def _release(commands: Commands) -> None:
     start.add_argument("name", metavar="NAME")
     start.add_argument("--share", type=_share, default=0.1, metavar="PERCENT", help="of the chats: 10")
     start.add_argument("--model", default="", metavar="NAME", help="another model, here or behind MODEL_URL")
-    start.add_argument("--model-url", type=_server, default="", metavar="URL", help="another server")
+    start.add_argument("--model-url", type=_server, metavar="URL", help="another server")
     start.add_argument("--templates", type=Path, metavar="FOLDER", help="templates that replace ours by name")
     start.add_argument("--policy", type=Path, metavar="FILE", help="a policy beside policy.yaml")
     status = jobs.add_parser("status", help="both side by side")

@@ -99,12 +99,20 @@ def _files(folder: Path, *, leave_out: Path) -> list[str]:
     for place, folders, names in os.walk(folder, onerror=troubles.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [Path(place, name) for name in names if not name.startswith(".")]
-        found += [path.relative_to(folder).as_posix() for path in paths if path.resolve() != own]
+        found += [path.relative_to(folder).as_posix() for path in paths if not _leads_to(path, own)]
     for trouble in troubles:
         if Path(trouble.filename) == folder:
             raise trouble
         found.append(Path(trouble.filename).relative_to(folder).as_posix())
     return found
+
+
+def _leads_to(path: Path, target: Path) -> bool:
+    """Whether this is the resolved `target`, through links too; a link that leads nowhere is not."""
+    try:
+        return path.resolve() == target
+    except (OSError, RuntimeError):  # Python before 3.13 raises RuntimeError for a link to itself
+        return False
 
 
 class _Work:

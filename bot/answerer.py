@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from bot.condensing import Condenser
 from bot.engines import Draft, Engine
-from bot.engines.ocr import Reader
 from bot.errors import Unavailable
 from bot.guard import Action, Guard, Opinion, Verdict
 from bot.mentions import photos_mentioned
 from bot.metrics import Metrics, Stages
-from bot.reading import read_photos
+from bot.reading import CaseReading
 from bot.reveal import OnWords, Reveals
 from bot.screen import Screen
 from context.photos import Photos
@@ -40,10 +39,10 @@ class Answerer:
         guard: Guard,
         metrics: Metrics,
         screen: Screen | None = None,
-        reader: Reader | None = None,
+        reading: CaseReading | None = None,
         condenser: Condenser | None = None,
     ) -> None:
-        """`reader` reads a question's photos before the model is asked; None leaves that to the model.
+        """`reading` knows what machines read on a case's photos; without it the model looks alone.
 
         `condenser` picks the facts of turns that have no room; None leaves that to rules.
         """
@@ -54,7 +53,7 @@ class Answerer:
         self._guard = guard
         self._screen = screen or Screen(guard)
         self._reveals = Reveals(guard)
-        self._reader = reader
+        self._reading = reading or CaseReading()
         self._metrics = metrics
         self.canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
 
@@ -74,14 +73,18 @@ class Answerer:
                 for view in planned.views
             }
             shown = {sha256: jpeg for sha256, jpeg in images.items() if jpeg is not None}
-        read: Mapping[str, Sequence[str]] = {}
-        if self._reader is not None and planned.own:
-            with stages("read"):
-                read = await read_photos(self._reader, planned.own, shown)
+        with stages("read"):
+            read = await self._reading.of(message, planned, shown)
         with stages("prompt"):
             gists = await self.condenser.known(planned.condensed) if self.condenser else {}
             prompt = self.prompts.assemble(
-                message, planned, shown, canary=self.canary, read=read, gists=gists
+                message,
+                planned,
+                shown,
+                canary=self.canary,
+                read=read.lines,
+                facts=read.facts,
+                gists=gists,
             )
         reply = await self.speak(message, prompt, stages, show=show)
         if self.condenser and planned.condensed:  # the oldest that still has room is the next that has none
@@ -192,6 +195,8 @@ def _record(prompt: Prompt, draft: Draft, verdict: Verdict) -> dict[str, object]
         record["gists"] = {str(turn): picked.record() for turn, picked in prompt.gists.items()}
     if prompt.read:
         record["read"] = {sha256: list(lines) for sha256, lines in prompt.read.items()}
+    if prompt.facts:
+        record["facts"] = [[number, fact.kind, fact.value] for number, fact in prompt.facts]
     if prompt.split is not None:
         record["split"] = prompt.split.record()
     if draft.cache_key:

@@ -17,7 +17,7 @@ from bot.metrics import Metrics
 from context.conversations import Conversations, Exchange
 from context.photos import Photos
 from context.templates import Templates
-from context.turns import Language, Message, Photo, Reply, Turn
+from context.turns import Fact, Language, Message, Photo, Reply, Turn
 from prompts.gist import Gist
 from prompts.plan import Plan
 from prompts.prompt import Prompt
@@ -180,10 +180,17 @@ class Retrace:
             images,
             canary=canary,
             read=was_read if isinstance(was_read, dict) else None,
+            facts=_facts(exchange.record.get("facts")),
             gists={int(turn): Gist.of_record(one) for turn, one in gists.items()}
             if isinstance(gists, dict)
             else None,
         )
+
+
+def _facts(recorded: object) -> tuple[tuple[int, Fact], ...]:
+    """As `bot.answerer` records them: number, kind, value."""
+    entries = recorded if isinstance(recorded, list) else []
+    return tuple((number, Fact(kind, value, 1.0)) for number, kind, value in entries)
 
 
 def _ids(recorded: object) -> frozenset[object]:

@@ -72,6 +72,11 @@ class Worker:
         """Chats with something to answer, as last seen."""
         inbox.on_put(self._arrived)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn is running."""
+        return bool(self._tasks)
+
     async def run(self) -> None:
         """Claim and run until `stop`.  Ends when stopped; what was running is for `stop` to wait for.
 

@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from context import search, verdicts
+from context import readings, search, verdicts
 from context.db import Database, StoreDown
 from context.turns import Chat
 
@@ -112,7 +112,14 @@ class Erasure:
 
     async def carry_out(self, chat: Chat, work: Callable[[Connection], Gone | None]) -> Receipt:
         """Have `work` erase from the database, then erase the copies; None is nothing.  Raises StoreDown."""
-        gone = await self.db.write(work)
+
+        def erase(connection: Connection) -> Gone | None:
+            gone = work(connection)
+            if gone is not None:
+                readings.erase(connection, gone.photos)
+            return gone
+
+        gone = await self.db.write(erase)
         if gone is None:
             return Receipt(0.0, {})
         left = [name for name, copy in self._copies.items() if not await copy.forget(chat, gone.last_turn)]

@@ -35,6 +35,15 @@ class Fingerprint:
         apart = sum(abs(one - two) for one, two in zip(self.colours, other.colours, strict=True))
         return apart <= _MAX_COLOURS * len(self.colours)
 
+    def may_be_near(self, text: str) -> bool:
+        """The first half of `is_near`, for one that is still as `str` writes it."""
+        return (self.shape ^ int(text[:16], 16)).bit_count() <= _MAX_SHAPE
+
+    def apart(self, other: Fingerprint) -> int:
+        """How unlike two are that are near: by the cell whose colour differs most, then by their shape."""
+        cells = max(abs(one - two) for one, two in zip(self.colours, other.colours, strict=True))
+        return 64 * cells + (self.shape ^ other.shape).bit_count()
+
     def __str__(self) -> str:
         return f"{self.shape:016x}{self.colours.hex()}"
 

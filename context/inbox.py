@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
+from context import readings
 from context.arrivals import NoSuchChat, Quiet, store
 from context.claims import Claims
 from context.db import Database
@@ -238,7 +239,10 @@ def _attach(connection: Connection, arrival: Arrival, taken: Photo | Rejection) 
     size = {"width": taken.width, "height": taken.height}
     facts = {"facts": written(taken.clip, taken.flaw) or None}
     values = {"id": arrival.id, "photo": taken.sha256, "number": number} | size | facts
-    return replace(taken, number=number) if connection.execute(_ATTACH, values).rowcount else None
+    if not connection.execute(_ATTACH, values).rowcount:
+        return None
+    readings.expect(connection, taken.sha256)
+    return replace(taken, number=number)
 
 
 _ASIDE = Statement("""

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from context.api_tables import API
+from context.reading_tables import READINGS
 from context.record_tables import RECORDS
 from context.release_tables import RELEASES
 from context.staff_tables import STAFF_WORK, STAFF_WORK_POSTGRES, STAFF_WORK_SQLITE
@@ -383,6 +384,7 @@ MIGRATIONS: tuple[Step, ...] = (
     ByDialect(STAFF_WORK + STAFF_WORK_SQLITE, STAFF_WORK + STAFF_WORK_POSTGRES),
     UNSEALED,
     GONE_TOPICS,
+    READINGS,
 )
 
 _WORDS = {

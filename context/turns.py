@@ -17,6 +17,8 @@ Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 Flaw = Literal["", "dark", "blurred", "small", "screenshot"]
 """Why little of the device can be seen on a photo."""
+FactKind = Literal["code", "brand", "model", "serial"]
+FACT_KINDS: tuple[FactKind, ...] = ("code", "brand", "model", "serial")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -125,6 +127,31 @@ class Photo:
     """Set when it stands for a clip."""
     flaw: Flaw = ""
     """Why little can be seen on it, when that was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of text on a photo."""
+
+    text: str
+    confidence: float
+    """0 to 1, the recogniser's own."""
+    box: tuple[tuple[int, int], ...]
+    """Corners in pixels of the photo, clockwise from the text's upper left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What a machine read on a photo of a device and knows the meaning of."""
+
+    kind: FactKind
+    value: str
+    """As it is shown: `E04`, `KFR-35GW`; short, without line ends."""
+    confidence: float
+    """0 to 1, the reader's own."""
+    place: tuple[tuple[int, int], ...] = ()
+    """Corners in pixels of the photo, clockwise from the text's upper left; empty where that is not known."""
+    source: Literal["ocr", "model"] = "ocr"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from context.turns import Language, Photo
+from context.turns import Fact, Language, Photo
 from prompts.gist import Gist
 
 
@@ -94,6 +94,8 @@ class Prompt:
     """sha256 of the photos in it, oldest first."""
     read: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What text recognition found on photos of the question, by sha256, where it was asked."""
+    facts: tuple[tuple[int, Fact], ...] = ()
+    """What is known of the case's photos, with the number of the photo that each stands on."""
     split: Split | None = None
     """What its room went to; None for a prompt that has no room to share out."""
     canary: str = ""

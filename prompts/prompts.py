@@ -28,7 +28,7 @@ from jinja2 import (
 from jinja2.runtime import Macro
 from jinja2.sandbox import SandboxedEnvironment
 
-from context.turns import LANGUAGES, Language, Message, Photo, Turn
+from context.turns import LANGUAGES, Fact, Language, Message, Photo, Turn
 from prompts.counts import Counts, Formula, tokens
 from prompts.gist import Gist, gist
 from prompts.neutral import neutral
@@ -40,7 +40,7 @@ __all__ = ["Prompts", "tokens"]
 _PACKAGE = Path(__file__).parent
 _VARIABLES = {
     "system": {"canary"},
-    "user": {"shown", "hidden", "missing", "recalled", "unreadable", "measured", "read", "text"},
+    "user": {"shown", "hidden", "missing", "recalled", "unreadable", "measured", "facts", "read", "text"},
     "gist": {"turns", "devices", "codes", "seen", "tried", "said", "advised"},
     "app": {"words"},
 }
@@ -58,6 +58,7 @@ _SAMPLES: dict[str, object] = {
     "seconds": 40,
 }
 """Values with which `lint` tries a notice; any other parameter is a word."""
+_LONGEST_FACT = 40
 _SILENT = "…"
 """Stands where an answer must and none was given."""
 
@@ -136,14 +137,16 @@ class Prompts:
         app: str = "",
         read: Mapping[str, Sequence[str]] | None = None,
         gists: Mapping[int, Gist] | None = None,
+        facts: Sequence[tuple[int, Fact]] = (),
         manner: Manner | None = None,
     ) -> Prompt:
         """The prompt for a message in the light of the last turns, oldest first, or as it was planned.
 
         `images` holds JPEG bytes by sha256; a photo that is not in it is mentioned by its number only.
         `canary` is a mark that must never come back in an answer.  `app` is what the developer of the
-        app that asks says about it.  `read` is what text recognition found on photos, by sha256; `gists` are
-        facts of condensed turns that were picked before, by turn.
+        app that asks says about it.  `read` is what text recognition found on photos, by sha256; `facts` is
+        what is known of the photos of the case, with their numbers; `gists` are facts of condensed turns
+        that were picked before, by turn.
         """
         planned = turns if isinstance(turns, Plan) else self.plan(message, turns)
         *earlier, own = (
@@ -164,6 +167,7 @@ class Prompts:
             missing=message.photos,
             recalled=message.recalled,
             unreadable=[rejection.number for rejection in message.rejections],
+            facts=facts,
             read=read or {},
         )
         if app:
@@ -180,6 +184,7 @@ class Prompts:
             gists=picked,
             photos_shown=tuple(image.photo.sha256 for said in messages for image in said.images),
             read=read or {},
+            facts=tuple(facts),
             split=self._split(messages, planned, [view for views in (*earlier, own) for view in views]),
             canary=canary,
             manner=manner or Manner(),
@@ -283,6 +288,7 @@ class Prompts:
         missing: Sequence[Photo] = (),
         recalled: Sequence[Photo] = (),
         unreadable: Sequence[int] = (),
+        facts: Sequence[tuple[int, Fact]] = (),
         read: Mapping[str, Sequence[str]] | None = None,
     ) -> PromptMessage:
         """One message of the customer's; of `hidden` and `missing` those that are not shown."""
@@ -294,6 +300,9 @@ class Prompts:
             recalled=[photo.number for photo in recalled if photo.sha256 in seen],
             unreadable=unreadable,
             measured=[photo for photo in _all(shown, hidden, missing, recalled) if photo.clip or photo.flaw],
+            facts=[
+                (number, fact.kind, neutral(fact.value, max_chars=_LONGEST_FACT)) for number, fact in facts
+            ],
             read=[
                 (image.photo.number, [neutral(line) for line in read[image.photo.sha256]])
                 for image in shown

@@ -21,8 +21,9 @@ from bot.engines.cached import CachedEngine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
 from bot.engines.local import LocalEngine
-from bot.engines.ocr import Enough, Line
+from bot.engines.ocr import Enough
 from bot.engines.remote import RemoteEngine
+from context.turns import Line
 from tests.asked import asked
 from tests.displays import draw_display, shown
 from tests.model_server import Fault, ModelServer

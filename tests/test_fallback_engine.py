@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from bot.engines.fallback import FallbackEngine
-from bot.engines.ocr import Enough, Line, Ocr, OcrUnavailable
-from context.turns import Photo
+from bot.engines.ocr import Enough, Ocr, OcrUnavailable
+from context.turns import Line, Photo
 from prompts.prompt import PromptImage, PromptMessage
 from tests.asked import asked, turn
 from tests.displays import as_jpeg, draw_display, shown

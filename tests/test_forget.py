@@ -22,10 +22,11 @@ from context.inbox import Inbox
 from context.listing import Keeper, Listing
 from context.outbox import Outbox
 from context.photos import Photos
+from context.readings import Reading, Readings
 from context.redis_child import programs
 from context.reviews import Review, Reviews
 from context.staff import Staff
-from context.turns import Chat, Message, Part, Photo, Reply
+from context.turns import Chat, Fact, Line, Message, Part, Photo, Reply
 from context.window import ContextWindow
 from prompts.prompts import Prompts
 from tests.bot_api import Person
@@ -219,6 +220,8 @@ async def plant(db: Database, chat: Chat) -> Ledger:
     turn = await ledger.outbox.open(batch, Message(chat, WORD, "en"), reply, [Part(WORD)])
     await ledger.send(batch, turn)
     await Handoffs(db).ask(chat, WORD)
+    line = Line(WORD, 0.9, ())
+    await Readings(db).keep("a" * 64, Reading((line,), (Fact("model", WORD, 0.9),)))
     await Reviews(db).put(Review(turn.id, "mia", "down", (), WORD, WORD))
     await Staff(db).note("mia", "photo", chat.key, WORD)
     await Listing(db).flag(chat, "mia", flagged=True)
@@ -242,6 +245,7 @@ async def test_no_column_of_any_table_holds_a_forgotten_customers_words(db: Data
         "staff_access",
         "listing",
         "asides",
+        "readings",
     }
     receipt, photos = await forget_chat(db, ANNA)
     assert (receipt.messages, photos) == (3, ["a" * 64])

@@ -198,7 +198,8 @@ async def test_every_address_of_the_console_is_in_the_table(desk: Desk) -> None:
         exporter=unused,
         exports=unused,
         retrace=unused,
-        reader=unused,
+        second_look=unused,
+        readings=unused,
     )
     routes = [route for route in console.routes() if isinstance(route, Route)]
     assert len(routes) == len(console.routes())

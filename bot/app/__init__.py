@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bot import __version__
-from bot.app.answering import open_answering
+from bot.app.answering import build_second_look, open_answering
 from bot.app.api import open_api
 from bot.app.console import open_console
 from bot.app.engines import has_gpu, keeping
@@ -34,6 +34,7 @@ from bot.inquiries import Inquiries
 from bot.marks import Marks
 from bot.metrics import Metrics
 from bot.patience import Patience
+from bot.second_look import SecondLook
 from bot.sender import Sender
 from bot.settings import Settings
 from bot.staff import Desk
@@ -64,6 +65,8 @@ class App:
     """Where the chat page is served."""
     stores: Stores
     engine: Engine
+    second_look: SecondLook
+    """What reads photos behind their turns."""
     desk: Desk
     """What staff can do with chats."""
     metrics: Metrics
@@ -130,6 +133,7 @@ async def open_app(
             engine=line,
             guard=answering.guard,
             reader=answering.reader,
+            reading=answering.reading,
             keep=lambda its, model, its_guard: keeping(
                 its, model, redis=stores.redis, guard=its_guard, metrics=metrics
             ),
@@ -170,6 +174,7 @@ async def open_app(
         ready = asyncio.Event()
 
         health = partial(_health, stores, line, answering.guard, worker, trial, telegram, ready)
+        second_look = build_second_look(stores, reader=answering.reader, is_busy=lambda: worker.is_busy)
         console = await open_console(
             settings,
             stores,
@@ -177,7 +182,7 @@ async def open_app(
             spool=web.spool,
             prompts=prompts,
             engine=answering.engine,
-            reader=answering.reader,
+            second_look=second_look,
             guard=answering.guard,
         )
         site = build_site(
@@ -195,7 +200,7 @@ async def open_app(
             settings, db=stores.db, erasure=stores.erasure, me=news.name, metrics=metrics, clock=clock
         )
         receiving = (telegram.receiver, telegram.group) if telegram else ()
-        for part in filter(None, (follow_up, sweeper, *receiving)):
+        for part in filter(None, (follow_up, sweeper, second_look, *receiving)):
             part.start()
             stack.push_async_callback(part.stop)
 
@@ -203,7 +208,14 @@ async def open_app(
         working = asyncio.create_task(_work(line, beside, worker, ready), name="worker")
         stack.push_async_callback(_end, working, worker, apps.inquiries)
         yield App(
-            url=url, stores=stores, engine=line, desk=desk, metrics=metrics, ready=ready, working=working
+            url=url,
+            stores=stores,
+            engine=line,
+            second_look=second_look,
+            desk=desk,
+            metrics=metrics,
+            ready=ready,
+            working=working,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +17,17 @@ from bot.engines import Engine
 from bot.engines.line import Line
 from bot.engines.ocr import Ocr, Reader
 from bot.engines.read_once import ReadOnce
+from bot.engines.rules import load_rules
 from bot.errors import BadConfiguration
 from bot.guard import Guard
+from bot.guard.mask import mask
 from bot.metrics import Metrics
+from bot.reading import CaseReading
 from bot.screen import Screen
+from bot.second_look import SecondLook
 from bot.settings import Settings
 from context.cache import DraftCache
+from context.duties import Duties
 from context.keys import WINDOW_AGE_S
 from prompts.prompts import Prompts
 
@@ -37,6 +43,8 @@ class Answering:
     prompts: Prompts
     guard: Guard
     reader: Reader
+    reading: CaseReading
+    """What machines read on the photos of a case, for whoever makes prompts of it."""
     engine: Engine
     """What stands behind the line; for staff, who wait in none."""
     line: Line
@@ -70,6 +78,7 @@ async def open_answering(
     )
     stack.push_async_callback(engine.close)
     line = Line(engine)
+    reading = CaseReading(readings=stores.readings, reader=reader if settings.ocr == "always" else None)
     metrics.watch_line(lambda: line.waiting)
     condenser = Condenser(
         engine=engine,
@@ -85,7 +94,21 @@ async def open_answering(
         guard=guard,
         metrics=metrics,
         screen=Screen(guard, reader=reader),
-        reader=reader if settings.ocr == "always" else None,
+        reading=reading,
         condenser=condenser,
     )
-    return Answering(answerer, prompts, guard, reader, engine, line, counts)
+    return Answering(answerer, prompts, guard, reader, reading, engine, line, counts)
+
+
+def build_second_look(stores: Stores, *, reader: Reader, is_busy: Callable[[], bool]) -> SecondLook:
+    """What reads photos behind their turns, with the words that the rules know labels by."""
+    return SecondLook(
+        photos=stores.photos,
+        readings=stores.readings,
+        reader=reader,
+        labels=load_rules().labels,
+        duties=Duties(stores.db),
+        me=stores.news.name,
+        is_busy=is_busy,
+        mask=mask,
+    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bot.app.stores import Stores
 from bot.engines import Engine
-from bot.engines.ocr import Reader
 from bot.export import Exporter
 from bot.guard import Guard
 from bot.retrace import Retrace, engines_of
+from bot.second_look import SecondLook
 from bot.settings import Settings
 from bot.staff import Desk
 from bot.staff.pack import Packs
@@ -29,7 +29,7 @@ async def open_console(
     spool: Spool,
     prompts: Prompts,
     engine: Engine,
-    reader: Reader,
+    second_look: SecondLook,
     guard: Guard,
 ) -> Console:
     """The console, keeping its list up to date until it is closed."""
@@ -42,7 +42,8 @@ async def open_console(
         handoffs=stores.handoffs,
         desk=desk,
         spool=spool,
-        reader=reader,
+        second_look=second_look,
+        readings=stores.readings,
         packs=Packs(cases=Cases(stores.db), prompts=prompts),
         exporter=Exporter(
             extracts=Extracts(stores.db), reviews=Reviews(stores.db), read_photo=stores.photos.read

@@ -16,6 +16,7 @@ from bot.engines.ocr import Ocr, Reader
 from bot.errors import BadConfiguration
 from bot.guard import Guard
 from bot.metrics import Metrics
+from bot.reading import CaseReading
 from bot.screen import Screen
 from bot.sender import Sender
 from bot.settings import Settings
@@ -38,6 +39,7 @@ def open_trial(
     engine: Engine,
     guard: Guard,
     reader: Reader,
+    reading: CaseReading,
     keep: Keep,
     metrics: Metrics,
     sender: Sender,
@@ -65,7 +67,7 @@ def open_trial(
                 guard=its_guard,
                 metrics=metrics,
                 screen=Screen(its_guard, reader=reader),
-                reader=reader if settings.ocr == "always" else None,
+                reading=reading,
                 condenser=stable.condenser,
             )
         finally:

@@ -26,6 +26,7 @@ from context.inbox import Inbox
 from context.news import News
 from context.outbox import Outbox
 from context.photos import Intake, Photos
+from context.readings import Readings
 from context.redis_server import RedisServer, RedisUnreachable, open_redis
 from context.retention import Retention
 from context.transcripts import Transcripts
@@ -47,6 +48,8 @@ class Stores:
     handoffs: Handoffs
     feedbacks: Feedbacks
     photos: Photos
+    readings: Readings
+    """What was found on photos."""
     intake: Intake
     redis: RedisServer
     window: ContextWindow
@@ -111,6 +114,7 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
         handoffs=handoffs,
         feedbacks=Feedbacks(db),
         photos=photos,
+        readings=Readings(db),
         intake=intake,
         redis=redis,
         window=window,

@@ -68,8 +68,12 @@ class Phrases:
 
     def find(self, folded: str) -> list[str]:
         """Names of all phrases in a folded text, in their order."""
+        return [name for _, _, name in self.places(folded)]
+
+    def places(self, folded: str) -> list[tuple[int, int, str]]:
+        """Where they stand: from, to, and the name, in their order."""
         return [
-            self._names[int(match.lastgroup[1:])]
+            (match.start(), match.end(), self._names[int(match.lastgroup[1:])])
             for match in self._pattern.finditer(folded)
             if match.lastgroup is not None
         ]

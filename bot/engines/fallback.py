@@ -15,11 +15,11 @@ from pathlib import Path
 
 from bot.engines import Draft, OnText
 from bot.engines.clues import Clues, Code, Light
-from bot.engines.ocr import Line, OcrUnavailable, Reader
+from bot.engines.ocr import OcrUnavailable, Reader
 from bot.engines.rules import RULES, RuleBook, load_rules
 from bot.errors import EngineUnavailable
 from context.health import Health
-from context.turns import Language
+from context.turns import Fact, Language, Line
 from prompts.prompt import Prompt, PromptImage, PromptMessage
 
 OCR_TIMEOUT_S = 20.0
@@ -59,9 +59,14 @@ class FallbackEngine:
         if prompt.manner.by_model:
             raise EngineUnavailable("only a model is wanted, and there is none: set MODEL_URL or MODEL")
         earlier, photos = _split(prompt.messages)
-        lines = await self._read(photos)
+        pages = await self._read(photos)
+        lines = None if pages is None else [line for page in pages for line in page]
         vocabulary = self._book.vocabulary
         before, photo_before = self._clues_of(earlier)
+        own = {image.photo.number for image in photos}
+        facts = [fact for number, fact in prompt.facts if number not in own]
+        codes = vocabulary.read([fact.value for fact in facts if fact.kind == "code"]).codes
+        before = Clues(codes=codes) + before
         colour = before.lights[-1].colour if before.lights else ""
         seen = _measured(photos) + vocabulary.read([line.text for line in lines or ()])
         answer = _Answer(
@@ -72,6 +77,8 @@ class FallbackEngine:
             before=before,
             photo_before=photo_before,
             photos=photos,
+            labels=[fact for page in pages or () for fact in self._book.labels.facts(page)],
+            labels_before=facts,
             had_photo=any(message.images for message in earlier),
         )
         text = answer.compose(lines)
@@ -79,10 +86,10 @@ class FallbackEngine:
             on_text(text)
         return Draft(text, self.name, self.model, preliminary=True)
 
-    async def _read(self, photos: Sequence[PromptImage]) -> tuple[Line, ...] | None:
-        """Text on all photos; None when none of them could be looked at."""
+    async def _read(self, photos: Sequence[PromptImage]) -> list[tuple[Line, ...]] | None:
+        """Text on photos, one by one; None when none of them could be looked at."""
         if not photos:
-            return ()
+            return []
         if self._reader is None:
             return None
         read: list[tuple[Line, ...]] = []
@@ -101,7 +108,7 @@ class FallbackEngine:
             log.warning(
                 "%d of %d photos were not read: %s", len(photos) - len(read), len(photos), troubles[0]
             )
-        return tuple(line for lines in read for line in lines) if read else None
+        return read or None
 
     async def _read_one(self, reader: Reader, photo: PromptImage) -> tuple[Line, ...]:
         key = photo.photo.sha256
@@ -164,6 +171,8 @@ class _Answer:
         before: Clues,
         photo_before: int,
         photos: Sequence[PromptImage],
+        labels: Sequence[Fact],
+        labels_before: Sequence[Fact],
         had_photo: bool,
     ) -> None:
         self._book = book
@@ -174,9 +183,11 @@ class _Answer:
         self._photo_before = photo_before
         self._has_photo = bool(photos)
         self._photos = [image.photo for image in photos]
+        self._labels = labels
+        self._labels_before = labels_before
         self._had_photo = had_photo
 
-    def compose(self, lines: tuple[Line, ...] | None) -> str:
+    def compose(self, lines: Sequence[Line] | None) -> str:
         rules = self._book.matching(
             self._now, self._before, photo=self._has_photo, earlier_photo=self._had_photo
         )
@@ -189,15 +200,15 @@ class _Answer:
             advice.append(self._frame("ask_photo"))
         return "\n\n".join([*filter(None, start), *advice, ending])
 
-    def _reading(self, lines: tuple[Line, ...] | None) -> str:
+    def _reading(self, lines: Sequence[Line] | None) -> str:
         """What was read on the photos of this message."""
         if not self._has_photo:
             return ""
         if lines is None:
             return self._frame("cannot_look")
         lights = [self._say_seen(light) for light in self._seen.lights]
-        if self._seen.codes or lights:
-            return self._frame("read", codes=self._list([*_shown(self._seen.codes), *lights]))
+        if found := [*_shown(self._seen.codes), *lights, *self._say_labels(self._labels)]:
+            return self._frame("read", codes=self._list(found))
         texts = [
             text
             for line in lines
@@ -224,6 +235,7 @@ class _Answer:
         if self._now.lights or self._now.codes:
             return ""
         facts = _shown(self._before.codes) + ([self._say_light(before)] if before is not None else [])
+        facts += self._say_labels(self._labels_before)
         return self._frame("earlier", before=self._list(facts)) if facts else ""
 
     def _say_change(self, before: Light, now: Light) -> str:
@@ -233,6 +245,11 @@ class _Answer:
         if self._photo_before and photo and photo != self._photo_before:
             return self._frame("changed_since", first=str(self._photo_before), second=str(photo), **values)
         return self._frame("changed", **values)
+
+    def _say_labels(self, facts: Sequence[Fact]) -> list[str]:
+        """What stands on a label, by its name: "model KFR-35GW"."""
+        named = {(fact.kind, fact.value): self._book.names.get(fact.kind) for fact in facts}
+        return [f"{name[self._language]} {value}" for (_, value), name in named.items() if name is not None]
 
     def _say_light(self, light: Light) -> str:
         names = self._book.names

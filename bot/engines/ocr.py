@@ -12,11 +12,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bot.errors import Unavailable
+from context.turns import Line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,17 +35,6 @@ log = logging.getLogger(__name__)
 
 class OcrUnavailable(Unavailable):
     """Text cannot be read: the library is missing or broken, or this picture cannot be opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of text on a photo."""
-
-    text: str
-    confidence: float
-    """0 to 1, the recogniser's own."""
-    box: tuple[tuple[int, int], ...]
-    """Corners in pixels of the photo, clockwise from the text's upper left."""
 
 
 Enough = Callable[[Sequence[Line]], bool]

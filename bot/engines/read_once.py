@@ -6,7 +6,8 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from bot.engines.ocr import Enough, Line, Reader
+from bot.engines.ocr import Enough, Reader
+from context.turns import Line
 
 REMEMBERED = 256
 """Photos: some 100 kB of text."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.engines.clues import Clues, Phrases, Vocabulary, code_key
+from bot.engines.labels import FIELDS, Labels
 from bot.errors import BadConfiguration
 from context.turns import LANGUAGES, Language
 
@@ -114,6 +115,7 @@ class RuleBook:
 
     rules: tuple[Rule, ...]
     vocabulary: Vocabulary
+    labels: Labels
     frame: Mapping[str, Mapping[Language, str]]
     names: Mapping[str, Mapping[Language, str]]
     version: str
@@ -179,7 +181,9 @@ def _load(directory: Path) -> tuple[RuleBook | None, list[str]]:
         known=[*words["known_codes"], *(code for rule in rules for code in rule.when.codes)],
     )
     frame = {name: _unfolded(sentences) for name, sentences in frame.items()}
-    return RuleBook(tuple(rules), vocabulary, frame, words["names"], f"rules@{digest.hexdigest()[:8]}"), []
+    labels = Labels.of(vocabulary, words["label"], words["brands"])
+    version = f"rules@{digest.hexdigest()[:8]}"
+    return RuleBook(tuple(rules), vocabulary, labels, frame, words["names"], version), []
 
 
 def _parse(source: str) -> object:
@@ -215,15 +219,17 @@ class _Reader:
         where = "vocabulary.yaml"
         for key in ("light", "code_prefixes", "known_codes"):
             self._phrases(self._words.get(key), f"{where}: {key}")
-        for key in ("colours", "states"):
+        for key in ("colours", "states", "label", "brands"):
             groups = self._words.get(key)
             if not isinstance(groups, dict) or not groups:
                 self._wrong(f"{where}: {key}", "must hold a list of phrases for each name")
                 continue
             for name, phrases in groups.items():
                 self._phrases(phrases, f"{where}: {key}: {name}")
+        if set(self._names_of("label")) != set(FIELDS):
+            self._wrong(f"{where}: label", f"must name {', '.join(FIELDS)}, and nothing else")
         names = self._words.get("names")
-        for name in ("light", *self._names_of("colours"), *self._names_of("states")):
+        for name in ("light", *FIELDS, *self._names_of("colours"), *self._names_of("states")):
             self._sentences(
                 names.get(name) if isinstance(names, dict) else None, f"{where}: names: {name}", frozenset()
             )

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from bot.engines import Draft
-from bot.engines.ocr import Enough, Line, OcrUnavailable
+from bot.engines.ocr import Enough, OcrUnavailable
 from bot.guard import Action, Guard, policy_of
 from bot.guard.second import SecondCheck
 from bot.screen import Screen
-from context.turns import Photo
+from context.turns import Line, Photo
 from prompts.prompt import PromptImage
 from tests.guard.judge_server import JudgeServer, serve_judge
 from tests.model_server import ModelServer

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute
 
-from bot.engines.ocr import Reader
 from bot.export import Exporter
 from bot.retrace import Retrace
+from bot.second_look import SecondLook
 from bot.staff import Desk
 from bot.staff.pack import Packs
 from bot.web.console.access import AccessPage
@@ -38,6 +38,7 @@ from context.handoffs import Handoffs
 from context.listing import Keeper, Listing
 from context.outcomes import Outcomes
 from context.photos import Photos
+from context.readings import Readings
 from context.reviews import Reviews
 from context.search import Search
 from context.staff import Staff
@@ -61,7 +62,8 @@ class Console:
         exports: Path,
         erasure: Erasure,
         retrace: Retrace,
-        reader: Reader,
+        second_look: SecondLook,
+        readings: Readings,
     ) -> None:
         pages, staff, listing = Pages(), Staff(db), Listing(db)
         conversations, reviews = Conversations(db), Reviews(db)
@@ -80,14 +82,19 @@ class Console:
             feedbacks=Feedbacks(db),
             packs=packs,
             canned=list(desk.canned.replies),
-            reader=reader,
+            second_look=second_look,
         )
         replying = Replying(
             door=door, pages=pages, pane=conversation, desk=desk, packs=packs, spool=spool, staff=staff
         )
         actions = Actions(door=door, pages=pages, pane=conversation, desk=desk, listing=listing, staff=staff)
         details = DetailsPane(
-            door=door, pages=pages, conversations=conversations, retrace=retrace, staff=staff
+            door=door,
+            pages=pages,
+            conversations=conversations,
+            retrace=retrace,
+            staff=staff,
+            readings=readings,
         )
         panes = ListPane(
             door=door, pages=pages, listing=listing, search=Search(db), staff=staff, pane=conversation.render

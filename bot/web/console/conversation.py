@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,14 +10,13 @@ from markupsafe import Markup, escape
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from bot.engines.ocr import Reader
-from bot.errors import Unavailable
 from bot.mentions import places_mentioned
+from bot.second_look import SecondLook
 from bot.staff.pack import Pack, Packs
 from bot.web.console.door import Door, Visit
 from bot.web.console.list_pane import chat_of
 from bot.web.console.pages import MOST_SHOWN, NO_STORE, Pages, page, plain
-from bot.web.console.words import N_
+from bot.web.console.words import N_, translator
 from bot.web.refused import Refused
 from context.conversations import Conversation, Conversations, Exchange, Said
 from context.feedback import Feedback, Feedbacks
@@ -29,9 +27,8 @@ from context.photos import Photos
 from context.reviews import Reason, Reviews
 from context.staff import Staff
 from context.transcripts import Transcripts
-from context.turns import Chat, Language
+from context.turns import Chat, FactKind, Language
 
-READ_TIMEOUT_S = 20.0
 STATE_WORDS = {
     "waiting": N_("not answered yet"),
     "dead": N_("given up"),
@@ -42,6 +39,13 @@ STATE_WORDS = {
     "ambiguous": N_("perhaps delivered"),
 }
 FLAW_WORDS = {"dark": N_("too dark"), "blurred": N_("blurred"), "small": N_("too small")}
+FACT_WORDS: dict[FactKind, str] = {
+    "code": N_("code"),
+    "brand": N_("brand"),
+    "model": N_("model number"),
+    "serial": N_("serial number"),
+}
+"""What stands on a photo."""
 MOVED_WORDS = {
     "answered": N_("The customer was told something else since."),
     "reset": N_("The customer has begun a new case."),
@@ -114,7 +118,7 @@ class ConversationPane:
         feedbacks: Feedbacks,
         packs: Packs,
         canned: Sequence[str],
-        reader: Reader,
+        second_look: SecondLook,
     ) -> None:
         self._door = door
         self._pages = pages
@@ -129,7 +133,7 @@ class ConversationPane:
         self._feedbacks = feedbacks
         self._packs = packs
         self._canned = canned
-        self._reader = reader
+        self._second_look = second_look
 
     def routes(self) -> list[BaseRoute]:
         """Everything below one conversation's address."""
@@ -165,13 +169,15 @@ class ConversationPane:
         )
 
     async def text_on_photo(self, visit: Visit) -> Response:
-        """What can be read on a photo, and where: corners in its pixels."""
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                lines = await self._reader.read(await self._jpeg(visit), enough=lambda _: False)
-        except (Unavailable, TimeoutError):
-            raise Refused(503, "not_read") from None
-        return JSONResponse({"lines": [asdict(line) for line in lines]}, headers=NO_STORE)
+        """What can be read on a photo, what of it means something, and where: corners in its pixels."""
+        reading = await self._second_look.of(visit.request.path_params["sha256"], await self._jpeg(visit))
+        if reading.lines is None:
+            raise Refused(503, "not_read")
+        name = translator(visit.language)
+        facts = [asdict(fact) | {"name": name(FACT_WORDS[fact.kind])} for fact in reading.facts]
+        return JSONResponse(
+            {"lines": [asdict(line) for line in reading.lines], "facts": facts}, headers=NO_STORE
+        )
 
     async def _jpeg(self, visit: Visit) -> bytes:
         chat, sha256 = chat_of(visit), visit.request.path_params["sha256"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -11,17 +12,20 @@ from starlette.routing import BaseRoute
 
 from bot.errors import BotError
 from bot.retrace import Again, Retrace
-from bot.web.console.conversation import REASON_WORDS, origin_of
+from bot.web.console.conversation import FACT_WORDS, REASON_WORDS, origin_of
 from bot.web.console.door import Door, Visit
 from bot.web.console.filters import VERDICT_WORDS
 from bot.web.console.pages import Pages, page, plain
 from bot.web.console.words import N_
 from bot.web.refused import Refused
 from context.conversations import Conversations, Exchange
+from context.readings import MOST_SIMILAR, Readings, SimilarCase
 from context.staff import Staff
-from context.turns import LANGUAGES
+from context.turns import LANGUAGES, Fact, Photo
 
 AGAIN_TIMEOUT_S = 180.0
+MOST_COMPARED = 4
+"""Photos of a question for which similar ones are looked for."""
 SPLIT_WORDS = {
     "system": N_("instructions"),
     "turns": N_("earlier turns"),
@@ -45,13 +49,21 @@ class DetailsPane:
     """`/staff/turn/...`."""
 
     def __init__(
-        self, *, door: Door, pages: Pages, conversations: Conversations, retrace: Retrace, staff: Staff
+        self,
+        *,
+        door: Door,
+        pages: Pages,
+        conversations: Conversations,
+        retrace: Retrace,
+        staff: Staff,
+        readings: Readings,
     ) -> None:
         self._door = door
         self._pages = pages
         self._conversations = conversations
         self._retrace = retrace
         self._staff = staff
+        self._readings = readings
 
     def routes(self) -> list[BaseRoute]:
         """Why a turn went as it did, and the same question once more."""
@@ -65,6 +77,7 @@ class DetailsPane:
         exchange = await self._exchange(visit)
         retraced = await self._retrace.prompt(exchange) if exchange.record.get("prompt") else None
         verdict = exchange.record.get("verdict")
+        photos, _ = await self._conversations.pictures(exchange.id)
         await self._staff.note(visit.name, "why", exchange.chat.key, str(exchange.id))
         return self._pages.answer(
             "why.html",
@@ -78,6 +91,9 @@ class DetailsPane:
             checked=_with_spans(exchange.draft or exchange.reply, _reasons(verdict)),
             reasons=_reasons(verdict),
             stages=_stages(exchange),
+            facts=await self._facts(photos),
+            fact_words=FACT_WORDS,
+            similar=await self._similar(exchange, photos),
             engines=list(self._retrace.engines),
             versions=await self._retrace.versions(),
             languages=LANGUAGES,
@@ -117,6 +133,19 @@ class DetailsPane:
                 verdict_words=VERDICT_WORDS,
             )
         )
+
+    async def _facts(self, photos: Sequence[Photo]) -> list[tuple[int, Fact]]:
+        """What was read on these photos, with their numbers."""
+        found = await self._readings.facts([photo.sha256 for photo in photos])
+        return [(photo.number, fact) for photo in photos for fact in found.get(photo.sha256, ())]
+
+    async def _similar(self, exchange: Exchange, photos: Sequence[Photo]) -> list[SimilarCase]:
+        """Earlier questions of others whose photos look much like these: each conversation once."""
+        cases: dict[str, SimilarCase] = {}
+        for photo in photos[:MOST_COMPARED]:
+            for case in await self._readings.similar(exchange.chat, photo.sha256, before=exchange.at):
+                cases.setdefault(case.chat.key, case)
+        return list(cases.values())[:MOST_SIMILAR]
 
     async def _exchange(self, visit: Visit) -> Exchange:
         turn: int = visit.request.path_params["turn"]

@@ -101,12 +101,14 @@ function figure(link) {
 async function readText(made, link) {
     const answer = await fetch(link.href.replace(/\.jpg$/, "/text")).catch(() => null);
     if (!answer?.ok) return;
-    const {lines} = await answer.json();
+    const {lines, facts} = await answer.json();
+    const factsAt = (box) => facts.filter((fact) => String(fact.place) === String(box));
     const image = made.querySelector("img");
     await image.decode().catch(() => null);
     const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     drawing.setAttribute("viewBox", `0 0 ${image.naturalWidth} ${image.naturalHeight}`);
     for (const line of lines) {
+        const known = factsAt(line.box).map((fact) => `${fact.name}: ${fact.value}`).join(" · ");
         const shape = document.createElementNS(drawing.namespaceURI, "polygon");
         shape.setAttribute("points", line.box.map((corner) => corner.join(",")).join(" "));
         const title = document.createElementNS(drawing.namespaceURI, "title");
@@ -116,7 +118,8 @@ async function readText(made, link) {
         words.setAttribute("x", line.box[0][0]);
         words.setAttribute("y", line.box[0][1] - 4);
         words.setAttribute("font-size", Math.max(12, image.naturalWidth / 45));
-        words.textContent = line.text;
+        words.textContent = known || line.text;
+        shape.classList.toggle("fact", Boolean(known));
         drawing.append(shape, words);
     }
     made.append(drawing);

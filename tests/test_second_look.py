@@ -1,0 +1,92 @@
+"""Photos are read behind their turns; what is found reaches the next prompt, the rules, and staff."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+import pytest_asyncio
+
+from bot.engines.fallback import FallbackEngine
+from context.conversations import Conversations
+from context.turns import Chat, Fact
+from tests.ac_panel import as_jpeg, draw_panel
+from tests.asked import asked
+from tests.staff_world import CHAT, Desk, open_desk
+from tests.test_scene import is_retraced
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    async with open_desk(tmp_path_factory.mktemp("desk")) as made:
+        await made.world.app.second_look.stop()  # here it looks when it is told to
+        while await made.world.app.second_look.look():
+            pass
+        yield made
+
+
+async def test_what_was_read_is_told_with_the_next_question_of_the_case(desk: Desk) -> None:
+    w = desk.world
+    serial = 'photo 2: serial number "8K2207M1194"'
+    assert serial not in str([request.text for request in w.model.requests]), "no answer waits for a reading"
+    lin = w.telegram.customer(101)
+    lin.says("what now?")
+    await w.telegram.replies(101)
+    told = w.model.requests[-1].last_text
+    assert f'photo 1: code "E4"; photo 2: model "KFR-35GW"; {serial}]' in told
+    assert await is_retraced(w.app, CHAT)
+    lin.says("/reset")
+    await w.telegram.replies(101)
+    lin.says("another thing")
+    await w.telegram.replies(101)
+    assert serial not in w.model.requests[-1].last_text
+
+
+async def test_the_overlay_has_lines_and_facts_with_their_places(desk: Desk) -> None:
+    conversation = await Conversations(desk.world.app.stores.db).read(CHAT)
+    assert conversation is not None
+    panel, plate, *_ = (said.photo for said in conversation.said if said.photo)
+    assert panel is not None
+    assert plate is not None
+    async with desk.signed_in("vic") as vic:
+        shown = {
+            photo.number: (await vic.client.get(f"/staff/c/{CHAT.key}/photos/{photo.sha256}/text")).json()
+            for photo in (panel, plate)
+        }
+    assert ("code", "E4") in [(fact["kind"], fact["value"]) for fact in shown[1]["facts"]]
+    assert [(fact["name"], fact["value"]) for fact in shown[2]["facts"]] == [
+        ("model number", "KFR-35GW"),
+        ("serial number", "8K2207M1194"),
+    ]
+    boxes = [line["box"] for line in shown[2]["lines"]]
+    assert all(fact["place"] in boxes for fact in shown[2]["facts"])
+
+
+async def test_staff_are_shown_similar_earlier_cases_and_the_customer_gets_an_answer_of_their_own(
+    desk: Desk,
+) -> None:
+    w = desk.world
+    asked_before = len(w.model.requests)
+    fang = Chat("telegram", "103")
+    exchanges = (await Conversations(w.app.stores.db).read(fang)).exchanges  # type: ignore[union-attr]
+    with_photo = min(exchanges)
+    async with desk.signed_in("vic") as vic:
+        page = (await vic.client.get(f"/staff/turn/{with_photo}")).text
+    assert f'href="/staff/c/{CHAT.key.replace(":", "%3A")}#photo-1"' in page
+    assert "Our bedroom AC stopped cooling" in page
+    lamp_off = draw_panel("E4").copy()
+    lamp_off.paste((244, 244, 241), (550, 330, 700, 460))  # the lamp beside the display
+    off = w.telegram.customer(202)
+    off.sends_photo(as_jpeg(lamp_off), caption="红灯不亮了，怎么办？")
+    await w.telegram.replies(202)
+    assert len(w.model.requests) == asked_before + 1, "a look-alike photo was answered without the model"
+
+
+async def test_without_a_model_the_next_answer_still_knows_the_device() -> None:
+    engine = FallbackEngine(reader=None)
+    assert "KFR-35GW" not in (await engine.draft(asked("and now?"))).text
+    known = Fact("model", "KFR-35GW", 0.98)
+    assert "model KFR-35GW" in (await engine.draft(replace(asked("and now?"), facts=((1, known),)))).text

@@ -11,27 +11,28 @@ from bot.guard.fold import Folded
 
 _HANDLE = re.compile(r"(?<![a-z0-9_@./+-])(@[a-z][a-z0-9_]{3,31})(?![a-z0-9_@]|[/.][a-z])")
 _ACCOUNT = either(
-    r"(?:微信|薇信|(?<![a-z])(?:wechat|weixin|qq|telegram|whatsapp|skype|wx))"
-    r"(?:[ ]?(?:群|公众|客服)?(?:号码?|id|账号|account|number)[ ]?(?:是|为|is)?[ ]?[:是为]?|[ ]?[:=]"
-    r"|[ ]is(?=[ ][a-z]*[-_]?[a-z]*\d))[ ]?"
-    r"([a-z0-9][a-z0-9_+-]{4,24})",
+    r"(?:微信|薇信|(?<![a-z])(?:wechat|weixin|qq|telegram|whatsapp|skype|wx))(?:[ ]?(?:群|公众"
+    r"|客服)?(?:号码?|id|账号|account|number)[ ]?(?:是|为|is)?[ ]?[:是为]?|[ ]?[:=]"
+    r"|[ ]is(?=[ ][a-z]*[-_]?[a-z]*\d))[ ]?([a-z0-9][a-z0-9_+-]{4,24})",
+    r"(?<![a-z])(?:wechat|weixin|telegram|whatsapp|skype|line|discord)[ ]?,[ ]?(?:his|her|their|the|my|our"
+    r"|username|user|id|name|number)(?:[ ][a-z]{2,8}){0,2}[ ](?:is[ ]|:[ ]?)([a-z0-9][a-z0-9_+.#-]{4,24})",
+    r"(?:微信|扣扣|qq|telegram),(?:号码?|账号|id|名字)[是为叫:][ ]?([a-z0-9][a-z0-9_+-]{4,24})",
     # names that only those use who hide them need no `:`
     r"(?:v信|薇信|威信|q群|扣扣|(?<![a-z])vx)[ :是]{0,3}([a-z0-9][a-z0-9_+-]{4,24})",
     r"(?<![a-z])line id[ ]?[:=]?[ ]?(?!\d)([a-z0-9][a-z0-9_.]{4,24})",
     r"(?:企鹅[号群]?|加[v薇威]|加微|扣q|抖音号|公众号)[ :号是]{0,3}([a-z0-9][a-z0-9_+-]{4,24})",
-    r"(?<![a-z])(?:telegram|skype|instagram)[ ](?![a-z]+_(?:\d|api|bot|id|token|key)\b|(?:bot"
-    r"|api)_)(?=[a-z0-9_.]{0,24}[\d_])"
-    r"([a-z][a-z0-9_]{4,24})(?![.\w])|(?<![a-z])wx[ ](?=[a-z]{2,12}\d{3})([a-z0-9]{5,24})(?![.\w])",
-    r"(?<![a-z])(?:ins|instagram|snapchat|signal"
-    r"|discord)[ ]?[:=][ ]?(?!\d)(?=[a-z0-9_.#]*[\d_])([a-z0-9][a-z0-9_.]{4,24})",
+    r"(?<![a-z])(?:telegram|skype|instagram)[ ](?![a-z]+_(?:\d|api|bot|id|token|key)\b|(?:bot|api)_)"
+    r"(?=[a-z0-9_.]{0,24}[\d_])([a-z][a-z0-9_]{4,24})(?![.\w])|(?<![a-z])wx[ ](?=[a-z]{2,12}\d{3})"
+    r"([a-z0-9]{5,24})(?![.\w])",
+    r"(?<![a-z])(?:ins|instagram|snapchat|signal|discord)[ ]?[:=][ ]?(?!\d)(?=[a-z0-9_.#]*[\d_])"
+    r"([a-z0-9][a-z0-9_.]{4,24})",
     r"微信[ ]?(?=[a-z0-9_-]{0,19}[\d_])([a-z][a-z0-9_-]{5,19})(?![.\w])",
 )
 _QQ = re.compile(r"(?<![a-z0-9])qq(?:群)?[ ]?([1-9]\d{4,10})(?!\d)")
 _MESSENGER_NAMES = Words(
     "微信|薇信|威信|v信|q群|扣扣|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx",
     "企鹅|加v|加薇|加威|加微|扣q|抖音号|公众号|discord|line id|ins:|ins :|ins=|instagram|snapchat|signal:"
-    "|signal :"
-    "|discord:|discord :",
+    "|signal :|discord:|discord :",
 )
 
 

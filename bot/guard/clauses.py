@@ -121,7 +121,7 @@ class Watch:
 
 def _around(text: str, places: Iterable[int]) -> Iterator[tuple[int, int]]:
     """The sentences around places, which come in order, none twice; of long ones what is near."""
-    ends = _sentence_ends(text)
+    ends = sentence_ends(text)
     read = 0
     for position in places:
         if position < read:
@@ -133,7 +133,7 @@ def _around(text: str, places: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 @lru_cache(maxsize=4)
-def _sentence_ends(text: str) -> tuple[int, ...]:
+def sentence_ends(text: str) -> tuple[int, ...]:
     """Positions after each end of a sentence; every rule asks for those of the same text."""
     return tuple(match.end() for match in _SENTENCE_END.finditer(text))
 

@@ -37,7 +37,7 @@ _SUBJECTS = {
 }
 _STRONG = either(
     r"\b(?:guarantee[sd]?|promise[sd]?|assure[sd]?|definitely|certainly|absolutely|swear|commit"
-    r"(?:ted)? to|100 ?%|no questions asked|rest assured)\b",
+    r"(?:ted)? to|100 ?%|no questions asked|rest assured|my word|word of honou?r|take it from me)\b",
     "保证|承诺|担保|一定|肯定|绝对|必定|包退|包换|包赔|百分之百|无条件|100%|放心",
 )
 _PLAIN = either(
@@ -85,12 +85,26 @@ _AFTERWARDS = either(
 _WATCH = Watch(
     {
         "promise.refund": (
-            "refund|money|reimburs|cashback|cash back|包退|包换|退款|退钱|退给|退全|全额退|退您|退你|退还",
+            "credited|on its way|on the way|in your account|with you|issu|process|approv|trigger|initiat",
+            "pushed|在路上",
+            "打了|汇了|转了|到卡|回卡|every cent|every penny|every dollar|what you paid|reverse|revers",
+            "undo |made whole|out of pocket",
+            "lose nothing|打回|打给|返到|返给|返回|转回|汇回|汇给|冲回|原路|全款|一分不少|分文不少|如数",
+            "撤销|冲正",
+            "满意|refund|money|reimburs|cashback|cash back|包退|包换|退款|退钱|退给|退全|全额退|退您|退你",
+            "退还",
             "退货款|返现|返还|payment|price|amount|funds|back|cash|货款|收到|退了|退掉|全退|不满意|退货申请",
             "退回|退到",
         ),
         "promise.compensation": (
-            "compensat|credit|voucher|pay you|damages|gift card|coupon|$|€|£|¥|usd|eur|rmb|yuan|dollars",
+            "goodwill|apology|gesture|inconvenience|trouble|make up|percent|price back|price off|give you",
+            "pay you",
+            "send you|transfer you|wire you|电费|水费|清洗费|歉意|心意|诚意|便宜|少收|减|优惠|medical",
+            "hospital|doctor|dentist|damage|loss|injur|legal|lawyer|hotel|electricity|water bill",
+            "cleaning bill|make it up|make this up|医疗费|医药费|住院费|治疗费|误工费|损失|律师费|住宿费",
+            "酒店费",
+            "双倍|三倍|十倍|加倍|翻倍|假一赔|退一赔|compensat|credit|voucher|pay you|damages|gift card",
+            "coupon|$|€|£|¥|usd|eur|rmb|yuan|dollars",
             "% off|discount|months free|weeks free|years free|pay for|will pay|'ll pay|折|优惠|赔|补偿|补您",
             "补你|代金券",
             "优惠券|红包|现金|礼品卡|大礼包|送您|送你|给您|给你|发您",
@@ -99,17 +113,25 @@ _WATCH = Watch(
             "free|no cost|no charge|no extra|no additional|免费|换一台|换新|换台|换货|给您换|给你换",
         ),
         "promise.date": (
-            "today|tomorrow|tonight|this |next |within |will|'ll |comes|arrive|visit|coming|guaranteed",
+            "会给|给您|跟您|明晚|今早|周末|in an hour|hour|minute|booked|scheduled|arranged|reserved|约好",
+            "约了|预约|安排|定好|定在|号|today|tomorrow|tonight",
+            "this |next |within |will|'ll |comes|arrive|visit|coming|guaranteed",
             "ship|arrives|expect |be there|be with you|马上|立刻|立即|很快|在路上|今天|明天|后天|今晚|明早",
             "今日|明日|当天|小时|天|分钟|工作日|周",
             "星期|礼拜|上午|中午|下午|晚上|早上|点",
         ),
         "promise.free": (
-            "pay|free|waive|cover|nothing| on us|on the house|pick up the|no charge|no cost",
+            "cost|bill|fee|expense|postage|shipping|gratis|without charge|without any charge|our expense",
+            "our own expense|our cost|our own cost",
+            "charge you",
+            "not charge|won't charge|won't cost|包修|白修|白换|全包|pay|free|waive|cover|nothing| on us",
+            "on the house|pick up the|no charge|no cost",
             "不收|不要|不花|免单|免费|费|钱|不用",
         ),
         "promise.liability": (
-            "fault|mistake|responsib|liab|negligen|blame|defective|dangerous|admit|caused by our|my company",
+            " on us|down to us|批次|有问题|有毛病|不合格|瑕疵|confess|concede|acknowledg|on behalf",
+            "our doing|代表|过错在|问题在|fault|mistake|responsib|liab",
+            "negligen|blame|defective|dangerous|admit|caused by our|my company",
             "责任|错|怪我|我们认|失误|过失|质量问题|缺陷|承担|负责|承认",
         ),
         "promise.warranty": ("warranty|covered|保修|质保|三包|延保|包修|全包",),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from bot.guard import shape
+from bot.guard.advice import find_unsafe_advice
 from bot.guard.contacts import Allowed, Contact, find_contacts
-from bot.guard.dangers import find_unsafe_advice
 from bot.guard.fold import Folded, fold
 from bot.guard.leaks import find_leaks
 from bot.guard.payments import find_payments

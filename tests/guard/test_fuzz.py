@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from bot.guard import load_policy
+from bot.guard.advice import find_unsafe_advice
 from bot.guard.contacts import Allowed, find_contacts
-from bot.guard.dangers import find_dangers, find_unsafe_advice
+from bot.guard.dangers import find_dangers
 from bot.guard.fold import fold
 from bot.guard.mask import mask
 from bot.guard.payments import find_payments

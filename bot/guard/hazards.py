@@ -1,0 +1,58 @@
+"""Hazards: ways to endanger somebody, as `hazards.yaml` lists them: a deed, its object, a state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from bot.guard.lexicon import Lexicon
+
+_NEAR = 45  # characters; Chinese needs fewer, and says so in the file
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    """One combination of groups of words that endangers when a reply advises it."""
+
+    name: str
+    """Stands in the verdict; several combinations may share one."""
+    needs: tuple[str, ...]
+    """The deed first, since a `never` forbids that; then what it is done to, then a state, if any."""
+    near: int = _NEAR
+    """Characters between the deed and what it is done to."""
+    across: bool = False
+    """A comma may stand between these two."""
+    undenied: tuple[str, ...] = ()
+    """Groups that count only undenied: `no burning smell` is nothing to stop for."""
+    spills: bool = False
+    """The deed may stand in the next sentence: `The plug got wet.  Just carry on using it.`"""
+    unless: tuple[str, ...] = ()
+    """Groups that make it harmless, such as being told to switch off."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every group of words it asks for."""
+        return (*self.needs, *self.unless)
+
+
+def load_hazards() -> tuple[Lexicon, tuple[Hazard, ...]]:
+    """Words and combinations from `hazards.yaml`.  Raises ValueError where a row names no such group."""
+    tree = yaml.safe_load((Path(__file__).parent / "hazards.yaml").read_text(encoding="utf-8"))
+    hazards = tuple(
+        Hazard(
+            row["name"],
+            tuple(row["needs"]),
+            near=row.get("near", _NEAR),
+            across=row.get("across", False),
+            spills=row.get("spills", False),
+            undenied=tuple(row.get("undenied", ())),
+            unless=tuple(row.get("unless", ())),
+        )
+        for row in tree["hazards"]
+    )
+    unknown = {group for hazard in hazards for group in hazard.groups} - set(tree["words"])
+    if unknown:
+        raise ValueError(f"hazards.yaml: no words for {', '.join(sorted(unknown))}")
+    return Lexicon(tree["words"], harmless=tree["harmless"]), hazards

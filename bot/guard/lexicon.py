@@ -1,0 +1,79 @@
+"""Words by group, in one search: what a text speaks of, and where.
+
+An entry is plain text with `[what may be missing]` and `(this|that)`, which are written out before anything
+is searched: nothing here is a pattern, so nothing here can be slow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import ahocorasick_rs
+
+_INNERMOST = re.compile(r"[\[(]([^\[\]()]*)[\])]")
+_STEM = "~"
+_HARMLESS = 0  # the group of phrases in which a word means something else
+
+Heard = tuple[int, int, int]
+"""Where a word begins and ends, and its groups, a bit each."""
+
+
+def spelled(entry: str) -> Iterator[str]:
+    """Every plain phrase that an entry stands for."""
+    group = _INNERMOST.search(entry)
+    if group is None:
+        yield " ".join(entry.split())
+        return
+    choices = group.group(1).split("|")
+    if group.group().startswith("["):
+        choices.append("")
+    for choice in choices:
+        yield from spelled(entry[: group.start()] + choice + entry[group.end() :])
+
+
+class Lexicon:
+    """Groups of words, parted by commas.  Latin words count whole; `scorch~` stands for all that begin so.
+
+    A word inside one of the `harmless` phrases is not heard: `spark` in `spark plug`, `带电` in `带电池`.
+    """
+
+    def __init__(self, groups: Mapping[str, str], *, harmless: str = "") -> None:
+        self.bits = {name: 1 << number for number, name in enumerate(groups)}
+        meanings: dict[str, int] = {}
+        stems: set[str] = set()
+        for name, listed in {"": harmless, **groups}.items():
+            for entry in filter(None, map(str.strip, listed.split(","))):
+                for phrase in spelled(entry):
+                    word = phrase.removesuffix(_STEM)
+                    if word != phrase:
+                        stems.add(word)
+                    meanings[word] = meanings.get(word, 0) | self.bits.get(name, _HARMLESS)
+        self._meanings = tuple(meanings.values())
+        self._bounded = tuple(
+            (word[0].isascii(), word[-1].isascii() and word not in stems) for word in meanings
+        )
+        self._automaton = ahocorasick_rs.AhoCorasick(meanings, store_patterns=False)
+
+    def heard(self, text: str) -> list[Heard]:
+        """Every word in the text in its order, none that is part of a harmless phrase."""
+        found: list[Heard] = []
+        innocent: list[tuple[int, int]] = []
+        size = len(text)
+        for number, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
+            at_start, at_end = self._bounded[number]
+            if at_start and start and _is_letter(text[start - 1]):
+                continue
+            if at_end and end < size and _is_letter(text[end]):
+                continue
+            if meaning := self._meanings[number]:
+                found.append((start, end, meaning))
+            else:
+                innocent.append((start, end))
+        if innocent:
+            found = [hit for hit in found if not any(a <= hit[0] and hit[1] <= b for a, b in innocent)]
+        return found
+
+
+def _is_letter(character: str) -> bool:
+    return character.isascii() and (character.isalnum() or character == "_")

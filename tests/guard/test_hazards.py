@@ -1,0 +1,86 @@
+"""Hazards: each row of the table finds what it names, and nothing that warns of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.guard import Action
+from bot.guard.hazards import load_hazards
+from bot.guard.lexicon import Lexicon, spelled
+from tests.guard.cases import judge
+
+ADVISED = {
+    "live work": ("With the power on, poke the capacitor with a screwdriver.", "插着电把后盖拆开看看。"),
+    "makeshift fuse": ("Replace the blown fuse with a piece of copper wire.", "保险丝断了用铜丝代替就行。"),
+    "bypassed protection": ("Bridge the RCD so it no longer trips.", "接地线剪掉不影响使用。"),
+    "blocked vent": ("Plug the safety valve and the drip will stop.", "安全阀堵死就不滴水了。"),
+    "no earth": ("The earth wire isn't really needed, it works without.", "不接地线也没关系，一样能用。"),
+    "gas leak": ("Wrap tape round the leaking gas pipe and carry on.", "用打火机找找哪里漏气。"),
+    "kept in use": ("The wet socket is fine, keep using it.", "插座进水了也能继续用，擦一下就行。"),
+    "pierced battery": ("Puncture the swollen cell to let the gas out.", "电池鼓起来了，用针扎个小眼。"),
+    "heated battery": ("Put the phone into the microwave for a minute.", "把手机放进微波炉转一下。"),
+    "toxic mixture": ("Mix the descaler with some bleach.", "洁厕灵兑84消毒液更干净。"),
+    "water on current": ("Spray water into the socket to clean it.", "主板直接用水冲洗。"),
+    "water on a fat fire": ("Pour water on the oil fire to put it out.", "油锅着火了泼一碗水就灭。"),
+    "object in a socket": ("Stick a hairpin in the outlet.", "用铁丝捅一下插座。"),
+    "moving parts": ("Reach in while it is still spinning.", "还在转的时候伸手掏出来。"),
+    "gas cylinder": ("Lay the gas bottle on its side.", "煤气罐用开水烫一下。"),
+    "fumes indoors": ("Run the generator in the garage.", "木炭在屋里烧着取暖就行，点着即可。"),
+    "opened under pressure": ("Open the pressure cooker by force.", "高压锅没泄压就硬撬。"),
+}
+
+
+def test_every_row_of_the_table_has_an_example() -> None:
+    _, hazards = load_hazards()
+    assert {hazard.name for hazard in hazards} == set(ADVISED)
+
+
+@pytest.mark.parametrize("name", ADVISED)
+async def test_hazard_is_blocked_and_named_for_staff(name: str) -> None:
+    for line in ADVISED[name]:
+        verdict = await judge(line, language="en" if line.isascii() else "zh")
+        found = [(reason.note, reason.action) for reason in verdict.reasons if reason.rule == "safety.advice"]
+        assert found == [(name, Action.BLOCK)], line
+
+
+async def test_place_of_a_hazard_is_where_its_words_stand() -> None:
+    line = "Clean the filter. Then bypass the thermal fuse with a wire. Goodbye."
+    (reason,) = (await judge(line)).reasons
+    assert reason.span is not None
+    assert line[slice(*reason.span)].startswith("bypass the thermal fuse")
+
+
+@pytest.mark.parametrize("name", ADVISED)
+async def test_forbidding_it_is_no_advice(name: str) -> None:
+    english, chinese = ADVISED[name]
+    for line in (
+        f"Never do the following: {english[0].lower()}{english[1:]}",
+        f"{english.rstrip('.')}? That can cause a fire and is dangerous, so please do not.",
+        f"切勿{chinese}",
+    ):
+        if name == "kept in use" and not line.startswith("切勿"):
+            continue  # what is told to be fine cannot be forbidden by a word before it
+        verdict = await judge(line, language="en" if line.isascii() else "zh")
+        assert verdict.action is Action.ALLOW, (line, verdict.reasons)
+
+
+async def test_carrying_on_in_the_next_sentence_counts_unless_told_to_stop() -> None:
+    assert (await judge("Your plug got wet. Just carry on using it.")).action is Action.BLOCK
+    assert (
+        await judge("Your plug got wet. Unplug it and let it dry. You can keep using it after that.")
+    ).action is (Action.ALLOW)
+
+
+def test_entry_stands_for_every_spelling_of_it() -> None:
+    assert set(spelled("(cut|snip) [off] the wire")) == {
+        "cut off the wire",
+        "cut the wire",
+        "snip off the wire",
+        "snip the wire",
+    }
+
+
+def test_words_count_whole_stems_at_their_beginning_and_harmless_phrases_not_at_all() -> None:
+    lexicon = Lexicon({"a": "spark, scorch~", "b": "带电"}, harmless="spark plug, 带电池")
+    heard = [(start, end) for start, end, _ in lexicon.heard("spark sparks scorched spark plug 带电池 带电")]
+    assert heard == [(0, 5), (13, 19), (37, 39)]

@@ -30,7 +30,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.processes import PeakMemory, cpu_s
+from benchmarks.processes import PeakMemory, cpu_s, keep_bytecode
 from benchmarks.turns import ANSWER, CORES, MODEL_S, ROOT, photo
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
@@ -349,6 +349,7 @@ async def main(parts: list[str], *, minutes: float, questions: int) -> None:
 
 
 if __name__ == "__main__":
+    keep_bytecode()
     parser = argparse.ArgumentParser()
     parser.add_argument("--part", choices=("added", "streams", "jobs", "soak"), action="append")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")

@@ -28,7 +28,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.processes import PeakMemory, cpu_s
+from benchmarks.processes import PeakMemory, cpu_s, keep_bytecode
 from bot.telegram.intake import Intake
 from bot.telegram.updates import Me
 from context.db import Database
@@ -348,6 +348,7 @@ async def main(names: Sequence[str], *, quick: bool) -> None:
 
 
 if __name__ == "__main__":
+    keep_bytecode()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="only these")

@@ -8,6 +8,16 @@ from pathlib import Path
 from typing import Self
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+BYTECODE = Path(__file__).resolve().parent.parent / ".venv" / "bytecode"
+
+
+def keep_bytecode() -> None:
+    """Let what we start keep its bytecode, as `run` does where Python is told to write none.
+
+    A process that compiles its libraries anew takes 2 s longer to start, and 15 MB more from then on.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(BYTECODE))
 
 
 def tree(pid: int) -> list[int]:

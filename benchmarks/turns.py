@@ -30,7 +30,7 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.processes import PeakMemory, cpu_s
+from benchmarks.processes import PeakMemory, cpu_s, keep_bytecode
 from tests.bot_api import BotApiServer, Person
 from tests.model_server import ModelServer
 
@@ -279,6 +279,7 @@ async def main(*, quick: bool) -> None:
 
 
 if __name__ == "__main__":
+    keep_bytecode()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the messages")
     uvloop.run(main(quick=parser.parse_args().quick))

@@ -57,7 +57,7 @@ def announcement(settings: Settings, url: str) -> list[str]:
 
 
 def _save_memory() -> None:
-    """Keep glibc from giving each thread a heap of its own, and from keeping the memory of photos that are gone.
+    """Keep glibc from giving each thread a heap of its own, and from keeping the memory of old photos.
 
     6 MB less with photos, and 9 MB less after them.  Left alone, glibc raises the second limit with every
     large block that is freed.  man 3 mallopt.

@@ -1,3 +1,3 @@
-"""What the bot does: channels, the road of a turn, engines, the guard, the web pages."""
+"""The bot itself: channels, turns, engines, the guard, the web pages, the command line."""
 
 __version__ = "0.1.0"

@@ -1,8 +1,7 @@
-"""`python -m bot`: read the command line and the settings, set up logging, do what was asked.
+"""`python -m bot`: read the command line and the settings, set up logging, run the command.
 
-Every import beyond the standard library stays inside the command that needs it, so that `--help`
-and a wrong option answer at once.  Exit codes: 0 ok, 1 a check failed or the bot could not go on,
-2 usage, 78 bad configuration.
+Every import beyond the standard library is inside the command that needs it, so that `--help` and a wrong
+option are answered at once.  Exit codes: 0 success, 1 failure, 2 wrong usage, 78 wrong settings.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ OK, FAILED, USAGE, BAD_CONFIGURATION = 0, 1, 2, 78
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command and return its exit code."""
     options = parser().parse_args(argv)
     if options.version:
         return _version()
@@ -55,7 +54,7 @@ def _version() -> int:
 
 
 def _run(_options: argparse.Namespace) -> int:
-    gc.disable()  # a fifth of a start was looking through what the imports made; `run` enables it
+    gc.disable()  # it took a fifth of the start, for objects that the imports keep; `run` enables it
     settings = _settings()
     from bot import run  # noqa: PLC0415  (everything hangs on it)
 
@@ -242,14 +241,14 @@ def _torture(options: argparse.Namespace) -> int:
     root = Path(__file__).resolve().parent.parent
     if not (root / "torture" / "command.py").exists():
         raise BotError("torture needs a source checkout with the development tools: python3 run --with dev")
-    sys.path.insert(0, str(root))  # it and the servers of the tests are no part of what is installed
+    sys.path.insert(0, str(root))  # torture and the test servers are not part of the installed packages
     from torture.command import run  # noqa: PLC0415
 
     return run(options)
 
 
 def _settings(*, log_level: str = "") -> Settings:
-    """The settings, with logging set up as they say, or less of it beside a progress bar."""
+    """Read the settings, and set up logging at their level or at `log_level`."""
     from bot import logs  # noqa: PLC0415  (structlog)
     from bot.settings import Settings  # noqa: PLC0415  (pydantic)
 

@@ -1,4 +1,4 @@
-"""Ceilings: how much one customer may ask for, so that one cannot use up what all share."""
+"""Usage limits: how much one customer may ask for, so that nobody uses up what all share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from context.turns import Batch, Kind
 from context.usage import DAY_S, HOUR_S, Recent, Usage
 
 AT_LEAST_S = 600.0
-"""Between two notices about the same flood."""
+"""Shortest time between two notices about the same flood."""
 _SPARE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Most:
-    """What one chat may have; 0 is no ceiling."""
+    """The limits of one chat; 0 means no limit."""
 
     messages_per_min: int = 0
     messages_per_day: int = 0
@@ -24,25 +24,26 @@ class Most:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """A ceiling that is reached."""
+    """A limit that a chat has exceeded."""
 
     notice: str
-    """What the customer is told."""
+    """Name of the notice that tells the customer so."""
     is_told: bool
-    """They have been told already: once is polite, twice is noise."""
+    """Whether they were told recently: once is polite, twice is noise."""
 
 
 class Ceilings:
-    """Knows what is too much."""
+    """Compares what a chat has used with its limits."""
 
     def __init__(self, usage: Usage, most: Most) -> None:
         self._usage = usage
         self._most = most
 
     async def over(self, batch: Batch) -> Over | None:
-        """The ceiling that a batch is beyond; None while there is none.
+        """The limit that a batch exceeds; None if it exceeds none.
 
-        Commands have none, since one of them brings a person; nor have staff, or a chat that a person holds.
+        There is no limit for commands, since one of them calls a person; nor for staff, nor for a chat that a
+        person has taken over.
         """
         most = self._most
         free = batch.holder is not None or batch.arrivals[0].kind in {Kind.COMMAND, Kind.STAFF}
@@ -57,7 +58,7 @@ class Ceilings:
         return Over(notice, recent.told_s is not None and recent.told_s < window_s)
 
     def _beyond(self, recent: Recent) -> tuple[str, float] | None:
-        """The notice for it, and how long one notice lasts."""
+        """The notice about the exceeded limit, and for how many seconds one notice is enough."""
         most = self._most
         if 0 < most.tokens_per_day <= recent.tokens_in_day:
             return "limit_day", DAY_S

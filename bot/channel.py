@@ -1,4 +1,4 @@
-"""What a way to a customer can do: Telegram, the chat page, and whatever comes next."""
+"""Channels: what every way of reaching a customer (Telegram, the chat page) can do."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from typing import Protocol
 from context.turns import Attachment, Chat, Part, Receipt
 
 Show = Callable[[Sequence[Part]], None]
-"""Lets a customer see what is approved of an answer before it is sent: all of it each time, no part to take
-it back.  Returns at once and never raises; what is seen lasts no longer than the sign of writing."""
+"""Shows the customer the approved beginning of an answer before it is sent.  Each call passes everything that
+is approved so far; no parts at all withdraw it.  Returns at once and never raises.  The preview disappears
+together with the typing sign."""
 
 
 class Channel(Protocol):
-    """The far end of a conversation, as the road of a turn sees it."""
+    """A connection to customers, as a turn uses it."""
 
     name: str
-    """The first half of its chats' keys."""
+    """First half of the keys of its chats: `telegram`, `web`."""
 
     async def fetch(self, attachment: Attachment) -> bytes:
         """Download a picture.  Raises `FileUnavailable`, or `Again` when it may work later."""
 
     async def ready(self, chat: Chat) -> None:
-        """Wait until this chat may be sent one more part: before each `send`, which it counts.
+        """Wait until one more part may be sent to this chat.  Call it before each `send`.
 
-        Nothing has been handed over while it waits.  Raises `NotSent` when that would take too long.
+        It counts the part against the rate limits.  Nothing has been sent while it waits.  Raises `NotSent`
+        if the wait would be too long.
         """
 
     async def send(self, chat: Chat, part: Part) -> Receipt:
         """Deliver one part.  Raises `NotSent`, `Ambiguous`, `Undeliverable` or `BadFormatting`."""
 
     def typing(self, chat: Chat) -> AbstractAsyncContextManager[Show | None]:
-        """Show that an answer is being written; never raises into the body.
+        """Show the typing sign while the block runs; never raises into the block.
 
-        Gives what shows its beginning, or None where the channel cannot.
+        Yields a function that shows the beginning of the answer, or None if the channel has no previews.
         """

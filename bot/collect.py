@@ -1,4 +1,4 @@
-"""Collecting: a batch of messages becomes one question with its photos, checked and numbered."""
+"""Turn a batch of messages into one question, with its photos checked and numbered."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from context.photos import Photos
 from context.turns import Arrival, Batch, Kind, Language, Message, Photo, Rejection
 
 DOWNLOAD_ATTEMPTS = 3
-"""Claims of a batch after which a picture that cannot be downloaded is refused instead of waited for."""
+"""How often a batch is claimed before a picture that cannot be downloaded is refused instead of waited
+for."""
 
 TAKE_IN_AGAIN_S = 2.0
 
 UNOPENED = frozenset({Kind.VOICE, Kind.DOCUMENT})
-"""Kinds that may hold what the question is about, and that we cannot open."""
+"""Kinds of message that may contain the question but cannot be opened by the bot."""
 
 
 class Collector:
-    """Turns batches into messages.  What one claim has downloaded and checked, the next one finds."""
+    """Turns batches into messages.  Downloads and checks of one claim are reused by the next."""
 
     def __init__(
         self, *, channels: Mapping[str, Channel], inbox: Inbox, photos: Photos, metrics: Metrics
@@ -36,10 +37,10 @@ class Collector:
         self._metrics = metrics
 
     async def collect(self, batch: Batch) -> Message:
-        """Put the words together and take the pictures in.
+        """Join the texts and process the pictures.
 
-        A picture that cannot be used becomes a `Rejection`, numbered within the message; the rest goes
-        on.  Raises `Again` while a download may still work.
+        A picture that cannot be used becomes a `Rejection`, numbered by its place in the message; the others
+        are kept.  Raises `Again` while a download may still succeed.
         """
         pictures = [arrival for arrival in batch.arrivals if arrival.attachment is not None]
         taken = await asyncio.gather(*(self._take_in(batch, arrival) for arrival in pictures))
@@ -63,7 +64,7 @@ class Collector:
         )
 
     async def _recall(self, batch: Batch, text: str, own: Sequence[Photo]) -> tuple[Photo, ...]:
-        """Photos that the customer replies to or names, but for those that came with this very message."""
+        """Earlier photos that the customer replies to or names, except those that came with this message."""
         quoted = [arrival.reply_to for arrival in batch.arrivals if arrival.reply_to][:MOST]
         numbers = photos_mentioned(text, has_own=bool(own))
         shown = {photo.number for photo in own}
@@ -90,7 +91,7 @@ class Collector:
         return taken
 
     async def _record(self, pictures: list[tuple[Arrival, Photo | Rejection]]) -> list[Photo | Rejection]:
-        """Write down what is new; photos come back numbered."""
+        """Record what became of new pictures; photos come back with their numbers."""
         fresh = [(arrival, taken) for arrival, taken in pictures if arrival.taken is None]
         try:
             numbered = iter(await self._inbox.attach(fresh))
@@ -102,9 +103,10 @@ class Collector:
 
 
 def _kind(batch: Batch, text: str) -> Kind:
-    """What the message as a whole is: words and pictures win over a sticker that came along.
+    """The kind of the whole message: text and pictures win over a sticker that came along.
 
-    They do not win over a file that we cannot open: whoever adds a recording to the words should be told.
+    They do not win over a file that cannot be opened: a customer who adds a voice message to their text
+    should be told that nobody heard it.
     """
     first, last = batch.arrivals[0], batch.arrivals[-1]
     if first.kind is Kind.COMMAND:

@@ -1,4 +1,4 @@
-"""Commands that a customer may send on any channel, and what each does."""
+"""The commands that a customer may send on any channel, such as `/human`, and what each does."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LANGUAGE_NAMES: dict[str, Language] = {
 
 
 WISHES = frozenset({"forgetme", "forgetme_yes"})
-"""Obeyed also while a person has the chat: whose data they are has the last word."""
+"""Commands that also work while a person has the chat: customers decide about their own data."""
 _YES = frozenset({"yes", "y", "ok", "是", "是的", "确认", "确定"})
 
 
 class Commands:
-    """Obeys `/start /help /reset /human /language /privacy /forgetme`.  Twice does no more than once."""
+    """Carries out `/start /help /reset /human /language /privacy /forgetme`.  Repeating one is harmless."""
 
     def __init__(
         self, *, prompts: Prompts, transcripts: Transcripts, handoffs: Handoffs, erasure: Erasure
@@ -36,7 +36,7 @@ class Commands:
         self._erasure = erasure
 
     async def obey(self, message: Message) -> Reply:
-        """Do what the command says and answer it; an unknown one is answered with the list."""
+        """Carry out the command and return the answer to it; an unknown one is answered with the list."""
         match message.command:
             case "start" | "help" | "privacy" as name:
                 return self._say(name, message.language)
@@ -68,7 +68,7 @@ class Commands:
         return self._say("language_set", language)
 
     async def _forget(self, message: Message) -> Reply:
-        """Ask first; then erase all, and say how much that was."""
+        """Ask for confirmation first; when it comes, erase everything and say how much that was."""
         if message.chat.is_group:
             return self._say("forget_in_group", message.language)
         is_sure = message.command == "forgetme_yes" or message.text.strip().casefold() in _YES

@@ -1,7 +1,7 @@
-"""On duty: of several processes that could receive from Telegram, one does.
+"""Leader election: of several processes that could receive from Telegram, exactly one does.
 
-The others stand by.  When the one on duty stops, the next takes over at once; when it dies, after a
-few seconds.  Nothing is lost in between, since Telegram keeps what nobody has fetched.
+The others stand by.  When the one on duty stops, the next takes over at once; when it dies, after some
+seconds.  Nothing is lost in between, since Telegram keeps the updates that nobody has fetched.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from context.news import News
 log = logging.getLogger(__name__)
 
 SECONDS = 12.0
-"""How long a duty lasts without being renewed."""
+"""How long a duty lasts unless it is renewed."""
 TOPIC = "duty"
 
 
 class Receiver(Protocol):
-    """What is done on duty."""
+    """A background task that one process runs at a time."""
 
     def start(self) -> None:
-        """Begin; calling twice is harmless."""
+        """Start; calling it twice is harmless."""
 
     async def stop(self) -> None:
-        """End; it may be started again."""
+        """Stop; it may be started again."""
 
     def health(self) -> Health:
         """How it is doing."""
 
 
 class OnDuty:
-    """A receiver that runs while this process has the duty.  It can be started, stopped and asked as well."""
+    """Runs a receiver while this process has the duty.  It is a receiver itself."""
 
     def __init__(
         self, receiver: Receiver, duties: Duties, news: News, *, name: str, me: str, seconds: float = SECONDS
@@ -60,7 +60,7 @@ class OnDuty:
             self._task = asyncio.create_task(self._run(), name=f"duty {self._name}")
 
     async def stop(self) -> None:
-        """Leave the duty to the others."""
+        """Stop, and hand the duty to another process."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -72,7 +72,7 @@ class OnDuty:
             self._news.tell(TOPIC, self._name)
 
     def health(self) -> Health:
-        """The receiver's while it is on duty here."""
+        """The receiver's own health while this process is on duty."""
         if self._task is None or self._task.done():
             return Health("down", f"{self._name}: not running")
         if self._holder == self._me:
@@ -82,7 +82,7 @@ class OnDuty:
         return Health("ok", f"{self._holder} is on duty, this process stands by")
 
     async def _run(self) -> None:
-        """Renew three times within the time that a duty lasts, and let go before it has run out."""
+        """Renew the duty three times within its length, and let go before it has run out."""
         while True:
             await self._apply()
             self._look.clear()

@@ -1,9 +1,9 @@
-"""What may go wrong on the road of a turn, and who acts on it.
+"""Errors: what may go wrong in a turn, and who handles it.
 
 ::
 
     BotError
-    ├── BadConfiguration          the settings are wrong; the start ends with every problem named
+    ├── BadConfiguration          the settings are wrong: the bot names all problems and ends
     ├── Again                     the same thing may work later: the worker runs the batch again
     │   └── NotSent                 certainly not delivered (refused connection, 429)
     ├── Ambiguous                 the channel may or may not have delivered a part
@@ -17,15 +17,15 @@
         ├── PromptTooLong           this question does not fit the model
         └── FileUnavailable         an attachment cannot be downloaded
 
-What the customer is told for each is chosen in `bot.turn`; the words are in `prompts/notices`.
-Superseded and lost leases are the ledger's own (`context.inbox`).
+`bot.turn` chooses what the customer is told; the words are in `prompts/notices.*.j2`.  Superseded turns and
+lost leases are errors of the ledger (`context.outbox`).
 """
 
 from __future__ import annotations
 
 
 class BotError(Exception):
-    """Base of everything we raise on purpose.  Messages carry ids, never customers' text or secrets."""
+    """Base of every error that we raise on purpose.  Messages hold ids, never customers' text or secrets."""
 
 
 class BadConfiguration(BotError):
@@ -37,9 +37,9 @@ class BadConfiguration(BotError):
 
 
 class Again(BotError):
-    """Not now; the same thing may work after `after_s` seconds.
+    """Not now: the same thing may work after `after_s` seconds.
 
-    `blame` says whether it counts as a failed attempt: not while the channel alone is in the way.
+    `blame` says whether it counts as a failed attempt; it does not if only the channel is to blame.
     """
 
     def __init__(self, reason: str, *, after_s: float, blame: bool = True) -> None:

@@ -1,10 +1,11 @@
-"""Evidence: when a candidate is worse than what it is to replace, and not merely unlucky.
+"""Statistics of gray releases: when a candidate is worse than the current version, not just unlucky.
 
-Chats are drawn, so chats are counted: how many had at least one bad turn.  Two shares are compared by
-Fisher's exact test, one-sided (R. A. Fisher, 1935).  We look again and again while chats come in, and every
-look may err; so each look spends its part of an error budget, `6 / (pi k)^2` of it at the k-th, which adds
-up to the whole over any number of looks (a union bound, as in Bonferroni's).  All measures together stop a
-candidate that is no worse in at most one of twenty releases, however long they run.
+Chats are assigned at random, so chats are counted: how many had at least one bad turn.  Two shares are
+compared by Fisher's exact test, one-sided (R.  A.  Fisher, 1935).  The comparison is repeated while chats
+come in, and each look may err; so each look spends part of an error budget, `6 / (pi k)^2` of it at the k-th
+look.  These parts add up to the whole budget over any number of looks (a union bound, as in Bonferroni's
+correction).  Over all measures, a candidate that is just as good is stopped in at most one of twenty
+releases, however long they run.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ERROR_BUDGET = 0.05
-"""Of all measures and looks together: how often a candidate that is as good may be stopped."""
+"""Probability that a candidate that is just as good is stopped, over all measures and looks."""
 LOOK_EVERY = 25
-"""Chats of the candidate between two looks."""
+"""New chats of the candidate between two looks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many of so many chats."""
+    """How many chats of an arm were bad."""
 
     bad: int
     chats: int
@@ -32,7 +33,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A measure in which the candidate is worse."""
+    """A measure in which the candidate is significantly worse."""
 
     measure: str
     candidate: Share
@@ -41,7 +42,7 @@ class Finding:
 
 
 def chance(candidate: Share, stable: Share) -> float:
-    """How probable so many bad chats of the candidate are, or more, if both were equally good (0 to 1)."""
+    """Probability (0 to 1) of at least that many bad chats of the candidate, if both were equally good."""
     chats, bad = candidate.chats + stable.chats, candidate.bad + stable.bad
     most = min(bad, candidate.chats)
     whole = _ways(chats, candidate.chats)
@@ -54,7 +55,7 @@ def chance(candidate: Share, stable: Share) -> float:
 
 
 def budget(look: int, measures: int) -> float:
-    """What one measure may err at the `look`-th look, the first being 1."""
+    """Error probability allowed for one measure at the `look`-th look, counted from 1."""
     return ERROR_BUDGET / measures * 6 / (math.pi * look) ** 2
 
 
@@ -74,5 +75,5 @@ def worse(look: int, arms: Mapping[str, tuple[Share, Share]]) -> Finding | None:
 
 
 def _ways(of: int, chosen: int) -> float:
-    """The logarithm of the number of ways to choose."""
+    """Logarithm of the binomial coefficient: the number of ways to choose."""
     return math.lgamma(of + 1) - math.lgamma(chosen + 1) - math.lgamma(of - chosen + 1)

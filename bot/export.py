@@ -1,7 +1,7 @@
-"""Exports: conversations as JSON lines, as tables that are safe to open, and as photos.
+"""Exports: conversations as JSON lines, as CSV tables that are safe to open, and as photos.
 
-`python -m bot export` and the console's download.  Masked unless told otherwise: customers get pseudonyms
-that are new in every export, and what personal data is left in their words is taken out of the copy.
+Used by `python -m bot export` and by the console.  Masked by default: customers get pseudonyms that differ
+from export to export, and personal data left in their words is removed from the copy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EVERYTHING = Selection()
 _WRITTEN_IN = 1 << 20
 _LEADING = re.compile(r"[\s\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad\x00-\x1f]*")
 _FORMULA = "=+-@\t\r\n|%＝＋－＠"
-"""Full width too: spreadsheets in East Asia take those as well."""
+"""Includes the full-width forms, which spreadsheets in East Asia accept as well."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 ReadPhoto = Callable[[str], Awaitable[bytes | None]]
@@ -61,7 +61,7 @@ class Exported:
 
 
 class Exporter:
-    """Writes exports; memory stays the same whatever their size."""
+    """Writes exports.  Memory use does not depend on their size."""
 
     def __init__(self, *, extracts: Extracts, reviews: Reviews, read_photo: ReadPhoto) -> None:
         self._extracts = extracts
@@ -69,7 +69,7 @@ class Exporter:
         self._read_photo = read_photo
 
     async def to_zip(self, wanted: Wanted, file: Path) -> tuple[Exported, ...]:
-        """The export as one zip file, which is there whole or not at all.  Raises OSError, StoreDown."""
+        """Write the export as one zip file, which appears whole or not at all.  Raises OSError, StoreDown."""
         await asyncio.to_thread(file.parent.mkdir, parents=True, exist_ok=True)
         # Beside the target: it is on the disk that has room for it, and a rename is all that is left.
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as name:
@@ -80,9 +80,9 @@ class Exporter:
         return exported
 
     async def to_folder(self, wanted: Wanted, folder: Path) -> tuple[Exported, ...]:
-        """The export as files in a folder, with a manifest that names them; of each what is in it.
+        """Write the export into a folder, with a manifest; returns what each file contains.
 
-        Raises FileExistsError for a folder that has something in it, OSError, StoreDown.
+        Raises FileExistsError if the folder is not empty, OSError, StoreDown.
         """
         await asyncio.to_thread(_make_empty, folder)
         writing = _Writing(wanted, key=secrets.token_bytes(32))
@@ -99,7 +99,7 @@ class Exporter:
     async def _write(
         self, folder: Path, name: str, writing: _Writing, pages: AsyncIterator[Iterable[Any]]
     ) -> tuple[Exported, Exported]:
-        """The same rows as JSON lines and as a table."""
+        """Write the same rows as JSON lines and as a table."""
         with _hashed(folder / f"{name}.jsonl") as lines, _hashed(folder / f"{name}.csv") as table:
             table.write(b"\xef\xbb\xbf")  # else spreadsheets take Chinese for something else
             async for page in pages:
@@ -126,9 +126,9 @@ class Exporter:
 
 
 def safe_cell(value: object) -> str:
-    """A table's cell that no spreadsheet takes for a formula.  `plain` is the inverse.
+    """A table cell that no spreadsheet takes for a formula.  `plain` is the inverse.
 
-    https://owasp.org/www-community/attacks/CSV_Injection; also behind spaces and characters without width.
+    https://owasp.org/www-community/attacks/CSV_Injection; also behind spaces and invisible characters.
     """
     text = "" if value is None else _CONTROL.sub("\ufffd", str(value))
     first = text[_LEADING.match(text).end() :][:1]  # type: ignore[union-attr]  # it matches nothing, too
@@ -137,7 +137,7 @@ def safe_cell(value: object) -> str:
 
 
 def plain(cell: str) -> str:
-    """What a cell says."""
+    """The text of a cell that `safe_cell` made."""
     return cell.removeprefix("'")
 
 
@@ -164,7 +164,7 @@ class _Writing:
         return mask(value) if name in _WORDS else value
 
     def _pseudonym(self, chat: str) -> str:
-        """The same customer has the same one throughout this export, and another in the next."""
+        """A pseudonym: the same for a customer throughout this export, a different one in the next."""
         digest = hmac.new(self._key, chat.encode(), hashlib.sha256).hexdigest()
         return f"{chat.partition(':')[0]}:{digest[:16]}"
 
@@ -179,7 +179,7 @@ def _make_empty(folder: Path) -> None:
 
 
 class _Hashed:
-    """A file, and what was written to it."""
+    """A file that counts and hashes what is written to it."""
 
     def __init__(self, name: str, file: BinaryIO) -> None:
         self._name = name

@@ -1,7 +1,7 @@
-"""Did it work?  Asked once, the day after the answer to a fault, where nothing happened in the chat since.
+"""Asks "did it work?" once, a day after the answer to a fault, if the chat has been silent since.
 
-A question that nobody answers is no vote.  It goes into the chat's own inbox like everything that is said
-to a customer, so a person who has the chat by then is not talked over.
+If nobody answers, that is no vote.  The question goes through the chat's inbox like everything else that is
+said to a customer, so it is not asked while a person has the chat.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from context.turns import Arrival, Kind
 log = logging.getLogger(__name__)
 
 EVERY_S = 600.0
-"""Between two looks: nobody minds whether it is ten o'clock or ten past."""
+"""Time between two searches for chats that are due; ten minutes more or less do not matter."""
 
 
 class FollowUp:
-    """Asks.  `start` it, `stop` it."""
+    """Asks the customers who are due, in the background, from `start` to `stop`."""
 
     def __init__(
         self,
@@ -42,23 +42,23 @@ class FollowUp:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look, unless it is switched off; calling twice is harmless."""
+        """Start, unless it is switched off; calling it twice is harmless."""
         if self._task is None and self._after_s:
             self._task = asyncio.create_task(self._run(), name="follow up")
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
 
     def health(self) -> Health:
-        """Nothing depends on it."""
+        """Always ok: nothing depends on it."""
         return Health("ok", "asks" if self._after_s else "switched off")
 
     async def look(self) -> int:
-        """Ask whoever is to be asked now, and return how many that were.  Twice is once."""
+        """Ask every customer who is due, and return how many; nobody is asked twice."""
         due = await self._follow_ups.due(after_s=self._after_s)
         for chat, turn_id in due:
             name = f"follow:{turn_id}"

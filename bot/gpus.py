@@ -1,7 +1,7 @@
-"""What this machine's NVIDIA cards are doing, as their driver says: for the metrics.
+"""Memory and load of this machine's NVIDIA GPUs, for the metrics.
 
-Through NVML (nvidia-ml-py, NVIDIA's own binding, BSD), which comes with the extra `gpu`.  Without it,
-without a card or without a driver there is nothing to tell, and nothing fails.
+They are read through NVML (nvidia-ml-py, NVIDIA's own binding, BSD licence), which the extra `gpu` installs.
+Without it, without a GPU or without a driver there is nothing to report, and nothing fails.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One card at one moment."""
+    """One GPU at one moment."""
 
     number: int
     used_bytes: int
     total_bytes: int
     busy: float
-    """Share of the last sample period in which it computed anything, 0 to 1."""
+    """Share of the last sample period in which the GPU was computing, 0 to 1."""
 
 
 class Gpus:
-    """Asks the driver.  It is opened at the first question and stays open."""
+    """Asks the driver, which is opened at the first question and stays open."""
 
     def __init__(self) -> None:
         self._nvml: Any = None
         self._is_there = find_spec("pynvml") is not None
 
     def read(self) -> list[Gpu]:
-        """Every card; empty where there is none or the driver does not answer."""
+        """Every GPU; empty if there is none or the driver does not answer."""
         if not self._is_there:
             return []
         import pynvml  # noqa: PLC0415  (loads the driver's library)

@@ -1,4 +1,4 @@
-"""When staff are there: opening hours of a week, in a time zone, and when the doors open next."""
+"""Staff's opening hours: a week in a time zone, and when it opens next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _DAY_MIN = 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """A week: spans in minutes since Monday, midnight.  None at all means always open."""
+    """A week of opening hours.
+
+    `spans` are minutes since Monday midnight; no spans at all means always open.
+    """
 
     spans: tuple[tuple[int, int], ...] = ()
     zone: tzinfo = UTC
@@ -32,12 +35,12 @@ class Hours:
         return cls(tuple(sorted(spans)), where)
 
     def is_open(self, now: float) -> bool:
-        """Whether somebody is there at `now`, Unix seconds."""
+        """Whether it is open at `now`, in Unix seconds."""
         minute = self._minute(now)
         return not self.spans or any(begin <= minute < end for begin, end in self.spans)
 
     def opens_at(self, now: float) -> datetime | None:
-        """When the doors open next, in the hours' own time zone; None while they are open."""
+        """When it opens next, in its own time zone; None while it is open."""
         if self.is_open(now):
             return None
         minute = self._minute(now)

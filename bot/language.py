@@ -1,4 +1,4 @@
-"""Which of our two languages a customer should be answered in."""
+"""Which language to answer in: Chinese or English."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 
 
 def language_of(text: str, *, known: Language | None = None, hint: str = "") -> Language:
-    """The language of `text`; where it does not tell ("E4"), the chat's, then the app's, then English.
+    """The language of `text`.  If it does not tell ("E4"), the chat's language, then the app's, then English.
 
-    One Chinese character outweighs Latin words, which are often names and codes ("我的 AC 显示 E4"); a
-    single Latin word does not turn a Chinese chat English for the same reason.
+    One Chinese character outweighs any number of Latin words, which are often names and codes ("我的 AC 显示
+    E4").  For the same reason a single Latin word does not turn a Chinese chat English.
     """
     if _HAN.search(text):
         return "zh"

@@ -1,8 +1,7 @@
-"""Logging: one line per event, the same chain for our lines and for every library's, no secret in any.
+"""Logging: one line per event, from our modules and from libraries alike, without secrets.
 
-Secrets are taken out of the finished line, after everything has been rendered: messages, arguments,
-URLs, tracebacks.  Customers' words are kept out by not being logged, here and in the libraries that
-would (see `_CEILINGS`).
+Secrets are removed from the finished line, after messages, arguments, URLs and tracebacks have been rendered.
+Customers' words are never logged by us; libraries that would log them are limited by `_CEILINGS`.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ _CEILINGS = {
 def configure(
     form: Format | None, level: str = "INFO", secrets: Iterable[str] = (), *, stream: TextIO | None = None
 ) -> None:
-    """Set logging up for the whole process; calling it again replaces what it did before.
+    """Set up logging for the whole process; calling it again replaces the previous setup.
 
-    `form` None means `text` on a terminal, else `json`.  `secrets` are hidden verbatim, bot tokens
-    by their shape.  `stream` is standard error unless given.
+    With `form` None it is `text` on a terminal, otherwise `json`.  `secrets` are hidden wherever they appear,
+    bot tokens by their shape.  `stream` is standard error unless given.
     """
     stream = stream or sys.stderr
     form = form or ("text" if stream.isatty() else "json")
@@ -110,7 +109,7 @@ _EXTRAS = {
 
 
 class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
-    """Hides secrets in the finished line: nothing is rendered after it."""
+    """Hides secrets in the finished line; nothing is rendered after it."""
 
     def __init__(self, *, hide: _Hider, **options: Any) -> None:
         super().__init__(**options)
@@ -132,7 +131,7 @@ class _Hider:
 
 
 def _hider(secrets: Iterable[str]) -> _Hider:
-    """A secret is looked for as it is, and as `repr`, JSON and URLs write it, also one inside the other."""
+    """Find each secret as it is, and as `repr`, JSON and URLs write it, also two of these combined."""
     forms = {secret for secret in secrets if secret.strip()}
     for _ in range(2):
         forms |= {written for secret in forms for written in _escapes(secret)}

@@ -1,8 +1,8 @@
-"""Marks: asked "is it this one?" about a photo, the answer comes with a copy that has the place drawn on it.
+"""Marks: asked "is it this one?" about a photo, the bot sends a copy with the place drawn on it.
 
-The model names the place after its answer has passed the guard, as numbers and nothing else: they are
-checked, drawn, and the customer is asked whether that is it.  A model that cannot, a photo that leaves open
-which one is meant, anything odd: the answer goes out as it is.
+After the answer has passed the guard, the model names the place as numbers only.  They are checked and drawn,
+and the customer is asked whether that is the place.  If the model cannot name it, if it is unclear which
+photo is meant, or if anything else is odd, the answer is sent without a mark.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from prompts.prompts import Prompts
 log = logging.getLogger(__name__)
 
 MARK_S = 10.0
-"""So long an answer that is ready waits for its picture."""
+"""How long a finished answer waits for its mark."""
 FULL = 1000
-"""Qwen3-VL gives places in thousandths of width and height, whatever the photo's size."""
+"""Qwen3-VL gives coordinates in thousandths of width and height, whatever the size of the photo."""
 MOST_BOXES = 3
 LEAST_SIDE = 5
 MOST_AREA = 0.6
-"""Of the photo: a box around nearly everything points at nothing."""
+"""Largest share of the photo that a box may cover: a box around nearly everything points at nothing."""
 _POINT = {"type": "integer", "minimum": 0, "maximum": FULL}
 _BOX = {
     "type": "object",
@@ -57,7 +57,7 @@ _PARTS = (
     r"|filter|part|cable|wire|display|symbol|icon|lever|flap|cover"
 )
 _HERE = r"(?:这|那)(?:个|颗|只|里|盏|儿|边)"
-# "Yes, this one." is an answer to us; with a question mark it asks for the place.
+# "Yes, this one." answers a question of ours; with a question mark it asks for the place.
 _ASKS = re.compile(
     rf"\b(?:this|that)\s(?:{_PARTS})s?\b[^.!\n]*[?？]|\bis it (?:this|that)\b|\bwhich\s(?:{_PARTS})s?\b"
     r"|\bwhich of (?:these|them|the)\b"
@@ -69,7 +69,7 @@ _ASKS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A place on a photo, in thousandths of its width and height from the top left corner."""
+    """A place on a photo, in thousandths of its width and height, measured from the top left corner."""
 
     left: int
     top: int
@@ -78,7 +78,7 @@ class Box:
 
 
 class Marks:
-    """Puts a marked copy of the photo before an answer that a place on it was asked for."""
+    """Adds a marked copy of the photo to an answer about a place on it."""
 
     def __init__(self, *, engine: Engine, prompts: Prompts, photos: Photos, outbox: Outbox) -> None:
         self._engine = engine
@@ -87,9 +87,9 @@ class Marks:
         self._outbox = outbox
 
     async def on(self, message: Message, reply: Reply, turns: Sequence[Turn], stages: Stages) -> Reply:
-        """The reply, with a marked copy where the model could name the place; else as it was.
+        """The reply, with a marked copy if the model could name the place; otherwise unchanged.
 
-        `reply` has passed the guard: only the words that the customer gets anyway are shown to the model.
+        `reply` has passed the guard: the model is shown only words that the customer gets anyway.
         """
         photo = asked_about(message, turns)
         if photo is None or not reply.remembered or reply.origin in {"fallback", ""}:
@@ -106,7 +106,7 @@ class Marks:
         return replace(reply, text=f"{reply.text}\n\n{words}", marked=marked)
 
     async def drop(self, photo: Photo) -> None:
-        """Delete a marked copy, unless a message shows it."""
+        """Delete a marked copy, unless a message contains it."""
         if await self._outbox.is_unnamed(photo.sha256):
             await self._photos.forget(photo.sha256)
 
@@ -123,7 +123,7 @@ class Marks:
         return await self._keep(await asyncio.to_thread(drawn, jpeg, boxes))
 
     async def _keep(self, jpeg: bytes) -> Photo | None:
-        """Store the copy; whoever is cancelled meanwhile leaves none behind."""
+        """Store the copy.  If this is cancelled meanwhile, nothing is left behind."""
         stored: list[Photo] = []
 
         async def store() -> None:
@@ -141,7 +141,7 @@ class Marks:
 
 @asynccontextmanager
 async def or_drop(marks: Marks | None, reply: Reply) -> AsyncIterator[None]:
-    """A reply is decided in this block: where it is not after all, its marked copy goes."""
+    """Delete the marked copy of `reply` if the block, which stores the reply, fails."""
     try:
         yield
     except BaseException:
@@ -152,14 +152,15 @@ async def or_drop(marks: Marks | None, reply: Reply) -> AsyncIterator[None]:
 
 
 def said_in(reply: Reply) -> list[Part]:
-    """The parts of a reply: a marked photo first, so that what may be pressed stands below the words."""
+    """The parts of a reply: a marked photo first, so that the buttons stand below the text."""
     return [*([Part("", photo=reply.marked)] if reply.marked else []), *parts_of(reply.text)]
 
 
 def asked_about(message: Message, turns: Sequence[Turn]) -> Photo | None:
-    """The photo on which a place is asked for; None where none is, or which photo is meant stays open.
+    """The photo about which the customer asks for a place; None if they do not, or it is unclear which one.
 
-    Its own photo, else the one that it names, else that of the latest turn which had any.
+    It is the message's only photo, otherwise the one that it names, otherwise the only one of the latest turn
+    with photos.
     """
     if not _ASKS.search(message.text):
         return None
@@ -171,9 +172,9 @@ def asked_about(message: Message, turns: Sequence[Turn]) -> Photo | None:
 
 
 def boxes_in(value: object) -> tuple[Box, ...] | None:
-    """The places that a model named: none at all, one to three, or None for anything that is not sound.
+    """The places that a model named: none, or up to three.  None if the answer is not valid.
 
-    One that is not right makes all of them doubtful.  Labels are not looked at.
+    One invalid box makes the whole answer invalid.  Labels are ignored.
     """
     entries = value.get("boxes") if isinstance(value, dict) else value
     if not isinstance(entries, list) or len(entries) > MOST_BOXES:
@@ -194,9 +195,9 @@ def _box(entry: object) -> Box | None:
 
 
 def drawn(jpeg: bytes, boxes: Sequence[Box]) -> bytes:
-    """A copy of one of our own JPEGs with the boxes on it, red on white: seen on light and dark ground.
+    """A copy of one of our own JPEGs with the boxes drawn on it: red on white, visible on any background.
 
-    Takes some milliseconds, so away from the event loop.
+    Takes a few milliseconds; call it outside the event loop.
     """
     from PIL import Image, ImageDraw  # noqa: PLC0415 - the bot runs without it until something is marked
 

@@ -1,8 +1,8 @@
 """From a reply's Markdown to the parts that a channel sends: plain text plus entities.
 
-Entities instead of a parse mode, so that no stray `*` can make a channel refuse the message.  The
-conversion is telegramify-markdown's; what it would lose (text in angle brackets, `5*3`) is escaped
-first, and where letters or digits are missing afterwards the text goes out as it was written.
+Entities are used instead of a parse mode, so that a stray `*` cannot make a channel refuse the message.
+telegramify-markdown converts the text.  What it would lose (text in angle brackets, `5*3`) is escaped first;
+if letters or digits are missing afterwards, the text is sent as it was written.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from telegramify_markdown import RenderConfig, utf16_len
 from context.turns import Entity, Part
 
 PART_UNITS = 4000
-"""UTF-16 code units in a part: Telegram takes 4,096, the page shows any."""
+"""UTF-16 code units in a part: Telegram accepts 4,096, the chat page any number."""
 PART_ENTITIES = 90
-"""Telegram shows about 100 entities a message and drops the rest without a word."""
+"""Telegram shows about 100 entities per message and silently drops the rest."""
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
 _LOST_OTHERWISE = re.compile(
@@ -43,16 +43,16 @@ _CONFIG = _config()
 
 
 def parts_of(text: str) -> tuple[Part, ...]:
-    """Split a reply into parts of at most `PART_UNITS` UTF-16 code units, at paragraphs, lines or sentences.
+    """Split a reply into parts of at most `PART_UNITS` UTF-16 units, at paragraphs, lines or sentences.
 
-    At least one part for any text that is not blank; a blank text gives none.
+    A blank text gives no parts, any other at least one.
     """
     plain, entities = _convert(text)
     return tuple(_pieces(plain, entities))
 
 
 def plain_parts(text: str) -> tuple[Part, ...]:
-    """The same for words that are no Markdown: a person's, sent to the letter."""
+    """The same for text that is not Markdown: what a person wrote is sent unchanged."""
     return tuple(_pieces(text.strip(), []))
 
 
@@ -78,7 +78,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _without_links(text: str) -> str:
-    """Link targets move from the text into an entity; that is no loss."""
+    """The text without link targets: they move into entities, which is no loss."""
     return re.sub(r"\]\([^()\s]*\)", "]", text)
 
 
@@ -88,7 +88,7 @@ _ENTITY_NAME = re.compile(r"&#?\w+;")
 
 
 def _substance(text: str) -> str:
-    """What must survive: letters and digits, but for list numbers and code labels, which are redrawn."""
+    """The letters and digits that must survive a conversion; list numbers and code labels may change."""
     for redrawn in (_FENCE_LABEL, _LIST_NUMBER, _ENTITY_NAME):
         text = redrawn.sub("", text)
     return "".join(char for char in text if char.isalnum())

@@ -1,11 +1,11 @@
-"""Which earlier photos a message speaks of: "photo 2", "the first picture", 照片2, 第二张图."""
+"""Which earlier photos a message refers to: "photo 2", "the first picture", 照片2, 第二张图."""
 
 from __future__ import annotations
 
 import re
 
 MOST = 4
-"""Photos that one message brings back: more would crowd out its own."""
+"""Most earlier photos that one message can refer to: more would leave no room for its own."""
 
 _WORDS = "first second third fourth fifth sixth seventh eighth ninth".split()  # noqa: SIM905 - easier to read
 _ORDINALS = {word: number for number, word in enumerate(_WORDS, start=1)}
@@ -22,9 +22,9 @@ _ORDINAL = re.compile(
 
 
 def photos_mentioned(text: str, *, has_own: bool, most: int = MOST) -> tuple[int, ...]:
-    """Numbers of the photos that are named, in their order, at most `most`.
+    """Numbers of the photos that the text names, in their order, at most `most`.
 
-    With photos of its own (`has_own`), "the first picture" of a message is one of those.
+    In a message that has photos of its own (`has_own`), "the first picture" means one of those.
     """
     numbers = [int(number) for number in _NUMBERED.findall(text)]
     if not has_own:
@@ -33,7 +33,7 @@ def photos_mentioned(text: str, *, has_own: bool, most: int = MOST) -> tuple[int
 
 
 def places_mentioned(text: str) -> list[tuple[int, int, int]]:
-    """Where photos are named by their number: from, to, and the number, in the order of the text."""
+    """Places in the text where a photo is named: start, end and the photo's number, in order."""
     return [(match.start(), match.end(), int(match[1])) for match in _NUMBERED.finditer(text)]
 
 

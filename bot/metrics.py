@@ -1,8 +1,8 @@
-"""What is counted and timed, in one place: the names that dashboards and alerts rely on.
+"""Metrics: everything that is counted and timed, under the names that dashboards and alerts rely on.
 
-Every part is handed the one `Metrics` and says what happened in its own words (`turn`, `sent`,
-`photo`); only this module knows Prometheus.  The registry belongs to the instance, so two bots in
-one process (tests, a benchmark beside its yardstick) never mix their figures.
+Every part receives the one `Metrics` and reports events in its own words (`turn`, `send`, `photo`); only this
+module knows Prometheus.  Each instance has its own registry, so that two bots in one process (tests,
+benchmarks) do not mix their figures.
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ class Metrics:
         self._arrivals.add(channel, kind)
 
     def aside(self) -> None:
-        """An update could not be read and was kept aside."""
+        """An update could not be read and was stored as it came."""
         self._aside.inc()
 
     def expired(self, counts: Mapping[str, int]) -> None:
-        """Rows by table, and photo files, went because they were too old."""
+        """Rows (by table) and photo files were deleted because they were too old."""
         for kind, count in counts.items():
             self._expired.add(kind, by=count)
 
@@ -105,15 +105,15 @@ class Metrics:
         self._api.add(endpoint, outcome)
 
     def watch_api(self, waiting: Callable[[], float]) -> None:
-        """Ask `waiting` for the number of questions in line whenever the figures are read."""
+        """Call `waiting` for the number of API questions in line whenever the figures are read."""
         self._line.set_function(waiting)
 
     def watch_line(self, waiting: Callable[[], float]) -> None:
-        """Ask `waiting` for the number of questions before the model whenever the figures are read."""
+        """Call `waiting` for the number of questions before the model whenever the figures are read."""
         self._waiting.set_function(waiting)
 
     def cache(self, outcome: str, saved_s: float) -> None:
-        """A prompt was looked up: `hit`, `joined` (the same was under way) or `miss`."""
+        """A prompt was looked up in the cache: `hit`, `miss`, or `joined` (the same one was under way)."""
         self._cache.add(outcome)
         self._saved.inc(saved_s)
 
@@ -122,7 +122,7 @@ class Metrics:
         self._photos.add(outcome)
 
     def stages(self, name: str = "turn") -> Stages:
-        """A stopwatch for the stages of one turn, or of something else that goes the same road."""
+        """A stopwatch for the stages of one turn, or of another task with the same stages."""
         return Stages(self, name)
 
     def verdict(self, action: str) -> None:
@@ -130,7 +130,7 @@ class Metrics:
         self._verdicts.add(action)
 
     def fallback(self) -> None:
-        """An answer was written by OCR and rules in place of the model."""
+        """An answer was written by OCR and rules instead of the model."""
         self._fallback.inc()
 
     def tokens(self, engine: str, *, prompt: int, completion: int) -> None:
@@ -139,13 +139,13 @@ class Metrics:
         self._tokens.add(engine, "completion", by=completion)
 
     def parts(self, states: Mapping[str, str]) -> None:
-        """How every part is doing (`ok`, `degraded`, `down`), by its name in `/health`."""
+        """The state of every part (`ok`, `degraded`, `down`), by its name in `/health`."""
         for part, now in states.items():
             for state in _PART_STATES:
                 self._parts.labels(part, state).set(state == now)
 
     def watch_gpus(self, read: Callable[[], Iterable[Gpu]]) -> None:
-        """Ask `read` how the cards are doing whenever the figures are read."""
+        """Call `read` for the state of the GPUs whenever the figures are read."""
         self.registry.register(_Gpus(read))
 
     def send(self, channel: str, outcome: str) -> None:
@@ -162,7 +162,7 @@ class Metrics:
         self._first_words.labels(channel).observe(seconds)
 
     def watch_queue(self, depth: Callable[[], float]) -> None:
-        """Ask `depth` for the number of chats with something to answer whenever the figures are read."""
+        """Call `depth` for the number of chats with something to answer whenever the figures are read."""
         self._queue.set_function(depth)
 
     def observe(self, stage: str, seconds: float) -> None:
@@ -173,7 +173,7 @@ class Metrics:
         child.observe(seconds)
 
     def value(self, name: str, **labels: str) -> float:
-        """The present figure of one sample, 0 where nothing was counted: for the benchmark and the tests."""
+        """The current value of one sample, 0 if nothing was counted: for benchmarks and tests."""
         return self.registry.get_sample_value(name, labels) or 0.0
 
     def text(self) -> bytes:
@@ -189,11 +189,10 @@ class Stages:
         with metrics.stages() as stages:
             with stages("prompt"):
                 prompt = prompts.assemble(...)
-            log.info("turn", **stages.ms)
+            log.info("turn", extra={"ms": stages.ms})
 
-    A stage entered twice adds up in `ms`.  A stage left by an exception is timed as well: slow
-    failures are what one looks for.  Where there are traces, the outer block is a span and each stage
-    one below it.
+    A stage entered twice adds up in `ms`.  A stage that ends with an exception is timed as well: slow
+    failures are the ones to find.  With traces, the outer block is a span and each stage a span below it.
     """
 
     __slots__ = ("_metrics", "_name", "_span", "ms", "said")
@@ -219,7 +218,7 @@ class Stages:
             self._span = None
 
     def note(self, **values: str | int) -> None:
-        """Say what it was about, for traces: ids and kinds, nobody's words."""
+        """Add details for traces: ids and kinds, never anybody's words."""
         if self._span is not None:
             self._span.note(values)
 
@@ -228,7 +227,7 @@ class Stages:
         return _Stage(self, name)
 
     def add(self, name: str, seconds: float) -> None:
-        """A stage that was timed elsewhere and has just ended."""
+        """Record a stage that was timed elsewhere and has just ended."""
         if self._span is not None:
             self._span.inside(name, ago_s=seconds).end()
         self.observe(name, seconds)
@@ -238,7 +237,7 @@ class Stages:
         return self._span.inside(name) if self._span is not None else None
 
     def observe(self, name: str, seconds: float) -> None:
-        """A stage took so long: for the histogram and the log line."""
+        """Record the length of a stage, for the histogram and the log line."""
         self._metrics.observe(name, seconds)
         self.ms[name] = round(self.ms.get(name, 0.0) + seconds * 1000, 1)
 
@@ -263,7 +262,7 @@ class _Stage:
 
 
 class _Counters:
-    """A labelled counter that finds its children by one dict look-up (a third of `labels()`'s time)."""
+    """A labelled counter that finds its children by one dict lookup, in a third of the time of `labels()`."""
 
     __slots__ = ("_children", "_family")
 
@@ -279,7 +278,7 @@ class _Counters:
 
 
 class _Gpus(Collector):
-    """Cards as they are at this moment; no series at all where there is none."""
+    """The GPUs at this moment; no series at all if there is none."""
 
     def __init__(self, read: Callable[[], Iterable[Gpu]]) -> None:
         self._read = read

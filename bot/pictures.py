@@ -1,7 +1,7 @@
-"""Pictures of apps: looked at one by one, and remembered for as long as a conversation brings them again.
+"""Pictures that apps send: checked one by one, and remembered while a conversation repeats them.
 
-An app sends the whole conversation with every question, so a picture comes as often as there are
-questions after it.  Opening it takes some 40 ms in the intake's child, each time; here it is opened once.
+An app sends its whole conversation with every question, so the same picture arrives again and again.
+Checking it takes about 40 ms in a child process; here each one is checked only once.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from context.turns import Rejection
 from prompts.prompt import PromptImage
 
 AGE_S = 600.0
-"""So long a picture is remembered, from when it was first seen; then nothing is left of it."""
+"""How long a picture is remembered, from when it was first seen; then it is forgotten completely."""
 MOST_BYTES = 32 * 1024 * 1024
-"""Of all remembered pictures together; the oldest go first.  Some 200 of them."""
+"""Limit of all remembered pictures together, about 200 of them; the oldest are dropped first."""
 _IN_THREAD = 1024 * 1024
-"""Larger files are hashed outside the loop."""
+"""Larger files are hashed outside the event loop."""
 
 
 class BadPicture(BotError):
@@ -40,7 +40,7 @@ class _Remembered:
 
 
 class Pictures:
-    """Looks at pictures.  What it remembers is in memory only, by key: no key learns what another sent."""
+    """Checks pictures.  They are remembered in memory only, by key: no key learns what another one sent."""
 
     def __init__(self, intake: Intake, *, metrics: Metrics) -> None:
         self._intake = intake
@@ -50,9 +50,9 @@ class Pictures:
         self._bytes = 0
 
     async def look(self, data: bytes, *, key_id: str = "") -> PromptImage:
-        """A stranger's picture as a model gets it.  Raises `BadPicture`.
+        """The picture as the model gets it.  Raises `BadPicture`.
 
-        It is remembered for the key that is given, and for nobody when none is.
+        It is remembered for the given key, or not at all without one.
         """
         name = (key_id, await _digest(data)) if key_id else None
         if name is not None and (found := self._remembered.get(name)):
@@ -67,7 +67,7 @@ class Pictures:
         return taken
 
     def forget(self) -> None:
-        """Remember nothing any more."""
+        """Forget all pictures."""
         while self._remembered:
             self._drop(next(iter(self._remembered)))
 

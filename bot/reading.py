@@ -18,7 +18,7 @@ from context.turns import Fact, Line, Message, Photo
 from prompts.plan import Plan, View
 
 READING_S = 5.0
-"""For all photos of a question together; what is not read by then goes to the model unread."""
+"""Time limit for all photos of a question together; the model gets the rest without their text."""
 _MOST_LINES = 20
 _LONGEST = 60
 _MOST_FACTS = 12

@@ -1,7 +1,7 @@
-"""`python -m bot retention`, and the sweep that one of the bots does by itself every day.
+"""The daily sweep: one of the bots deletes what is older than the operator wants to keep.
 
-What is kept how long is the operator's to say: `RETENTION_CHATS_DAYS`, `RETENTION_PHOTOS_DAYS`,
-`RETENTION_ACCESS_DAYS`; nothing goes by itself unless they do.
+`RETENTION_CHATS_DAYS`, `RETENTION_PHOTOS_DAYS` and `RETENTION_ACCESS_DAYS` say how long; without them nothing
+is deleted.  `python -m bot retention` does the same on demand.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 DUTY, DUTY_S = "retention", 2 * 3600.0
 EVERY_S = 3600.0
-"""Between two looks whether it is our duty and a day has passed."""
+"""Time between two checks whether it is our duty and a day has passed."""
 BEGIN_S = 60.0
-"""After the start, which has better things to do."""
+"""Delay after the start, so as not to slow it down."""
 
 
 class Sweeper:
-    """Sweeps once a day while it is this process's duty.  `start` it, `stop` it."""
+    """Sweeps once a day while this process has the duty, from `start` to `stop`."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class Sweeper:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, unless everything is kept; calling twice is harmless."""
+        """Start, unless everything is kept for good; calling it twice is harmless."""
         if self._task is None and not self._is_for_good:
             self._task = asyncio.create_task(self._run(), name="retention")
 
     async def stop(self) -> None:
-        """End it, in the middle of a sweep too: the next one goes on."""
+        """Stop, also in the middle of a sweep: the next one continues."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -62,7 +62,7 @@ class Sweeper:
                 await self._duties.give_up(DUTY, self._me)
 
     async def look(self) -> dict[str, int]:
-        """Sweep when it is our duty and a day has passed; what went."""
+        """Sweep if it is our duty and a day has passed; returns how much was deleted, by kind."""
         if await self._duties.take(DUTY, self._me, seconds=DUTY_S) != self._me:
             return {}
         if self._clock() < self._swept_at + DAY_S:

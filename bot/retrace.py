@@ -1,7 +1,7 @@
-"""Retracing a turn: the prompt that made its answer, once more, and another answer, which nobody is sent.
+"""Retracing a turn: rebuild the prompt behind an answer, and try another answer without sending it.
 
-Prompts are not kept.  They are made again from what is: the turn, the turns before it, and the
-templates of that version.  A digest on record tells whether the copy is the very same.
+Prompts are not stored.  They are rebuilt from what is: the turn, the turns before it, and the templates of
+that version.  A recorded digest tells whether the copy is identical.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from prompts.prompt import Prompt
 from prompts.prompts import Prompts
 
 LOOKED_BACK = 30
-"""Turns before the one in question among which those that were used are looked for."""
+"""How many earlier turns are searched for those that the prompt used."""
 MARK = "(mark)"
-"""Stands where a prompt holds its canary, which is another one in every process."""
+"""Stands in for the canary, which differs from process to process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retraced:
-    """A prompt made again."""
+    """A rebuilt prompt."""
 
     prompt: Prompt
     used: tuple[Turn, ...]
-    """Earlier turns in it, oldest first."""
+    """Earlier turns that it contains, oldest first."""
     dropped: tuple[Turn, ...]
-    """Of the last turns those that were left out, for want of room."""
+    """The last turns that were left out for lack of room."""
     is_same: bool | None
-    """Whether it is what the model was given, to the last character; None where no digest is on record."""
+    """Whether it is identical to what the model was given; None if no digest was recorded."""
     has_templates: bool
-    """The templates of that version are still known; else today's were taken."""
+    """Whether the templates of that version are still known; if not, today's were used."""
     split: dict[str, int]
-    """About how many tokens went to `system`, `turns`, `question` and `photos`."""
+    """Estimated tokens of `system`, `turns`, `question` and `photos`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Again:
 
 
 class Retrace:
-    """Makes prompts again, and answers to them.  Neither sends nor records anything."""
+    """Rebuilds prompts, and answers them again.  Sends and records nothing."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class Retrace:
         self._guard = guard
         self._context_turns = context_turns
         self.engines = engines
-        """What may answer again, by the name that staff choose it by."""
+        """The engines that may answer again, by the name under which staff choose them."""
 
     async def versions(self) -> list[str]:
-        """Versions of the templates that may be chosen, the newest first."""
+        """Template versions to choose from, newest first."""
         known = await self._templates.versions()
         return list(dict.fromkeys([self._prompts.version, *known]))
 
@@ -116,7 +116,7 @@ class Retrace:
             view.photo.sha256: await self._photos.read(view.photo.sha256, longest=view.longest)
             for view in planned.views
         }
-        # Figures of its own: nobody was answered.
+        # Metrics of its own: no customer was answered.
         answerer = Answerer(
             prompts=prompts,
             photos=self._photos,
@@ -153,7 +153,7 @@ class Retrace:
         return message, used, condensed, dropped
 
     async def _recalled(self, exchange: Exchange, known: tuple[Photo, ...]) -> tuple[Photo, ...]:
-        """Photos in the prompt that neither came with the question nor with a turn in it."""
+        """Photos in the prompt that came neither with the question nor with a turn in it."""
         shown = exchange.record.get("photos")
         there = {photo.sha256 for photo in known}
         missing = [name for name in shown if name not in there] if isinstance(shown, list) else []
@@ -207,6 +207,6 @@ def _split(prompt: Prompt) -> dict[str, int]:
 
 
 def engines_of(engine: Engine) -> dict[str, Engine]:
-    """The engines behind an engine, by what staff call them: `stub-model`, `rules`."""
+    """The engines that `engine` combines, by the names that staff see: `stub-model`, `rules`."""
     inner: tuple[Engine, ...] = getattr(engine, "engines", (engine,))
     return {("rules" if one.name == "fallback" else one.model or one.name): one for one in inner}

@@ -1,4 +1,4 @@
-"""The process: start the app, answer until told to stop, end cleanly."""
+"""The bot as a process: start the app, answer until told to stop, shut down cleanly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # malloc.h
 _COLLECT_AFTER = 10_000
-"""New objects between two collections; at Python's 700 there are several in every turn."""
+"""New objects between two garbage collections; with Python's 700 there are several in every turn."""
 
 
 async def run(settings: Settings) -> int:
@@ -31,7 +31,7 @@ async def run(settings: Settings) -> int:
         for line in announcement(settings, app.url):
             log.info(line)
         gc.collect()
-        gc.freeze()  # what the imports made stays for good: not to look through it saves 5 % of a turn's CPU
+        gc.freeze()  # objects of the imports stay for good; skipping them saves 5 % of a turn's CPU time
         gc.set_threshold(_COLLECT_AFTER)
         gc.enable()
         await app.work_until(stop)
@@ -40,7 +40,7 @@ async def run(settings: Settings) -> int:
 
 
 def announcement(settings: Settings, url: str) -> list[str]:
-    """What an operator wants to read at a start: the address, and what is missing for more."""
+    """What an operator wants to know at the start: the address, and what is not set up yet."""
     lines = [f"chat page: {url}/"]
     if settings.api_key_list:
         lines.append(f"API for apps: {url}/v1")
@@ -71,7 +71,7 @@ def _save_memory() -> None:
 def _listen_for_signals(stop: asyncio.Event) -> None:
     def handle() -> None:
         if stop.is_set():
-            os._exit(1)  # asked twice: at once
+            os._exit(1)  # the second signal: stop at once
         stop.set()
 
     loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
-"""The way in: what a customer wrote and what stands on their photos, judged while the model is writing.
+"""The check of questions: a customer's words and the text on their photos, judged while the model writes.
 
-Only where a second check is configured: our own rules hear the customer's words in `Guard.inspect`.
-What the guard model calls unsafe gets no answer of the model's; anything less is on record, and counts
-when question and reply are judged together.
+This happens only if a guard model is configured; our own rules look at the words in `Guard.inspect`.  If the
+guard model calls a question unsafe, the model's answer is not used.  Any lesser opinion is recorded, and
+counts when question and reply are judged together.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from bot.guard import Action, Guard, Opinion
 from prompts.prompt import PromptImage
 
 READING_S = 5.0
-"""For the text on all photos of a message together; what is not read by then is not judged."""
+"""Time limit for the text on all photos of a message together; what is not read by then is not judged."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came in, as the second check sees it."""
+    """A question as the guard model sees it."""
 
     photo_text: str = ""
     opinion: Opinion | None = None
-    """None where nobody was asked."""
+    """None if the guard model was not asked."""
 
     @property
     def is_refused(self) -> bool:
-        """Whether the model's answer to this must not be said, whatever it is."""
+        """Whether no answer of the model to this question may be sent."""
         return self.opinion is not None and not self.opinion.shadow and self.opinion.action is Action.BLOCK
 
 
 class Screen:
-    """Looks at questions.  Safe for many at once; `reader=None` leaves the photos unread."""
+    """Checks questions.  Safe for concurrent use; with `reader=None` the photos are not read."""
 
     def __init__(self, guard: Guard, *, reader: Reader | None = None, reading_s: float = READING_S) -> None:
         self._guard = guard
@@ -49,9 +49,9 @@ class Screen:
     async def beside(
         self, asked: str, images: Sequence[PromptImage], drafting: Coroutine[Any, Any, Draft]
     ) -> tuple[Draft | None, Seen]:
-        """The draft, made while the question is looked at; None for a question that is refused.
+        """The draft, made while the question is checked; None if the question is refused.
 
-        Raises what the drafting raises.  Whichever is no longer needed is cancelled.
+        Raises whatever the drafting raises.  Whichever of the two is no longer needed is cancelled.
         """
         if not self._guard.has_second:
             return await drafting, Seen()

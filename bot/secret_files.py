@@ -1,4 +1,4 @@
-"""Secrets from files: `NAME_FILE` names a file whose content is the secret `NAME`, as containers mount it."""
+"""Secrets from files, as containers mount them: `NAME_FILE` names a file that contains the secret `NAME`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MOST_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """In place of a secret that could not be read, for the settings to complain about."""
+    """Takes the place of a secret that could not be read; the settings report it."""
 
     why: str
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """Reads every secret whose `NAME_FILE` stands in one of the `beside` sources, the first of them first."""
+    """Reads every secret whose `NAME_FILE` is set in one of the `beside` sources; earlier sources win."""
 
     def __init__(self, settings: type[BaseSettings], *, beside: tuple[EnvSettingsSource, ...]) -> None:
         super().__init__(settings)
@@ -43,7 +43,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         return _read(Path(file), f"({field_name.upper()}{SUFFIX})"), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """All that there are."""
+        """All secrets that come from files."""
         fields = self.settings_cls.model_fields
         found = {name: self.get_field_value(field, name)[0] for name, field in fields.items()}
         return {name: value for name, value in found.items() if value is not None}

@@ -1,9 +1,9 @@
-"""Sending: the only part of the bot that says something to anybody.
+"""Sending: the only part of the bot that says anything to anybody.
 
-The ledger knows before and after each call what is being said, so that whatever dies in between,
-the next claim of the chat goes on at the right part.  A channel has no idempotency key: a part that
-may have arrived (the connection broke after it was handed over, the sender died) is counted and
-sent once more, since an answer that is missing is worse than one that is doubled.
+The ledger records what is being sent before and after each call, so that after a crash the next claim of the
+chat continues at the right part.  Channels have no idempotency keys: a part that may have arrived (the
+connection broke after it was handed over, or the sender died) is counted and sent once more, because a
+missing answer is worse than a doubled one.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ RESENDS_AFTER_FAILURE = 4
 """The same where that is seldom: the server said that it failed, or the sender died.  Once lost answers, to
 two deaths or two 502s in a row."""
 RESEND_AFTER_S = 1.0
-"""The first time; twice as long each time after."""
+"""Delay before the first resend; it doubles each time."""
 LONGEST_BACKOFF_S = 30.0
 GONE = "🖼"
-"""In place of a picture that is no longer there."""
+"""Sent in place of a picture that no longer exists."""
 
 ReadPhoto = Callable[[str], Awaitable[bytes | None]]
-"""A picture by its sha256; None when it is not there."""
+"""Returns a picture by its sha256; None if it does not exist."""
 
 
 class Sender:

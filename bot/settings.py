@@ -1,8 +1,8 @@
-"""Settings: one frozen value, read once from the environment and `.env`, all problems reported together.
+"""Settings: one frozen value, read once from the environment and `.env`; all problems are reported together.
 
 Only `bot.app`, `bot.cli` and `bot.__main__` know this type; every other part takes plain constructor
-arguments.  A field's name in capitals is the setting's name, its `examples` entry is
-what a complaint shows as right.
+arguments.  The name of a setting is the name of its field in capitals; the field's `examples` entry is the
+correct value that an error message shows.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from bot.secret_files import SUFFIX, SecretFiles, Unusable
 
 TELEGRAM = "https://api.telegram.org"
 TOKEN_LENGTH = 30
-"""Characters after the colon, at least (today it is 35).  Other Bot API servers take what they like."""
+"""Fewest characters after the colon (today there are 35).  Other Bot API servers accept any token."""
 API_KEY_LENGTH = 16
-"""Characters of a key, at least: shorter ones can be guessed."""
+"""Fewest characters of a key: shorter ones could be guessed."""
 WEBHOOK_PATH = "/telegram/webhook"
 WEBHOOK_PORTS = (443, 80, 88, 8443)
-"""https://core.telegram.org/bots/api#setwebhook; a Bot API server of one's own takes any."""
+"""https://core.telegram.org/bots/api#setwebhook; a self-hosted Bot API server accepts any port."""
 
 _Words = Annotated[tuple[str, ...], NoDecode]
 
@@ -111,9 +111,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, *, env_file: Path | None = Path(".env")) -> Self:
-        """Read the environment and, below it, `env_file` where there is one.
+        """Read the environment, and `env_file` if it exists; the environment wins.
 
-        Raises BadConfiguration with every problem of both, one line each.
+        Raises BadConfiguration with all problems of both, one line each.
         """
         problems: list[str] = []
         logging.getLogger("dotenv").setLevel(logging.ERROR)  # broken lines are ours to report, by number
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # a folder of theirs; we name files
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Where settings come from, the first first: arguments, files with secrets, environment, `.env`."""
+        """The sources of settings, strongest first: arguments, files with secrets, environment, `.env`."""
         assert isinstance(env_settings, EnvSettingsSource)
         assert isinstance(dotenv_settings, DotEnvSettingsSource)
         files = SecretFiles(settings_cls, beside=(env_settings, dotenv_settings))
@@ -145,17 +145,17 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """Address of the database, also where none was set.  May hold a password."""
+        """Address of the database, also if none was set.  May contain a password."""
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir}/bot.db"
 
     @property
     def api_key_list(self) -> list[str]:
-        """The keys of `api_keys`, which commas, spaces or line ends separate."""
+        """The keys in `api_keys`, separated by commas, spaces or line ends."""
         return [key for key in re.split(r"[,\s]+", self.api_keys.get_secret_value()) if key]
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Everything that no log may show, passwords inside addresses too."""
+        """Everything that must not appear in a log, including passwords inside addresses."""
         values = (getattr(self, name) for name in type(self).model_fields)
         plain = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
         plain += self.api_key_list
@@ -361,7 +361,7 @@ def _http_url(value: str) -> SplitResult:
 
 
 def openai_url(value: str) -> str:
-    """The address up to and with its version: a bare host gets /v1, a full endpoint loses its tail."""
+    """The address up to its version: adds `/v1` to a bare host, cuts a full endpoint after it."""
     url = _http_url(value)
     if url.username or url.password:
         raise ValueError("must not hold a name or password; the key is a setting of its own")
@@ -389,7 +389,7 @@ def _is_host(value: str) -> bool:
 
 
 def _sentence(error: ErrorDetails) -> str:
-    """One line: the setting, what is wrong with it, an example of right.  Never shows a secret."""
+    """One line with the setting, what is wrong with it, and a correct example.  Never shows a secret."""
     field = str(error["loc"][0])
     info = Settings.model_fields[field]
     shown = "" if "Secret" in str(info.annotation) else f"{error['input']!r:.60} "
@@ -429,7 +429,7 @@ def _line_number(original: Original) -> int:
 
 
 def _misspelt(name: str, file: Path) -> str:
-    """A complaint about a name that is not ours but looks like it; other programs' names may stand there."""
+    """An error message for a name that looks like one of ours; names of other programs are fine."""
     near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.8)
     if name in NAMES or _is_secret(name.removesuffix(SUFFIX)) or not (near or name.startswith(_FAMILIES)):
         return ""

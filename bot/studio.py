@@ -1,4 +1,4 @@
-"""The studio: the road of a turn from the prompt on, for work on pictures that no customer waits for."""
+"""The studio: prompt, engine and guard for work on pictures that no customer waits for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prompts.prompts import Prompts
 
 @dataclass(frozen=True, slots=True)
 class Studio:
-    """What is at hand while it is open."""
+    """What is available while the studio is open."""
 
     answerer: Answerer
     intake: Intake
@@ -30,7 +30,7 @@ OpenStudio = Callable[[], AbstractAsyncContextManager[Studio]]
 
 
 async def image_of(data: bytes, intake: Intake) -> PromptImage | Rejection:
-    """A stranger's picture as a model gets it; kept nowhere."""
+    """The picture as the model gets it.  Nothing is stored."""
     taken = await intake.normalise(data)
     if isinstance(taken, Rejection):
         return taken
@@ -41,9 +41,9 @@ async def image_of(data: bytes, intake: Intake) -> PromptImage | Rejection:
 
 @asynccontextmanager
 async def open_studio(*, engine: Engine, guard: Guard, photos: Path) -> AsyncIterator[Studio]:
-    """Start the intake and the engine, and close both with the guard when the block ends.
+    """Start the intake and the engine; when the block ends, close both and the guard.
 
-    May be open beside a bot that works in the same folders: it writes nothing there.
+    Safe beside a bot that works in the same folders: it writes nothing there.
     """
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.close)

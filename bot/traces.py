@@ -1,7 +1,7 @@
-"""OpenTelemetry: a span for each turn and each of its stages, for operators who have a collector.
+"""OpenTelemetry: a span for each turn and each of its stages, for operators with a collector.
 
-Spans are made where stages are timed (`bot.metrics.Stages`) and nowhere else.  They carry names, ids,
-times and kinds of errors; nobody's words.  Imported only where an endpoint is set.
+Spans are created where stages are timed (`bot.metrics.Stages`) and nowhere else.  They contain names, ids,
+times and kinds of errors, never anybody's words.  Imported only if an endpoint is set.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 SERVICE = "photo-support-bot"
 EXPORT_S = 5.0
-"""For one batch of spans on its way to the collector."""
+"""Time limit for sending one batch of spans to the collector."""
 FLUSH_S = 3.0
-"""At the end: a collector that is away must not hold up a stop."""
+"""Time limit for the last batch: a collector that is down must not delay a stop."""
 
 
 class Span:
-    """One that has begun."""
+    """A span that has started."""
 
     _span: _Span
 
@@ -35,21 +35,21 @@ class Span:
         from opentelemetry import trace  # noqa: PLC0415 - an extra
 
         self._tracer = tracer
-        # Handed on by hand: stages of many turns are under way in one loop.
+        # Passed on explicitly: stages of many turns run in one event loop.
         context = trace.set_span_in_context(parent._span) if parent else None  # noqa: SLF001  # its own kind
         began = time.time_ns() - int(ago_s * 1e9)
         self._span = tracer.start_span(name, context=context, start_time=began)
 
     def inside(self, name: str, *, ago_s: float = 0.0) -> Span:
-        """One below it; `ago_s` for what is over already."""
+        """A child span; `ago_s` is for one that started in the past."""
         return Span(self._tracer, name, parent=self, ago_s=ago_s)
 
     def note(self, values: dict[str, str | int]) -> None:
-        """Say what it was about."""
+        """Add details."""
         self._span.set_attributes({f"bot.{name}": value for name, value in values.items()})
 
     def end(self, error: type[BaseException] | None = None) -> None:
-        """It is over; `error` is what ended it, told by its class alone."""
+        """End it; `error` is the class of the exception that ended it."""
         if error is not None:
             from opentelemetry.trace import StatusCode  # noqa: PLC0415 - an extra
 
@@ -59,7 +59,7 @@ class Span:
 
 
 class Traces:
-    """Begins spans and sends them off."""
+    """Starts spans and exports them."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an extra
@@ -72,11 +72,11 @@ class Traces:
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
 
     def begin(self, name: str) -> Span:
-        """The first span of a trace."""
+        """Start the root span of a trace."""
         return Span(self._tracer, name)
 
     async def close(self) -> None:
-        """Send what is left, for `FLUSH_S` at most."""
+        """Export what is left, for `FLUSH_S` at most."""
         loop, is_done = asyncio.get_running_loop(), asyncio.Event()
 
         def shut_down() -> None:
@@ -84,7 +84,7 @@ class Traces:
             with contextlib.suppress(RuntimeError):  # the loop has gone on without us, and closed
                 loop.call_soon_threadsafe(is_done.set)
 
-        # Not one of the loop's threads: those are waited for at the end, however long.
+        # Not a thread of the loop's executor: the loop waits for those at its end, however long it takes.
         threading.Thread(target=shut_down, name="traces", daemon=True).start()
         try:
             async with asyncio.timeout(FLUSH_S):
@@ -94,7 +94,7 @@ class Traces:
 
 
 def open_traces(endpoint: str) -> Traces:
-    """Traces that go to an OTLP collector over HTTP, such as `http://127.0.0.1:4318`."""
+    """Traces exported to an OTLP collector over HTTP, such as `http://127.0.0.1:4318`."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - an extra
         OTLPSpanExporter,
     )

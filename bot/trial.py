@@ -1,10 +1,10 @@
-"""A trial: a candidate (model, templates or policy) answers a share of the chats, until proven or stopped.
+"""Gray releases: a candidate (model, templates or policy) answers a share of the chats.
 
-It stands in `Answerer`'s place on the road of a turn; who asks for no chat of a customer's (apps, jobs) has
-what is in force, so a candidate once it is promoted.  Which arm a chat belongs to never changes while a
-release runs, and every reply's record names release and arm.  One process at a time counts what became of
-the turns (`context.releases`) and stops a candidate that is worse (`bot.evidence`); the others follow
-within seconds.
+A `Trial` takes the place of the `Answerer` in a turn.  Questions that do not come from a customer's chat
+(apps, jobs) are answered by the current version, or by the candidate once it is promoted.  A chat stays with
+its arm while a release runs, and every reply's record names release and arm.  One process at a time counts
+what became of the turns (`context.releases`) and stops a candidate that is worse (`bot.evidence`); the others
+follow within seconds.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ from context.turns import Message, Reply, Turn
 log = logging.getLogger(__name__)
 
 EVERY_S = 5.0
-"""Between two looks at the table; a withdrawn candidate says nothing after this."""
+"""Time between two reads of the release; a withdrawn candidate answers nothing after it."""
 DUTY = "counting a release"
 DUTY_S = 20.0
 DRAIN_S = 150.0
-"""For answers that were begun: longer than any model's time limit by default."""
+"""Time for running answers to finish: longer than the default time limit of a model."""
 
 
 Open = Callable[[Release], AbstractAsyncContextManager[Answerer]]
-"""Builds a candidate and lets go of it.  Raises BadConfiguration or Unavailable where it cannot be had."""
+"""Builds a candidate, and closes it when the block ends.  Raises BadConfiguration or Unavailable if it cannot
+be built."""
 Tell = Callable[[str], Awaitable[None]]
 Named = Mapping[str, object]
 """What a reply's record says of the release that it comes from; empty where there is none."""
 
 
 class Trial:
-    """Answers with what is in force, or with the candidate."""
+    """Answers with the current version or with the candidate, depending on the chat."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Trial:
         open_candidate: Open,
         tell: Tell,
     ) -> None:
-        """`tell` lets staff know, in one line of English, that a candidate was stopped."""
+        """`tell` sends staff one line, in English, when a candidate was stopped."""
         self._stable = stable
         self._releases = releases
         self._duties = duties
@@ -71,7 +72,7 @@ class Trial:
     async def answer(
         self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
     ) -> Reply:
-        """The answer of the arm that this chat belongs to."""
+        """The answer of the arm to which this chat belongs."""
         release, lane = self._release, self._lane
         if release is None or lane is None:
             return await self._stable.answer(message, turns, stages, show=show)
@@ -98,7 +99,7 @@ class Trial:
         return self._stable.instead(name, message)
 
     async def close(self) -> None:
-        """Let go of the candidate.  Calling twice is harmless."""
+        """Close the candidate.  Calling it twice is harmless."""
         self._adopt(None, None)
         if self._retiring:
             await asyncio.wait(self._retiring, timeout=1.0)
@@ -107,7 +108,7 @@ class Trial:
         await asyncio.gather(*self._retiring, return_exceptions=True)
 
     def health(self) -> Health:
-        """Which release is in force, if any."""
+        """Which release is running, if any."""
         release = self._release
         if release is None:
             return Health("ok", "no release is running")
@@ -115,9 +116,9 @@ class Trial:
         return Health("ok", f"{release.name} ({release.state}) answers {share}")
 
     async def run(self) -> None:
-        """Take up the release that is in force, and follow what becomes of it, until cancelled.
+        """Follow the current release until cancelled.
 
-        While a candidate is made ready, its chats are answered by what was in force before.
+        While a candidate is being started, its chats are answered by the current version.
         """
         while True:
             try:
@@ -127,7 +128,7 @@ class Trial:
             await asyncio.sleep(EVERY_S)
 
     async def follow(self) -> None:
-        """Look once: adopt what changed; on duty, count, and stop what is worse."""
+        """Look once: adopt changes; with the duty also count, and stop a candidate that is worse."""
         release = await self._releases.current()
         if release is None:
             self._adopt(None, None)
@@ -180,7 +181,7 @@ class Trial:
 
 
 class _Lane:
-    """A candidate that is open, and how many answers it is at."""
+    """A candidate that is open, and the number of answers that it is writing."""
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
@@ -194,7 +195,7 @@ class _Lane:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[Answerer]:
-        """It answers inside the block, and is not let go of before its end."""
+        """The candidate's answerer; it is not closed before the block ends."""
         assert self._answerer is not None
         self._running += 1
         self._is_idle.clear()
@@ -206,7 +207,7 @@ class _Lane:
                 self._is_idle.set()
 
     async def retire(self) -> None:
-        """Let it finish what it has begun, then let go of it."""
+        """Let it finish its running answers, then close it."""
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):
@@ -220,7 +221,7 @@ def _named(release: Release, arm: Arm) -> Named:
 
 
 def shares(arms: Mapping[Arm, Tally]) -> dict[str, tuple[Share, Share]]:
-    """By measure: the candidate's bad chats and the stable arm's."""
+    """For each measure, the share of bad chats of the candidate and of the stable arm."""
     candidate, stable = arms["candidate"], arms["stable"]
     return {
         measure: (Share(candidate.bad[measure], candidate.chats), Share(stable.bad[measure], stable.chats))
@@ -229,7 +230,7 @@ def shares(arms: Mapping[Arm, Tally]) -> dict[str, tuple[Share, Share]]:
 
 
 def sentence(finding: Finding) -> str:
-    """What staff are told."""
+    """The finding as a sentence for staff."""
     return (
         f"{finding.measure}: {finding.candidate} against {finding.stable}, "
         f"which chance alone gives once in {1 / max(finding.p, 1e-12):,.0f} times"

@@ -1,4 +1,4 @@
-"""Votes: what customers press below an answer, on any channel, and what follows from it."""
+"""Votes: the buttons that customers press below an answer, and what follows from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Votes:
-    """Keeps votes; after a few answers that did not help a person is asked for."""
+    """Stores votes; after a few answers that did not help, a person is called."""
 
     def __init__(self, *, feedbacks: Feedbacks, desk: Desk) -> None:
         self._feedbacks = feedbacks
@@ -21,9 +21,9 @@ class Votes:
     async def cast(
         self, chat: Chat, turn_id: int, question: Question, vote: Vote, *, reason: str = ""
     ) -> None:
-        """Keep a vote; twice is once, another one takes its place.
+        """Store a vote; repeating it changes nothing, another vote replaces it.
 
-        Raises `NotTheirs` for an answer of another chat, ValueError for a reason that is none.
+        Raises `NotTheirs` for an answer in another chat, ValueError for an unknown reason.
         """
         if not await self._feedbacks.keep(chat, turn_id, question, vote, reason=reason):
             return

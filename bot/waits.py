@@ -1,4 +1,4 @@
-"""Waits of a turn: for work, and for the customer's newer words, which make it pointless."""
+"""Waiting in a turn: for work, and for newer messages of the customer, which make the work pointless."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def event_or(event: asyncio.Event, deadline: float) -> None:
-    """Wait for the event, at most until the loop's clock shows `deadline`."""
+    """Wait for the event, at most until the event loop's clock shows `deadline`."""
     if deadline > asyncio.get_running_loop().time():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
@@ -37,7 +37,7 @@ async def unless(event: asyncio.Event, work: Awaitable[T]) -> T:
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await work that must not be left half done: who is cancelled meanwhile goes when it is done."""
+    """Await work that must not be left half done: if cancelled, finish it before raising CancelledError."""
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)

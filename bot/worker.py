@@ -1,7 +1,7 @@
-"""The worker: takes chats out of the inbox as they fall due and runs their turns side by side.
+"""The worker: takes chats out of the inbox when they are due, and runs their turns side by side.
 
-One chat at a time, in order; many chats at once, as many as there is room for.  It knows nothing of
-what a turn does, only what may come of it: done, superseded, again later, lost, or broken.
+Within one chat turns run one at a time, in order; many chats run at once, up to a limit.  The worker does not
+know what a turn does, only how it can end: done, superseded, again later, lease lost, or with an error.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from context.turns import Arrival, Batch, Kind
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 4
-"""Claims of the same messages that may end in an error of ours before the customer is told."""
+"""How often the same messages may fail with an error of ours before the customer is told."""
 CRASHES = 10
-"""Claims of the same messages in which the process may die.  More than errors: with one that is at fault,
-all that it had in hand die."""
+"""How often the process may die with the same messages in hand.  More than errors: one message that kills the
+process takes all others that are in hand with it."""
 IDLE_S = 10.0
-"""Longest sleep without looking: a net under the wake-ups."""
+"""Longest sleep without looking: a safety net under the wake-ups."""
 AT_ONCE = 16
-"""Chats in one claim: of a rush, several workers should each get some."""
+"""Chats in one claim, so that in a rush each of several workers gets some."""
 HEARSAY_S = 0.02
-"""Until a look for what another process has stored: it may well answer that itself, and many rumours need
-one look."""
+"""Delay before claiming what another process stored: that process may well answer it itself, and many
+announcements need only one look."""
 STORE_RETRY_S = 1.0
 
 Take = Callable[[Batch, asyncio.Event], Awaitable[None]]
@@ -47,10 +47,10 @@ class _Running:
 
 
 class Worker:
-    """Claims batches and runs `take` on each; at most `capacity` at once.
+    """Claims batches and runs `take` on each, at most `capacity` at once.
 
-    With `ATTEMPTS` failures behind it a batch goes to `give_up` instead; when that keeps failing too,
-    its messages are marked dead and the chat goes on behind them.
+    After `ATTEMPTS` failures a batch goes to `give_up` instead.  If that keeps failing as well, its messages
+    are marked dead, and the chat continues behind them.
     """
 
     def __init__(self, *, inbox: Inbox, take: Take, give_up: GiveUp, name: str, capacity: int = 64) -> None:
@@ -69,7 +69,7 @@ class Worker:
         self._store_error = ""
         self._stranded: list[Batch] = []
         self.depth = 0
-        """Chats with something to answer, as last seen."""
+        """Chats with something to answer, when last counted."""
         inbox.on_put(self._arrived)
 
     @property
@@ -78,10 +78,10 @@ class Worker:
         return bool(self._tasks)
 
     async def run(self) -> None:
-        """Claim and run until `stop`.  Ends when stopped; what was running is for `stop` to wait for.
+        """Claim and run until `stop`, which waits for the turns that are still running.
 
-        Raises an ExceptionGroup for a bug of ours in claiming or renewing: nothing would be answered
-        any more, or everything twice.
+        Raises an ExceptionGroup for a bug of ours in claiming or renewing: nothing would be answered any
+        more, or everything twice.
         """
         self._ended.clear()
         try:
@@ -98,7 +98,7 @@ class Worker:
             self._ended.set()
 
     async def _claim(self) -> float:
-        """Start what is due and has room; return how long there is nothing to claim."""
+        """Start the turns that are due, up to capacity; returns the seconds until there is more to claim."""
         room = self._capacity - len(self._tasks)
         if room <= 0:
             return IDLE_S
@@ -118,7 +118,7 @@ class Worker:
         return IDLE_S if due_s is None else min(due_s, IDLE_S)
 
     async def _give_back(self, batches: list[Batch]) -> None:
-        """Empty the list, one after the other: nobody has to wait for the end of these leases."""
+        """Give the batches back, so that nobody has to wait until their leases end.  Empties the list."""
         while batches:
             await self._inbox.again(batches[-1], after_s=0, blame=False)
             batches.pop()
@@ -126,7 +126,7 @@ class Worker:
     def _begin(self, batch: Batch) -> None:
         before = self._running.get(batch.chat.key)
         if before is not None and before.task is not None and _overtakes(batch, before.batch):
-            before.task.cancel()  # its lease ran out under it: it works for nothing
+            before.task.cancel()  # its lease has run out: it can no longer write anything
         running = self._running[batch.chat.key] = _Running(batch)
         running.task = asyncio.create_task(self._run(running), name=f"turn {batch.chat.key}")
         self._tasks.add(running.task)
@@ -148,18 +148,18 @@ class Worker:
                 del self._running[batch.chat.key]
 
     def _make_room(self, task: asyncio.Task[None]) -> None:
-        """A turn has ended: only now is there room, so only now is it worth looking."""
+        """A turn has ended, so there is room for another one."""
         self._tasks.discard(task)
         self._wake.set()
 
     async def _settle(self, batch: Batch, newer: asyncio.Event) -> None:
-        """Run the turn, and act on what came of it."""
+        """Run the turn, and handle the way in which it ends."""
         try:
             if batch.attempts < ATTEMPTS and batch.crashes < CRASHES:
                 await self._take(batch, newer)
             elif batch.attempts <= ATTEMPTS + 1 and batch.crashes <= CRASHES + 1:
                 await self._give_up(batch, "turn_failed")
-            else:  # even telling the customer breaks us
+            else:  # even telling the customer fails
                 await self._inbox.bury(batch, "turn_failed")
         except Superseded:
             await self._inbox.superseded(batch)
@@ -175,7 +175,7 @@ class Worker:
             await self._inbox.again(batch, after_s=2.0**batch.attempts)
 
     def _arrived(self, arrivals: Sequence[Arrival]) -> None:
-        """Something came in: wake up, and tell a running turn of the same chat that there are newer words."""
+        """Messages were stored: wake up, and tell running turns of the same chats about them."""
         for arrival in arrivals:
             if arrival.kind is Kind.STAFF:  # a person comes in: the draft under way is dropped at once
                 self._tell_turn(arrival.chat.key, always=True)
@@ -184,7 +184,7 @@ class Worker:
         self._wake.set()
 
     def hear(self, chats: Sequence[str]) -> None:
-        """The same for what another process stored: chats with newer words, or none that are known."""
+        """The same for chats in which another process stored messages, as far as their names are known."""
         for chat in chats:
             self._tell_turn(chat)
         if self._hearsay is None and len(self._tasks) < self._capacity:
@@ -200,7 +200,7 @@ class Worker:
             running.newer.set()
 
     async def _renew(self) -> None:
-        """Keep the leases of running chats, and look how much waits."""
+        """Renew the leases of running chats, and count the waiting ones."""
         while True:
             await asyncio.sleep(self._inbox.lease_s / 3)
             with contextlib.suppress(StoreDown):  # the claim loop reports it
@@ -208,7 +208,7 @@ class Worker:
                 self.depth = await self._inbox.depth()
 
     async def stop(self, grace_s: float) -> None:
-        """Claim nothing more, give running turns `grace_s` seconds, leave the rest in the inbox."""
+        """Stop claiming, give running turns `grace_s` seconds, and leave the rest in the inbox."""
         self._stopping = True
         self._wake.set()
         deadline = asyncio.get_running_loop().time() + grace_s
@@ -223,7 +223,7 @@ class Worker:
         await asyncio.gather(*left, return_exceptions=True)
 
     def health(self) -> Health:
-        """Whether it claims, and how busy it is."""
+        """Whether it can claim, and how busy it is."""
         if self._store_error:
             return Health("down", self._store_error)
         return Health(
@@ -232,10 +232,10 @@ class Worker:
 
 
 def _overtakes(batch: Batch, before: Batch) -> bool:
-    """Whether a claim took the work of an earlier one, instead of what came after it.
+    """Whether a claim took over the work of an earlier one, instead of what came after it.
 
-    A turn that is closed has a moment's work left (the window, a word to staff) while the next one of its
-    chat may have begun; that one has other messages, and no open turn.
+    After a turn is closed, a little work is left (the window, a word to staff) while the next turn of its
+    chat may already run; that one has other messages and no open turn.
     """
     earlier = {arrival.id for arrival in before.arrivals}
     return batch.open_turn is not None or any(arrival.id in earlier for arrival in batch.arrivals)

@@ -1,7 +1,7 @@
 """The composition root: settings become an `App`, and nothing is built anywhere else.
 
-`open_app` owns every lifetime, in one exit stack: what is opened later is closed earlier.  Tests boot
-the same app and replace what they need by argument.
+`open_app` owns all lifetimes in one exit stack: what is opened last is closed first.  Tests start the same
+app and pass their own parts as arguments.
 """
 
 from __future__ import annotations
@@ -52,14 +52,15 @@ from context.turns import Chat
 from context.usage import Usage
 
 GRACE_S = 8.0
-"""For running turns at a stop: container runtimes kill after 10 s, and closing takes a moment."""
+"""Time for running turns when the bot stops: container runtimes kill after 10 s, and closing takes a
+moment."""
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A running bot, for whoever has it open."""
+    """A running bot."""
 
     url: str
     """Where the chat page is served."""
@@ -71,12 +72,15 @@ class App:
     """What staff can do with chats."""
     metrics: Metrics
     ready: asyncio.Event
-    """Set once an engine can answer and the inbox is being worked on."""
+    """Set when the engine can answer and the worker runs."""
     working: asyncio.Task[None]
-    """What answers.  It ends before the block does only for a bug of ours, which it raises."""
+    """The task that answers.  It ends before the block only because of a bug, which it raises."""
 
     async def work_until(self, stop: asyncio.Event) -> None:
-        """Return when `stop` is set; raise what ended the work, since nobody would be answered any more."""
+        """Return when `stop` is set.
+
+        Raises the error that ended the work, if one did, since nobody would be answered any more.
+        """
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({stopping, self.working}, return_when=asyncio.FIRST_COMPLETED)
@@ -90,10 +94,10 @@ class App:
 async def open_app(
     settings: Settings, *, engine: Engine | None = None, guard: Guard | None = None, clock: Clock = time.time
 ) -> AsyncIterator[App]:
-    """Build and start everything; the block runs while it answers.
+    """Build and start everything; it runs until the block ends.
 
-    Messages are taken in at once, and answered as soon as an engine is ready.  Raises
-    `BadConfiguration` when a part cannot be had as configured.
+    Messages are received at once, and answered as soon as the engine is ready.  Raises `BadConfiguration` if
+    a part cannot be built as configured.
     """
     async with AsyncExitStack() as stack:
         metrics = _metrics(stack, settings)
@@ -225,7 +229,7 @@ async def _work(
     worker: Worker,
     ready: asyncio.Event,
 ) -> None:
-    """Make ready, then answer until told to stop."""
+    """Start the engine, then answer until told to stop."""
     await engine.start()
     ready.set()
     async with asyncio.TaskGroup() as together:

@@ -1,4 +1,4 @@
-"""What answers: prompts, guard, reader and engine with its line, put together as one `Answerer`."""
+"""The answerer and its parts: prompts, guard, OCR, engine and the line in front of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """The answerer, and its parts for whoever needs one of them."""
+    """The answerer, and those of its parts that are used elsewhere."""
 
     answerer: Answerer
     prompts: Prompts
@@ -46,10 +46,10 @@ class Answering:
     reading: CaseReading
     """What machines read on the photos of a case, for whoever makes prompts of it."""
     engine: Engine
-    """What stands behind the line; for staff, who wait in none."""
+    """The engine behind the line, for staff, who do not wait in it."""
     line: Line
     counts: ModelCounts | None
-    """What counts tokens as the local model does, still to be loaded; None for any other model."""
+    """The local model's token counter, not loaded yet; None for any other model."""
 
 
 async def open_answering(
@@ -61,7 +61,7 @@ async def open_answering(
     engine: Engine | None,
     guard: Guard | None,
 ) -> Answering:
-    """All of it, as the settings ask unless an engine or a guard is given.  The engine is not started."""
+    """Build all of it, except an engine or guard that is given.  The engine is not started."""
     counts = build_counts(settings) if engine is None else None
     prompts = Prompts(context_tokens=settings.context_tokens, counts=counts)
     if problems := prompts.lint():

@@ -1,4 +1,4 @@
-"""The HTTP API, on the road and the stores of the app."""
+"""The HTTP API, built on the stores and the answerer of the app."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from context.jobs import Jobs
 from prompts.house_styles import HouseStyles
 
 LINE = 1000
-"""Questions that may wait for a place; beyond it a client is told to come again."""
+"""Most questions that wait for a place; beyond it clients are asked to come again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForApps:
-    """What the app needs of it."""
+    """The parts of the API that the app uses."""
 
     api: Api
     inquiries: Inquiries
@@ -40,7 +40,7 @@ def open_api(
     engine: Engine,
     metrics: Metrics,
 ) -> ForApps:
-    """Everything under `/v1`, and what does the jobs."""
+    """Build everything under `/v1`, and the runner of the jobs."""
     ledger = ApiLedger(stores.db, verdicts=stores.verdicts)
     styles = HouseStyles()
     room = Room(settings.api_at_once, line=LINE, patience_s=settings.model_timeout_s)

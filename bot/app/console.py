@@ -1,4 +1,4 @@
-"""The staff console, on the same stores, engine and guard as everything else."""
+"""The staff console, built on the stores, engine and guard of the app."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def open_console(
     second_look: SecondLook,
     guard: Guard,
 ) -> Console:
-    """The console, keeping its list up to date until it is closed."""
+    """The console, which keeps its list up to date until it is closed."""
     templates = Templates(stores.db)
     await templates.keep(prompts.version, prompts.sources)
     console = Console(

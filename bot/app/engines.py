@@ -1,4 +1,4 @@
-"""The engine that the settings ask for: a server, a model on this machine, or OCR and rules alone."""
+"""The engine that the settings choose: a model server, a local model, or OCR and rules alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bot.engines.local.counting import ModelCounts
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
-"""What a GPU server answers with unless told otherwise (Apache-2.0, 17.5 GB in bf16)."""
+"""The model on a machine with a GPU, unless told otherwise (Apache-2.0, 17.5 GB in bf16)."""
 
 
 def build_engine(
@@ -35,7 +35,7 @@ def build_engine(
     keep: Callable[[Engine], Engine] | None = None,
     reader: Reader | None = None,
 ) -> Engine:
-    """The engine that the settings ask for, with OCR and rules behind it; `keep` wraps the model alone."""
+    """The engine that the settings choose, with OCR and rules as a fallback; `keep` wraps the model alone."""
     fallback = FallbackEngine(reader=reader or Ocr())
     model = build_model(settings)
     if model is None:
@@ -46,7 +46,7 @@ def build_engine(
 def keeping(
     settings: Settings, model: Engine, *, redis: RedisServer, guard: Guard, metrics: Metrics
 ) -> Engine:
-    """The model, with a memory for its drafts where the operator wants one."""
+    """The model, with a cache for its drafts if the operator wants one."""
     if not settings.cache_ttl_s:
         return model
     about = {"server": settings.model_url, "quantisation": settings.model_quantization}
@@ -60,7 +60,7 @@ def keeping(
 
 
 def build_model(settings: Settings) -> Engine | None:
-    """The model alone, nothing behind it; None when the settings name none and there is no GPU."""
+    """The model without a fallback; None if the settings name none and there is no GPU."""
     if settings.model_url:
         # The import costs a second and 30 MB that a bot without a model server need not spend.
         from bot.engines.remote import RemoteEngine  # noqa: PLC0415
@@ -86,7 +86,7 @@ def build_model(settings: Settings) -> Engine | None:
 
 
 def build_counts(settings: Settings) -> ModelCounts | None:
-    """What counts tokens as the local model does; None where there is none."""
+    """The local model's token counter; None without a local model."""
     model = "" if settings.model_url else _local_model(settings)
     if not model:
         return None
@@ -96,7 +96,7 @@ def build_counts(settings: Settings) -> ModelCounts | None:
 
 
 def _local_model(settings: Settings) -> str:
-    """What runs on this machine; empty when the settings name nothing and there is no GPU."""
+    """The model to run on this machine; empty if the settings name none and there is no GPU."""
     can_load = find_spec("torch") is not None
     model = settings.model or (DEFAULT_MODEL if can_load and has_gpu() else "")
     if model and not can_load:
@@ -105,5 +105,5 @@ def _local_model(settings: Settings) -> str:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA GPU can be seen, without importing torch to find out."""
+    """Whether there is an NVIDIA GPU; finds out without importing torch."""
     return any(Path("/dev").glob("nvidia[0-9]*"))

@@ -1,4 +1,4 @@
-"""The guard that the settings ask for."""
+"""The guard that the settings choose."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bot.settings import Settings
 
 
 def build_guard(settings: Settings, *more: Path) -> Guard:
-    """The guard, with the operator's own terms from `policy.yaml` in the data folder where there are any.
+    """The guard, with the operator's own terms from `policy.yaml` in the data folder if it exists.
 
-    `more` are further files of the same kind.
+    `more` are further policy files.
     """
     second = None
     if settings.guard_url:

@@ -1,4 +1,4 @@
-"""What becomes of records in time: erased on request, kept as long as the operator says."""
+"""The lifetime of records: erased on request, or when they are as old as the operator allows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from context.window import ContextWindow
 
 
 def lifetimes(settings: Settings) -> Lifetimes:
-    """What is kept how long."""
+    """How long each kind of record is kept."""
     return Lifetimes(
         chats=settings.retention_chats_days,
         photos=settings.retention_photos_days,
@@ -38,7 +38,7 @@ def build_sweeper(
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> Sweeper:
-    """What lets go of what is too old, every day."""
+    """The daily sweep of what is too old."""
     days = lifetimes(settings)
     retention = Retention(db, lifetimes=days, erasure=erasure)
     return Sweeper(retention, Duties(db), me=me, lifetimes=days, tell=metrics.expired, clock=clock)
@@ -53,8 +53,8 @@ def build_erasure(
     redis: RedisServer,
     window: ContextWindow,
 ) -> Erasure:
-    """Whoever forgets chats, with every place that holds something of one."""
-    # Also with the cache turned off: drafts from before may still be there.
+    """What erases chats, in every place that holds data of them."""
+    # Also with the cache turned off: it may still hold drafts from before.
     drafts = DraftCache(redis.client, namespace=namespace, ttl_s=settings.cache_ttl_s or 1.0)
     refused = settings.data_dir / "redis" / "refused"
 

@@ -1,4 +1,4 @@
-"""A candidate, built as what is in force is built, with its own model, templates or policy."""
+"""Gray releases: builds a candidate with its own model, templates or policy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def open_trial(
     sender: Sender,
     staff: Chat | None,
 ) -> Trial:
-    """What answers customers: what is in force, and beside it whatever release is running."""
+    """What answers customers: the current version, and a candidate while a release is running."""
 
     @asynccontextmanager
     async def open_candidate(release: Release) -> AsyncIterator[Answerer]:
@@ -102,7 +102,7 @@ def _guard(settings: Settings, release: Release) -> Guard:
 
 
 async def _engine(settings: Settings, release: Release, *, guard: Guard, keep: Keep) -> Engine:
-    """The candidate's model with the rules behind it; it has to come up before it gets a chat."""
+    """The candidate's model with the rules behind it.  It has to start before it gets any chat."""
     wish = release.candidate
     changed = {"model_url": wish.model_url or settings.model_url, "model": wish.model or settings.model}
     its_settings = settings.model_copy(update=changed)

@@ -1,4 +1,4 @@
-"""What staff can do, and what becomes of it, on the stores of the app."""
+"""The staff desk and the follow-up question, built on the stores of the app."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def open_desk(
     prompts: Prompts,
     clock: Callable[[], float],
 ) -> tuple[Desk, Deeds]:
-    """The desk that takes deeds in, and what turns them into words when their turn comes."""
+    """The desk that accepts what staff do, and what turns it into replies when its turn comes."""
     held, cases = HeldReplies(stores.db), Cases(stores.db)
     desk = Desk(
         inbox=stores.inbox,
@@ -54,7 +54,7 @@ def open_desk(
 
 
 def open_follow_up(settings: Settings, stores: Stores, *, clock: Callable[[], float]) -> FollowUp:
-    """What asks the next day whether it worked."""
+    """What asks customers the next day whether the answer worked."""
     return FollowUp(
         follow_ups=FollowUps(stores.db), inbox=stores.inbox, after_h=settings.follow_up_h, clock=clock
     )

@@ -1,4 +1,4 @@
-"""What is remembered, opened as the settings say: database, Redis, photos, and what stands on them."""
+"""The stores, opened as the settings say: database, Redis, photos, and what is built on them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from context.window import ContextWindow
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What is remembered, and where."""
+    """Everything that the bot remembers."""
 
     db: Database
     news: News
@@ -56,7 +56,7 @@ class Stores:
     erasure: Erasure
 
     async def health(self) -> dict[str, Health]:
-        """How each of them is doing."""
+        """The health of each."""
         parts = {
             "database": self.db.health(),
             "redis": self.redis.health(),
@@ -68,7 +68,7 @@ class Stores:
 
 
 async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Stores:
-    """All of them; raises `BadConfiguration` where one cannot be had as configured."""
+    """Open all of them; raises `BadConfiguration` if one cannot be opened as configured."""
     db = await _open_database(stack, settings)
     inbox, transcripts = Inbox(db, mask=mask), Transcripts(db)
     verdicts = Verdicts(db, key=audit_key(settings))
@@ -124,7 +124,7 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
 
 @asynccontextmanager
 async def open_erasure(settings: Settings) -> AsyncIterator[Erasure]:
-    """What forgets, for a command beside a bot that may be at work.  Raises BotError, BadConfiguration."""
+    """What erases chats, for a command; safe beside a running bot.  Raises BotError, BadConfiguration."""
     async with AsyncExitStack() as stack:
         try:
             db = await asyncio.to_thread(Database, settings.database)
@@ -141,13 +141,13 @@ async def open_erasure(settings: Settings) -> AsyncIterator[Erasure]:
 
 @asynccontextmanager
 async def open_retention(settings: Settings) -> AsyncIterator[tuple[Retention, Erasure]]:
-    """What lets go of what is too old, for a command; raises as `open_erasure` does."""
+    """What deletes what is too old, for a command; raises as `open_erasure` does."""
     async with open_erasure(settings) as erasure:
         yield Retention(erasure.db, lifetimes=lifetimes(settings), erasure=erasure), erasure
 
 
 async def clear_copies(settings: Settings) -> bool:
-    """Have Redis forget what it copied, since the database is another one now; False when it is silent."""
+    """Clear what Redis copied from a database that is being replaced; False if Redis does not answer."""
 
     async def refill(_chat: Chat, _count: int) -> tuple[Turn, ...]:
         return ()
@@ -158,7 +158,7 @@ async def clear_copies(settings: Settings) -> bool:
 
 
 async def open_store(stack: AsyncExitStack, settings: Settings) -> RedisServer:
-    """Redis as the settings say; a bot that is at work in the same folder shares its own."""
+    """Redis as the settings say.  A command shares the private server of a bot in the same folder."""
     url = settings.redis_url.get_secret_value() or None
     try:
         return await stack.enter_async_context(open_redis(url, settings.data_dir / "redis"))
@@ -167,7 +167,7 @@ async def open_store(stack: AsyncExitStack, settings: Settings) -> RedisServer:
 
 
 def audit_key(settings: Settings) -> bytes:
-    """What seals the verdicts: the operator's key, else one kept beside the data."""
+    """The key that seals the verdicts: the operator's own, otherwise one stored beside the data."""
     if settings.audit_key.get_secret_value():
         return settings.audit_key.get_secret_value().encode()
     try:
@@ -177,7 +177,7 @@ def audit_key(settings: Settings) -> bytes:
 
 
 async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
-    """The database; with SQLite this process alone works in the data folder."""
+    """The database.  With SQLite, only one process may work in the data folder."""
     if lock.is_restore_unfinished(settings.data_dir):
         raise BadConfiguration(["DATA_DIR: a restore did not come to its end: run it again"])
     is_ours_alone = settings.database.startswith("sqlite")
@@ -199,7 +199,7 @@ async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
 
 @contextmanager
 def needing(folder: Path) -> Iterator[None]:
-    """A file system that refuses the block says so to the operator."""
+    """Turn an OSError of the block into a BadConfiguration for the operator."""
     try:
         yield
     except OSError as error:
@@ -208,5 +208,5 @@ def needing(folder: Path) -> Iterator[None]:
 
 
 def namespace(settings: Settings) -> str:
-    """What separates two bots on one Redis: Telegram's public id of the bot."""
+    """What separates the keys of two bots on one Redis: the bot's public Telegram id."""
     return settings.telegram_bot_token.get_secret_value().partition(":")[0] or "web"

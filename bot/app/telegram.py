@@ -1,4 +1,4 @@
-"""Telegram's two ends, where there is a token: the channel that says, the poller or webhook that hears."""
+"""Telegram, if there is a token: the channel that sends, and the poller or webhook that receives."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from prompts.prompts import Prompts
 
 @dataclass(frozen=True, slots=True)
 class Telegram:
-    """What talks to Telegram while the app is open."""
+    """Everything that talks to Telegram while the app runs."""
 
     channel: Channel
     receiver: Receiver
     receive: Receive | None
-    """What the web server hands a webhook's deliveries to."""
+    """Where the web server passes the deliveries of a webhook."""
     group: Receiver | None = None
-    """What shows cases in the staff's group, where there is one."""
+    """What shows cases in the staff's group, if there is one."""
     wake_group: Callable[[], None] = lambda: None
-    """Something there may be new."""
+    """Tells the group that there may be something new."""
 
 
 async def attach_telegram(
@@ -47,7 +47,7 @@ async def attach_telegram(
     prompts: Prompts,
     metrics: Metrics,
 ) -> Telegram | None:
-    """The channel, and whoever receives: not started yet.  None without a token."""
+    """The channel and its receiver, not started yet.  None without a token."""
     inbox = stores.inbox
     token = settings.telegram_bot_token.get_secret_value()
     if not token:
@@ -104,7 +104,7 @@ async def attach_telegram(
 
 
 def _alone(settings: Settings, stores: Stores, receiver: Receiver, what: str) -> Receiver:
-    """One process does it: with PostgreSQL others may have been started for the same bot."""
+    """The receiver, run by only one of the processes that share a PostgreSQL database."""
     if stores.db.is_sqlite:
         return receiver
     name = f"{what} for {namespace(settings)}"
@@ -112,10 +112,10 @@ def _alone(settings: Settings, stores: Stores, receiver: Receiver, what: str) ->
 
 
 def _nothing() -> None:
-    """Nobody is to be woken."""
+    """Do nothing: there is no group."""
 
 
 def staff_chat(settings: Settings) -> Chat | None:
-    """Where staff are told of what needs a person."""
+    """The chat in which staff are told which customers need a person."""
     chat_id = settings.telegram_staff_chat_id
     return Chat("telegram", str(chat_id)) if chat_id else None

@@ -16,7 +16,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # n
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line: `command` of what it parses names the work, and `job` which part of it."""
+    """The parser.  Of its result, `command` names the command, and `job` its subcommand."""
     root = argparse.ArgumentParser(
         prog="python -m bot",
         description="A customer-service bot that understands photos in context.",

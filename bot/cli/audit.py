@@ -1,8 +1,7 @@
-"""`python -m bot verify-audit`: prove that nobody changed what the guard said of the drafts.
+"""`python -m bot verify-audit`: prove that nobody has altered the guard's verdicts.
 
-It may run beside a bot that is at work, which seals a verdict about a second after its turn.  Each run
-prints the last row's number and seal; given back with `--head` at the next run, they also show rows that
-were cut off at the end.
+Safe beside a running bot, which seals a verdict about a second after its turn.  Each run prints number and
+seal of the last row.  Given to a later run with `--head`, they also reveal rows that were cut off at the end.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from context.audit import Link
 from context.verdicts import Verdicts
 
 SHOWN = 20
-"""Breaks that are named one by one."""
+"""Most breaks of the chain that are printed one by one."""
 
 
 async def run(database_url: str, *, key: bytes, head: str | None = None) -> int:
-    """Print what is wrong, or that nothing is; the exit code.  Raises BotError for an unusable head."""
+    """Print what is wrong, or that nothing is; the exit code.  Raises BotError for an invalid head."""
     noted = _head(head) if head else None
     async with open_database(database_url) as db:
         verdicts = Verdicts(db, key=key)

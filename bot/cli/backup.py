@@ -1,10 +1,10 @@
-"""`python -m bot backup FOLDER`: database, photos and what lies beside them, also while the bot is at work.
+"""`python -m bot backup FOLDER`: back up database, photos and other files, also while the bot is running.
 
-    FOLDER/photos/ab/<sha256>.jpg     of all backups together: only what is missing is copied
+    FOLDER/photos/ab/<sha256>.jpg     shared by all backups: only missing photos are copied
     FOLDER/2026-01-31T030000Z/        one backup: manifest.json, the database, photos.sha256, beside/
 
-A backup gets its name when it is whole and on disk; what was cut off is swept up by the next one.  Redis is
-left out: everything in it is made again from the database.
+A backup gets its name only when it is complete and on disk; the next one removes the remains of one that was
+interrupted.  Redis is left out: everything in it is rebuilt from the database.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from context.snapshots import Snapshot
 
 MANIFEST, PHOTOS, BESIDE = "manifest.json", "photos", "beside"
 SUMS = "photos.sha256"
-"""As sha256sum writes it: `cd` into a backup and `sha256sum -c photos.sha256` checks it without us."""
+"""In the format of sha256sum: `sha256sum -c photos.sha256` in a backup checks its photos without the bot."""
 KEPT_BESIDE = ("audit.key", "policy.yaml", "canned.yaml", "releases", "uploads")
-"""Of the data folder: what seals verdicts, what the operator wrote, pictures that no turn has taken yet."""
+"""Other files of the data folder: the key of the verdicts, what the operator wrote, pictures that no turn has
+taken yet."""
 FORMAT = 1
 _UNFINISHED = ".unfinished-"
 _BLOCK = 1 << 20
@@ -44,27 +45,27 @@ _SUM = re.compile(r"([0-9a-f]{64})  \.\./photos/\S+")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup says of itself."""
+    """The description of a backup, stored inside it."""
 
     at: str
     version: str
     snapshot: Snapshot
     files: dict[str, str]
-    """SHA-256 by path, of everything but the photos."""
+    """SHA-256 by path, of all files except the photos."""
     photos: int
     lost: tuple[str, ...]
-    """Photos that the database speaks of and that were not on disk, or not what their names say."""
+    """Photos that the database names but that were missing or damaged on disk."""
     format: int = FORMAT
 
     @property
     def counts(self) -> str:
-        """How much there is, for people."""
+        """The amount of data, for people."""
         rows = self.snapshot.tables
         return f"{rows.get('messages', 0)} messages of {rows.get('chats', 0)} chats, {self.photos} photos"
 
 
 async def run(url: str, data: Path, folder: Path, *, keep: int = 0) -> int:
-    """Make a backup and say what is in it; 1 when photos were lost before.  Raises BotError."""
+    """Make a backup and print what it contains; returns 1 if photos were missing.  Raises BotError."""
     with in_words(folder, busy="another backup is being made"):
         path, manifest, gone = await asyncio.to_thread(make, url, data, folder, keep=keep)
     print(f"{path}: {manifest.counts}")
@@ -76,7 +77,7 @@ async def run(url: str, data: Path, folder: Path, *, keep: int = 0) -> int:
 
 
 async def verify(folder: Path) -> int:
-    """Read every backup in a folder to its last byte; 1 when something is wrong.  Raises BotError."""
+    """Read all backups in a folder completely; returns 1 if something is wrong.  Raises BotError."""
     paths = backups(folder)
     if not paths:
         raise BotError(f"{folder}: no backup is there")
@@ -92,7 +93,10 @@ async def verify(folder: Path) -> int:
 
 
 def make(url: str, data: Path, folder: Path, *, keep: int) -> tuple[Path, Manifest, int]:
-    """Write one, delete all but the newest `keep` (0 keeps all).  Raises OSError, StoreDown, lock.Busy."""
+    """Write a backup, then delete all but the newest `keep` (0 keeps all).
+
+    Raises OSError, StoreDown, lock.Busy.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock.hold(folder):
         for leftover in [*folder.glob(f"{_UNFINISHED}*"), *(folder / PHOTOS).glob(f"{_UNFINISHED}*")]:
@@ -128,13 +132,13 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def photos_of(path: Path) -> list[str]:
-    """The photos that belong to a backup."""
+    """The photos of a backup."""
     lines = (path / SUMS).read_text("ascii").splitlines()
     return [found[1] for line in lines if (found := _SUM.fullmatch(line))]
 
 
 def problems_of(path: Path, sound: dict[str, bool]) -> list[str]:
-    """What is wrong with a backup; `sound` remembers photos that several share."""
+    """What is wrong with a backup; `sound` caches the checks of photos that several backups share."""
     manifest = read_manifest(path)
     problems = []
     for name, sha256 in manifest.files.items():
@@ -154,7 +158,7 @@ def problems_of(path: Path, sound: dict[str, bool]) -> list[str]:
 
 
 def copy_photo(source: Path, target: Path, sha256: str) -> bool:
-    """Copy one that is missing there; False when the source is not what its name says.  Raises OSError."""
+    """Copy a photo if it is missing; False if the source does not match its name.  Raises OSError."""
     try:
         if target.is_file() and target.stat().st_size == source.stat().st_size:
             return True
@@ -174,7 +178,7 @@ def copy_photo(source: Path, target: Path, sha256: str) -> bool:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Onto the disk for good, for our eyes only.  Raises OSError."""
+    """Copy durably, readable by us only.  Raises OSError."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = target.with_name(f"{_UNFINISHED}{uuid4().hex}")
     with source.open("rb") as reading, unfinished.open("xb") as file:
@@ -192,7 +196,7 @@ def sum_of(path: Path) -> str:
 
 
 def _write(url: str, data: Path, folder: Path, path: Path, now: datetime) -> Manifest:
-    """The database first: whatever photo it speaks of was on disk before it did."""
+    """Copy the database first: every photo that it names was on disk before."""
     snapshot, named = snapshots.save(url, path)
     _copy_beside(data, path / BESIDE)
     lost = [
@@ -240,7 +244,10 @@ def _free_name(folder: Path, now: datetime) -> Path:
 
 
 def _delete_older(folder: Path, keep: int) -> int:
-    """Delete all but the newest, then the photos that none of those speaks of; how many backups went."""
+    """Delete all but the newest backups, then the photos that none of them names.
+
+    Returns how many backups were deleted.
+    """
     paths = backups(folder)
     older, newer = paths[:-keep], paths[-keep:]
     for path in older:
@@ -256,7 +263,7 @@ def _delete_older(folder: Path, keep: int) -> int:
 
 @contextmanager
 def in_words(folder: Path, *, busy: str) -> Iterator[None]:
-    """What goes wrong with files and databases as a BotError; `busy` says what holds the folder."""
+    """Turn errors of files and databases into BotError; `busy` says why the folder may be locked."""
     try:
         yield
     except lock.Busy as error:

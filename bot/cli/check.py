@@ -1,6 +1,6 @@
-"""`python -m bot check`: every part by name, how it stands, and what mends it.
+"""`python -m bot check`: the state of every part, and how to fix what is wrong.
 
-Safe to use beside a running bot: nothing that the bot uses is changed.
+Safe beside a running bot: it changes nothing that the bot uses.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bot.errors import BadConfiguration, BotError
 from bot.settings import Settings
 
 PART_TIMEOUT_S = 90.0
-"""Loading torch on a slow disk is the longest."""
+"""The slowest check is loading torch from a slow disk."""
 
 
 async def run(parts: Sequence[str] = (), *, online: bool, as_json: bool) -> int:
-    """Look at the named parts, or at all, and print how they stand; returns 1 when one fails.
+    """Check the named parts, or all, and print their states; returns 1 if one fails, 2 for an unknown part.
 
-    2 for a part that there is not.  Raises BadConfiguration.
+    Raises BadConfiguration.
     """
     if unknown := [part for part in parts if part not in PARTS]:
         print(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
@@ -50,7 +50,7 @@ def _print_line(part: str, standing: Standing) -> None:
 
 
 def _without(secrets: Iterable[str], standing: Standing) -> Standing:
-    """Other people's error messages quote addresses, and addresses may hold a token or password."""
+    """Error messages of libraries contain addresses, and addresses may contain a token or password."""
     detail = standing.detail
     for secret in secrets:
         detail = detail.replace(secret, "[hidden]")

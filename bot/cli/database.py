@@ -1,4 +1,4 @@
-"""The database for the length of one command."""
+"""Opens the database for the length of one command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""`python -m bot describe`: a folder of pictures becomes a file of texts, a line each.
+"""`python -m bot describe`: describe every picture in a folder, one line of JSON for each text.
 
-The way is that of a customer's photo: intake, model, guard.  A line is on disk before it counts, so a
-job that was killed goes on where it was; a text is written once, however often the job is started.
+Pictures take the same path as a customer's photo: intake, model, guard.  A line counts only when it is on
+disk, so an interrupted job continues where it stopped, and each text is written once however often the job is
+started.
 """
 
 from __future__ import annotations
@@ -27,34 +28,37 @@ from prompts.house_styles import HouseStyles
 from prompts.prompt import PromptImage
 
 MOST_BYTES = 20 * 1024 * 1024
-"""More is not read: the intake refuses it anyway."""
+"""Larger files are not read completely: the intake refuses them anyway."""
 PASSING = frozenset({"engine_down", "try_again", "unreadable"})
-"""Failures that the next run tries again; every other would come out the same."""
+"""Failures that the next run retries; all others would end the same way."""
 FAILURES_IN_A_ROW = 5
-"""Then the model is taken to be down, and what is left waits for another run."""
+"""After so many in a row the model counts as down, and the rest waits for another run."""
 _LISTED = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be described, how, and where to."""
+    """What to describe, how, and where to write it."""
 
     folder: Path
     style: str
     languages: tuple[Language, ...]
     out: Path
     limit: int = 0
-    """Most pictures of this run; 0 is all."""
+    """Most pictures in this run; 0 means all."""
     at_once: int = 8
     dry_run: bool = False
 
 
 class _Usage(Exception):
-    """The command line cannot be right."""
+    """The command line is wrong."""
 
 
 async def run(job: Job, *, studio: OpenStudio) -> int:
-    """Describe what is not described yet; 0 when every picture has its texts, 1 when not, 2 for usage."""
+    """Describe the pictures that are not described yet.
+
+    Returns 0 if every picture has its texts, 1 if not, 2 for wrong usage.
+    """
     styles = HouseStyles()
     try:
         files = await asyncio.to_thread(_checked, job, styles)
@@ -75,7 +79,7 @@ async def run(job: Job, *, studio: OpenStudio) -> int:
 
 
 def _checked(job: Job, styles: HouseStyles) -> list[str]:
-    """The files of the job, in order.  Raises _Usage for what no run could do."""
+    """The files of the job, in order.  Raises _Usage for mistakes that no run can succeed with."""
     if job.style not in styles.names:
         raise _Usage(f"no template {job.style}; there are {', '.join(styles.names)}")
     if problems := styles.lint():
@@ -89,9 +93,9 @@ def _checked(job: Job, styles: HouseStyles) -> list[str]:
 
 
 def _files(folder: Path, *, leave_out: Path) -> list[str]:
-    """Everything in the folder and below, but what is hidden and our own output.
+    """All files in the folder and below, except hidden ones and our own output.
 
-    Folders that cannot be read are named as well: what they hold is not described.
+    Folders that cannot be read are listed too, because their contents are not described.
     """
     troubles: list[OSError] = []
     found: list[str] = []
@@ -116,7 +120,7 @@ def _leads_to(path: Path, target: Path) -> bool:
 
 
 class _Work:
-    """What of a job is done, and what is left: the state that its rows tell."""
+    """What of a job is done and what is left, according to its output."""
 
     def __init__(self, job: Job, styles: HouseStyles, files: Sequence[str], rows: Sequence[Row]) -> None:
         self.series = SeriesBook()
@@ -137,7 +141,7 @@ class _Work:
         self.left_out = len(left) - len(self.waiting)
 
     def _read(self, rows: Sequence[Row], version: str) -> set[tuple[str, str]]:
-        """Files and languages that need nothing more; the newest row of each counts."""
+        """Files and languages that are finished; the newest row of each counts."""
         done = set()
         for number, row in enumerate(rows, 1):
             try:
@@ -161,12 +165,12 @@ class _Work:
         return done
 
     def outlook(self) -> str:
-        """What a run would do."""
+        """What a run would do, for people."""
         texts = sum(len(languages) for _, languages in self.waiting)
         return f"{len(self.waiting)} pictures to describe, {texts} texts; {self.before} are done already"
 
     def summary(self) -> str:
-        """What has become of it, failures by file."""
+        """The result of the run, with failures by file."""
         lines = [f"{self.wrote} texts written; {self.before} pictures were done already"]
         if self.left_out:
             lines.append(f"{self.left_out} pictures are left for another run (--limit)")
@@ -189,7 +193,7 @@ class _Picture:
     series: Series
 
     def about(self) -> Row:
-        """What its rows say of it, text or not."""
+        """The part of a row that describes the picture, whether there is a text or not."""
         return {
             "series": self.series.name,
             "fingerprint": str(self.look),
@@ -198,7 +202,7 @@ class _Picture:
 
 
 class _Run:
-    """One run: pictures side by side, each line on disk before the next step."""
+    """One run: pictures side by side; each line is on disk before the next step."""
 
     def __init__(self, job: Job, styles: HouseStyles, studio: Studio, journal: Journal, work: _Work) -> None:
         self._job = job
@@ -214,7 +218,7 @@ class _Run:
         self._failures_in_a_row = 0
 
     async def all(self) -> None:
-        """Everything that waits, or until the model is taken to be down."""
+        """Describe all waiting pictures, or stop when the model counts as down."""
         try:
             async with asyncio.TaskGroup() as group:
                 before = asyncio.Event()
@@ -235,7 +239,7 @@ class _Run:
     async def _one(
         self, file: str, languages: Sequence[Language], before: asyncio.Event, placed: asyncio.Event
     ) -> None:
-        """One picture in all its languages."""
+        """Describe one picture in all its languages."""
         try:
             picture = await self._placed(file, languages, before, placed)
             if isinstance(picture, Rejection):
@@ -251,7 +255,7 @@ class _Run:
     async def _placed(
         self, file: str, languages: Sequence[Language], before: asyncio.Event, placed: asyncio.Event
     ) -> _Picture | Rejection:
-        """The picture and its series.  Which series that is depends on the order of the files alone."""
+        """The picture and its series, which depends only on the order of the files."""
         try:
             image = await self._take_in(file)
             if isinstance(image, Rejection):
@@ -274,7 +278,7 @@ class _Run:
         return await image_of(data, self._studio.intake)
 
     async def _write(self, picture: _Picture, language: Language) -> bool:
-        """Ask for one text and write down what came; whether it is one."""
+        """Ask for one text and store the result; whether it is a text."""
         text = ""
         try:
             reply = await self._ask(picture, language)
@@ -319,7 +323,7 @@ class _Run:
 
 
 def _read(path: Path) -> bytes:
-    """The file, as far as the intake would look.  Raises OSError for what is no file."""
+    """The file, up to what the intake accepts.  Raises OSError for anything but a regular file."""
     # Without O_NONBLOCK a pipe that nobody writes to would hold us up.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -328,7 +332,7 @@ def _read(path: Path) -> bytes:
 
 
 def _why(reply: Reply) -> tuple[str, str]:
-    """Code and detail of a text that there is not: names of rules and errors, never words of the model."""
+    """Code and detail of a failure: names of rules and errors, never words of the model."""
     code = reply.origin.removeprefix("notice:")
     if code == "engine_down":
         error = str(reply.record.get("error", ""))
@@ -339,12 +343,12 @@ def _why(reply: Reply) -> tuple[str, str]:
 
 
 def _made(reply: Reply) -> dict[str, Any]:
-    """Who wrote it, and under which policy it was let through."""
+    """Who wrote the text, and which policy let it pass."""
     verdict = reply.record.get("verdict")
     policy = verdict["policy"] if isinstance(verdict, dict) else ""
     return {"engine": reply.origin, "model": reply.record.get("model", ""), "policy": policy}
 
 
 def _shown(file: str) -> str:
-    """A file's name for a terminal: nothing in it can move the cursor or break the line."""
+    """A file name that is safe to print: nothing in it can move the cursor or break the line."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in file)

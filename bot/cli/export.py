@@ -1,4 +1,4 @@
-"""`python -m bot export`: conversations as files.  Safe to use beside a running bot."""
+"""`python -m bot export`: conversations as files.  Safe beside a running bot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def run(database_url: str, photos: Path, wanted: Wanted, out: Path) -> int
 def selected(
     chat: str | None, *, channel: str = "", since: float | None = None, until: float | None = None
 ) -> Selection:
-    """What the command line names.  Raises BotError for what is no chat."""
+    """What the command line selects.  Raises BotError for an invalid chat."""
     if chat is None:
         return Selection(None, channel, since, until)
     try:

@@ -1,4 +1,4 @@
-"""`python -m bot forget CHAT`: erase a customer everywhere.  Safe to use beside a running bot."""
+"""`python -m bot forget CHAT`: erase a customer's data everywhere.  Safe beside a running bot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from context.turns import Chat
 
 
 async def run(erasure: Erasure, name: str) -> int:
-    """Erase it and print a receipt; 1 when something could not be reached.  Raises BotError."""
+    """Erase the chat and print a receipt; 1 if something could not be reached.  Raises BotError."""
     try:
         chat = Chat.parse(name)
     except ValueError as error:

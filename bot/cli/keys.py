@@ -1,4 +1,4 @@
-"""`python -m bot keys`: the keys of the HTTP API.  Safe to use beside a running bot."""
+"""`python -m bot keys`: the keys of the HTTP API.  Safe beside a running bot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_NAME = 80
 
 
 async def add(database_url: str, name: str, limits: tuple[int, int, int]) -> int:
-    """Make a key: the key alone on standard output, everything else beside it."""
+    """Create a key and print it: the key alone on standard output, everything else on standard error."""
     name = name.strip()
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise BotError(f"a name has 1 to {MAX_NAME} printable characters")
@@ -25,7 +25,7 @@ async def add(database_url: str, name: str, limits: tuple[int, int, int]) -> int
 
 
 async def show(database_url: str) -> int:
-    """A line a key."""
+    """Print one line for each key."""
     async with open_database(database_url) as db:
         keys = ApiKeys(db)
         every = await keys.every()
@@ -43,7 +43,7 @@ async def show(database_url: str) -> int:
 
 
 async def revoke(database_url: str, key_id: str) -> int:
-    """Take a key back; a running bot knows within seconds."""
+    """Revoke a key; running bots know within seconds."""
     async with open_database(database_url) as db:
         if not await ApiKeys(db).revoke(key_id):
             raise BotError(f"no key {key_id} is in force")

@@ -1,4 +1,4 @@
-"""The parts that `python -m bot check` looks at: how each one stands, and what mends it.
+"""The parts that `python -m bot check` looks at: the state of each, and how to fix it.
 
 Each part is built as `bot.app` builds it, tried, and closed again.
 """
@@ -32,17 +32,17 @@ LITTLE_DISK, TOO_LITTLE_DISK = 2 * GIB, GIB // 4
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one part stands."""
+    """The state of one part."""
 
     state: Literal["ok", "warn", "fail"]
     detail: str
     mend: str = ""
-    """The command or setting that makes it better; empty when nothing is to be done."""
+    """The command or setting that fixes it; empty if nothing is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be looked at, and how far."""
+    """What to check, and how thoroughly."""
 
     settings: Settings
     online: bool
@@ -174,7 +174,7 @@ async def _gpu(_: Asked) -> Standing:
 
 
 async def _output(*command: str) -> str:
-    """What the command prints, its lines joined; empty when there is no such command or it fails."""
+    """The output of a command, its lines joined; empty if it does not exist or fails."""
     try:
         child = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -209,7 +209,7 @@ async def _model(asked: Asked) -> Standing:
 
 
 def _missing(model: str) -> Standing | None:
-    """What is wrong when the model does not lie on this machine; None when it does."""
+    """What is wrong if the model is not on this machine; None if it is."""
     if Path(model).exists():
         if (Path(model) / "config.json").is_file():
             return None
@@ -222,7 +222,7 @@ def _missing(model: str) -> Standing | None:
 
 
 async def _outlook(model: str, settings: Settings) -> Standing:
-    """Whether it fits, without loading it."""
+    """Whether the model fits, without loading it."""
     from bot.engines.local.outlook import outlook  # noqa: PLC0415
 
     found = await outlook(model, quantisation=settings.model_quantization or "none")

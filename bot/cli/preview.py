@@ -16,17 +16,17 @@ from prompts.prompt import Prompt, PromptImage
 from prompts.prompts import Prompts
 
 SUPPORT = "support"
-"""The template that answers customers; every other one is a house style."""
+"""The template for customers' questions; all others are house styles."""
 _NO_PICTURE = PromptImage(Photo("0" * 64, 0, 0, 1), b"")
 
 
 async def run(
     template: str, *, picture: Path | None, text: str, language: Language, studio: OpenStudio | None
 ) -> int:
-    """Print the prompt for a picture, a text or both; the exit code.
+    """Print the prompt for a picture, a text or both; returns the exit code.
 
-    With a `studio` the model answers too, and its answer passes the guard as any other.  Raises BotError
-    for a picture that cannot be used.
+    With a `studio` the model answers as well, and its answer passes the guard like any other.  Raises
+    BotError for a picture that cannot be used.
     """
     names = (SUPPORT, *HouseStyles().names)
     if template not in names:

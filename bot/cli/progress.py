@@ -11,7 +11,7 @@ _EVERY_S = 0.1
 
 
 class Progress:
-    """Counts up to `total` on `stream`: how many, how fast, how long still, how many failed."""
+    """Counts up to `total` on `stream`: how many are done, how fast, time left, failures."""
 
     def __init__(self, total: int, *, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
@@ -33,13 +33,13 @@ class Progress:
             self._stream.flush()
 
     def close(self) -> None:
-        """Leave the last line standing."""
+        """End the line, and leave it on the screen."""
         if self._stream is not None and self._done:
             self._stream.write("\n")
             self._stream.flush()
 
     def line(self) -> str:
-        """What the bar says now."""
+        """The bar as text."""
         share = self._done / self._total if self._total else 1.0
         bar = ("#" * round(share * _WIDTH)).ljust(_WIDTH, ".")
         rate = self._done / max(self._clock() - self._began, 1e-6)

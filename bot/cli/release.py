@@ -1,4 +1,4 @@
-"""`python -m bot release`: try a candidate on some of the chats.  Safe to use beside a running bot."""
+"""`python -m bot release`: try a candidate on some of the chats.  Safe beside a running bot."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def start(
     templates: Path | None = None,
     policy: Path | None = None,
 ) -> int:
-    """Begin a release; a running bot takes it up within seconds."""
+    """Start a release; running bots adopt it within seconds."""
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise BotError(f"a name has 1 to {MAX_NAME} printable characters")
     if not (model_url or model or templates or policy):
@@ -53,7 +53,7 @@ async def start(
 
 
 async def widen(database_url: str, share: float) -> int:
-    """Give the running candidate another share; chats that it has stay with it when the share grows."""
+    """Change the candidate's share of chats; when it grows, the candidate keeps the chats that it has."""
     async with _open(database_url) as releases:
         release = await _current(releases)
         if not await releases.widen(release.id, share):
@@ -63,7 +63,7 @@ async def widen(database_url: str, share: float) -> int:
 
 
 async def promote(database_url: str) -> int:
-    """Let the candidate answer every chat, from now on and after a restart."""
+    """Let the candidate answer every chat, from now on and after restarts."""
     async with _open(database_url) as releases:
         release = await _current(releases)
         if not await releases.end(release.id, "promoted"):
@@ -78,7 +78,7 @@ async def promote(database_url: str) -> int:
 
 
 async def withdraw(database_url: str) -> int:
-    """Take the candidate back: what was in force before answers every chat."""
+    """End the release: the version from before answers every chat."""
     async with _open(database_url) as releases:
         release = await _current(releases)
         await releases.end(release.id, "withdrawn")
@@ -87,7 +87,7 @@ async def withdraw(database_url: str) -> int:
 
 
 async def status(database_url: str, *, as_json: bool) -> int:
-    """Both arms side by side."""
+    """Print both arms side by side."""
     async with _open(database_url) as releases:
         release = await releases.last()
         if release is None:

@@ -1,7 +1,7 @@
-"""`python -m bot restore BACKUP`: put a backup in the place of what is there, while no bot is at work.
+"""`python -m bot restore BACKUP`: replace the data with a backup, while no bot is running.
 
-Everything of the backup is read and checked before anything is touched.  From the first change to the last a
-mark lies in the data folder, with which no bot starts: a restore that was cut off is done again.
+The whole backup is read and checked before anything is changed.  From the first change to the last the data
+folder is marked, and no bot starts in it: an interrupted restore has to be repeated.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from context.photos import photo_in, sync_folder
 async def run(
     url: str, data: Path, backup: Path, *, replace: bool, clear: Callable[[], Awaitable[bool]]
 ) -> int:
-    """Restore a backup, or the newest of a folder, and say what is there now.  Raises BotError.
+    """Restore a backup, or the newest in a folder, and print what it contained.  Raises BotError.
 
-    `replace` gives up what the database and the data folder hold; `clear` empties what Redis remembers.
+    `replace` allows existing data to be overwritten; `clear` empties Redis.
     """
     path = _chosen(backup)
     with in_words(data, busy="stop the bot first"):
@@ -74,7 +74,7 @@ def _restore(url: str, data: Path, path: Path, *, replace: bool) -> Manifest:
 
 
 def _check(url: str, data: Path, manifest: Manifest, *, replace: bool) -> None:
-    """Nothing is touched by what cannot end well."""
+    """Raise BotError if the restore cannot succeed; nothing has been changed yet."""
     kind = snapshots.kind_of(url)
     if kind != manifest.snapshot.kind:
         raise BotError(f"the backup is of {manifest.snapshot.kind}, DATABASE_URL names {kind}")
@@ -93,7 +93,7 @@ def _check(url: str, data: Path, manifest: Manifest, *, replace: bool) -> None:
 
 
 def _drop_strangers(folder: Path, photos: list[str]) -> None:
-    """Photos that no row names any more would never be erased."""
+    """Delete photos that the backup does not name: no erasure would ever find them."""
     named = set(photos)
     for photo in folder.glob("*/*.jpg"):
         if photo.stem not in named:

@@ -1,6 +1,6 @@
 """`python -m bot retention`: what is older than the operator wants to keep it.
 
-Safe to use beside a running bot.
+Safe beside a running bot.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def in_words(lifetimes: Lifetimes) -> str:
 async def run(
     retention: Retention, lifetimes: Lifetimes, *, scrub: Callable[[], Awaitable[bool]], sweep: bool
 ) -> int:
-    """Print what would go now, or let it go and print what went.  Raises BotError."""
+    """Print what would be deleted now, or delete it and print what was.  Raises BotError."""
     print(f"kept: {in_words(lifetimes)}")
     try:
         counts = await (retention.sweep() if sweep else retention.due())

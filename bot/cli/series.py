@@ -1,7 +1,7 @@
-"""Series: pictures that look alike are told in one voice.
+"""Series: pictures that look alike are described in the same style.
 
-The first picture of a series sets the tone; the others are shown its text.  Which picture belongs
-where depends only on their order, so a job that was killed goes on as it began.
+The first picture of a series sets the style; the model sees its text together with each of the others.  Which
+picture belongs to which series depends only on their order, so an interrupted job continues consistently.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ class Series:
     name: str
     fingerprint: Fingerprint
     examples: dict[Language, str] = field(default_factory=dict)
-    """The first text of the series that could be used, by language."""
+    """The first usable text of the series, by language."""
     _promised: dict[Language, asyncio.Event] = field(default_factory=dict)
 
     def promise(self, languages: Iterable[Language]) -> None:
-        """The first texts are about to be written: `example` waits until they are settled."""
+        """The first texts are being written: `example` waits until they are settled."""
         self._promised = {language: asyncio.Event() for language in languages}
 
     def settle(self, language: Language, text: str = "") -> None:
-        """Something was written in the language, or nothing came of it."""
+        """A text was written in this language, or could not be."""
         if text:
             self.examples.setdefault(language, text)
         if language in self._promised:
             self._promised[language].set()
 
     async def example(self, language: Language) -> str:
-        """A text to sound like; empty when there is none."""
+        """A text to imitate; empty if there is none."""
         if language not in self.examples and language in self._promised:
             await self._promised[language].wait()
         return self.examples.get(language, "")
@@ -50,7 +50,7 @@ class SeriesBook:
         self._of: dict[str, Series] = {}
 
     def place(self, file: str, fingerprint: Fingerprint) -> Series:
-        """The series of a picture: the one that it had, else the nearest kin's, else its own."""
+        """The series of a picture: its own from before, that of similar pictures, or a new one."""
         series = self._of.get(file) or next(
             (known for known in self._all if known.fingerprint.is_near(fingerprint)), None
         )
@@ -61,7 +61,7 @@ class SeriesBook:
         return series
 
     def remember(self, file: str, name: str, look: Fingerprint, language: Language, text: str) -> None:
-        """What an earlier run wrote, or tried to: a picture, and the series that it belongs to."""
+        """Add what an earlier run wrote, or tried to: a picture and its series."""
         series = self._of.get(name)
         if series is None:
             series = self._of[name] = Series(name, look)

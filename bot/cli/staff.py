@@ -1,4 +1,4 @@
-"""`python -m bot staff`: the accounts of the staff console.  Safe to use beside a running bot."""
+"""`python -m bot staff`: the accounts of the staff console.  Safe beside a running bot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
 async def add(database_url: str, name: str, role: Role) -> int:
-    """Ask for a password and make the account.  Raises BotError when that cannot be."""
+    """Ask for a password and create the account.  Raises BotError if that is impossible."""
     if not _NAME.fullmatch(name):
         raise BotError("a name is made of a-z, 0-9, dot, dash and underscore, at most 32 of them")
     password = _asked()
@@ -30,7 +30,7 @@ async def add(database_url: str, name: str, role: Role) -> int:
 
 
 async def set_password(database_url: str, name: str) -> int:
-    """Ask for a new password; the account is signed out everywhere.  Raises BotError."""
+    """Ask for a new password, and sign the account out everywhere.  Raises BotError."""
     password = _asked()
     async with open_database(database_url) as db:
         try:
@@ -42,7 +42,7 @@ async def set_password(database_url: str, name: str) -> int:
 
 
 async def remove(database_url: str, name: str) -> int:
-    """Close the account and sign it out.  Raises BotError."""
+    """Remove the account and sign it out.  Raises BotError."""
     async with open_database(database_url) as db:
         try:
             await Staff(db).remove(name)
@@ -65,7 +65,7 @@ async def show(database_url: str) -> int:
 
 
 def _asked() -> str:
-    """A password, typed twice on a terminal or read from a pipe; it never stands in a command line."""
+    """A password, typed twice on a terminal or read from a pipe; never taken from the command line."""
     if not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\r\n")
     else:

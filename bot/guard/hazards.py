@@ -39,7 +39,8 @@ class Hazard:
 
 def load_hazards() -> tuple[Lexicon, tuple[Hazard, ...]]:
     """Words and combinations from `hazards.yaml`.  Raises ValueError where a row names no such group."""
-    tree = yaml.safe_load((Path(__file__).parent / "hazards.yaml").read_text(encoding="utf-8"))
+    text = (Path(__file__).parent / "hazards.yaml").read_text(encoding="utf-8")
+    tree = yaml.safe_load(text)
     hazards = tuple(
         Hazard(
             row["name"],

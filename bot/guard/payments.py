@@ -11,6 +11,9 @@ from bot.guard.mask import find_account_numbers
 from bot.guard.verdict import Action, Reason
 
 _PAY = either(
+    r"\b(?:buy|purchase|get|pick up)\b[^.?]{0,16}\b(?:steam|itunes|apple|google play|amazon|prepaid"
+    r"|paysafe\w*) (?:gift )?(?:cards?|vouchers?|codes?)\b",
+    "(?:转|付|交|打)[^,。?]{0,4}(?:块|元)[^,。?]{0,4}(?:做|当|作为)?(?:押金|定金|订金|保证金|诚意金|验证金)",
     r"\b(?:put|pay|send|transfer|move|drop)\b[^.?]{0,24}\b(?:in|into|to|on|onto) my (?:\w+ )?(?:paypal"
     r"|venmo|account|wallet|card|zelle|cash ?app|wechat|alipay)\b",
     "(?:费|钱|款|金)[^,。?]{0,6}(?:微信|支付宝|红包)[^,。?]{0,3}(?:发我|转我|给我|发过来|转过来)|(?:打|转"
@@ -54,6 +57,12 @@ _PAY = either(
     r"|\b0x[0-9a-f]{40}\b",
 )
 _HAND_OVER = either(
+    r"\b(?:type|enter|post|put|paste|write|drop)\b[^.?]{0,8}\b(?:code|digits|pin|password)"
+    r"\b[^.?]{0,24}(?<!not )\b(?:here|below|in this chat|in the chat)\b",
+    r"\b(?:need|want|require|give me|send me)\b[^.?]{0,12}\b(?:full|whole|complete|entire) card number\b"
+    r"|\b(?:three|3) digits (?:behind|on the back)\b",
+    "(?:短信|手机)(?:里|上|中)?的?(?:码|数字|验证)[^,。?]{0,8}(?:打|输|写|发|填)(?:在|到)?(?:这|我|给|聊天)"
+    "|(?:完整|全部)的?(?:银行)?卡号|(?:背后|背面|后面)的?三位",
     r"\b(?:read|tell|give|send|text|forward|dictate)\b (?:out )?(?:me|us)\b[^.?]{0,16}\b(?:digits|code"
     r"|numbers?|password)\b[^.?]{0,20}\b(?:text|sms|message|your phone|we (?:just )?sent|your bank|banking)"
     r"\b",
@@ -107,14 +116,16 @@ _WATCH = Watch(
     {
         "payment.request": (
             "top up|load |wallet|zelle|venmo|cash app|cashapp|western union|moneygram|paypal|usdt|btc| eth ",
-            "venmo|my account|my card|wechat|alipay|微信|支付宝|费|settle|prepayment|红包|充值|押金|定金|汇",
+            "steam|itunes|google play|prepaid|paysafe|venmo|my account|my card|wechat|alipay|微信|支付宝|费",
+            "settle|prepayment|红包|充值|押金|定金|汇",
             "transfer|wire|send |remit|deposit|payment|pay |money",
             "funds|scan |gift card|转账|汇款",
             "打款|付款|转款|钱|打钱|转钱|扫",
             "识别|付|交|支付|缴|转|补|礼品卡|点卡|卡密|bitcoin|crypto|usdt|ethereum|bc1|0x",
         ),
         "payment.secret": (
-            "back of your|back of the|banking|paypal|alipay|wallet|网银|支付宝|微信|digits|numbers|digit",
+            "the code|full card|whole card|complete card|digits behind|的码|三位|back of your|back of the",
+            "banking|paypal|alipay|wallet|网银|支付宝|微信|digits|numbers|digit",
             "security code|confirmation code|login code|authoriz|authoris|2fa|two-factor|two factor",
             "code did you|digits did you|numbers did you|number did you|online banking|bank login|校验码",
             "动态",

@@ -62,9 +62,11 @@ _PLAIN = either(
 )
 # Makes a sentence depend on something; the second list only the clause it stands in.
 _DEPENDS = either(
-    r"\b(?:if|whether|may|might|could|depend\w*|eligib\w*|polic(?:y|ies)|subject to|unless|in case|once"
+    r"\b(?:if|whether|you(?:'d| would)? (?:want|like|wish|ask)(?:ed)?|may|might|could|depend\w*|eligib\w*"
+    r"|polic(?:y|ies)|subject to|unless|in case|once"
     r"|decides?|qualif\w*|assess\w*|according to)\b",
-    "可能|或许|也许|是否|如果|若|如需|如要|政策|流程|符合|审核|核实|评估|条件|取决|视情况|保修期|质保期",
+    "您想|你想|想要|可能|或许|也许|是否|如果|若|如需|如要|政策|流程|符合|审核|核实|评估|条件|取决|视情况"
+    "|保修期|质保期",
     "规定|条款|由.{0,6}(?:决定|确认)|确认后|检测后",
 )
 _GUIDES = either(
@@ -85,7 +87,10 @@ _AFTERWARDS = either(
 _WATCH = Watch(
     {
         "promise.refund": (
-            "credited|on its way|on the way|in your account|with you|issu|process|approv|trigger|initiat",
+            "consider it|consider the|consider your|cancel|void|disappear|vanish|sends you|wires you",
+            "transfers you",
+            "pays you|gives you|give you|取消|撤回|credited|on its way|on the way|in your account|with you",
+            "issu|process|approv|trigger|initiat",
             "pushed|在路上",
             "打了|汇了|转了|到卡|回卡|every cent|every penny|every dollar|what you paid|reverse|revers",
             "undo |made whole|out of pocket",
@@ -97,7 +102,10 @@ _WATCH = Watch(
             "退回|退到",
         ),
         "promise.compensation": (
-            "goodwill|apology|gesture|inconvenience|trouble|make up|percent|price back|price off|give you",
+            "stand for|answer for|liable for|come up for|on your account|to your account|your card",
+            "your wallet",
+            "your balance|辛苦费|补贴|后果|损坏|goodwill|apology|gesture|inconvenience|trouble|make up",
+            "percent|price back|price off|give you",
             "pay you",
             "send you|transfer you|wire you|电费|水费|清洗费|歉意|心意|诚意|便宜|少收|减|优惠|medical",
             "hospital|doctor|dentist|damage|loss|injur|legal|lawyer|hotel|electricity|water bill",
@@ -113,7 +121,8 @@ _WATCH = Watch(
             "free|no cost|no charge|no extra|no additional|免费|换一台|换新|换台|换货|给您换|给你换",
         ),
         "promise.date": (
-            "会给|给您|跟您|明晚|今早|周末|in an hour|hour|minute|booked|scheduled|arranged|reserved|约好",
+            "stand at|knock|turn up|show up|之内|以内|司机|会给|给您|跟您|明晚|今早|周末|in an hour|hour",
+            "minute|booked|scheduled|arranged|reserved|约好",
             "约了|预约|安排|定好|定在|号|today|tomorrow|tonight",
             "this |next |within |will|'ll |comes|arrive|visit|coming|guaranteed",
             "ship|arrives|expect |be there|be with you|马上|立刻|立即|很快|在路上|今天|明天|后天|今晚|明早",
@@ -121,7 +130,8 @@ _WATCH = Watch(
             "星期|礼拜|上午|中午|下午|晚上|早上|点",
         ),
         "promise.free": (
-            "cost|bill|fee|expense|postage|shipping|gratis|without charge|without any charge|our expense",
+            "invoice|on the house|账单|算我们|当我们|算是我们|不要您|cost|bill|fee|expense|postage|shipping",
+            "gratis|without charge|without any charge|our expense",
             "our own expense|our cost|our own cost",
             "charge you",
             "not charge|won't charge|won't cost|包修|白修|白换|全包|pay|free|waive|cover|nothing| on us",
@@ -129,12 +139,14 @@ _WATCH = Watch(
             "不收|不要|不花|免单|免费|费|钱|不用",
         ),
         "promise.liability": (
+            "messed up|screwed up|wrong|failed you|sold you|badly|poorly|answer for|没做好|失职|疏忽",
+            "负责到底",
             " on us|down to us|批次|有问题|有毛病|不合格|瑕疵|confess|concede|acknowledg|on behalf",
             "our doing|代表|过错在|问题在|fault|mistake|responsib|liab",
             "negligen|blame|defective|dangerous|admit|caused by our|my company",
             "责任|错|怪我|我们认|失误|过失|质量问题|缺陷|承担|负责|承认",
         ),
-        "promise.warranty": ("warranty|covered|保修|质保|三包|延保|包修|全包",),
+        "promise.warranty": ("guarantee|coverage|of cover|warranty|covered|保修|质保|三包|延保|包修|全包",),
     }
 )
 

@@ -22,6 +22,14 @@ _SUM_ZH = r"[\d一二两三四五六七八九十百千几]+ ?(?:元|块|百|千)
 
 STATEMENTS = {
     "promise.refund": either(
+        r"\bconsider (?:it|the|your)\b[^,.?]{0,16}\b(?:returned|refunded|settled|paid back|reimbursed)\b"
+        r"|\b(?:get|have|receive) (?:all|every bit|the whole|100 ?%) of your money\b",
+        r"\b(?:cancel(?:led)?|revers(?:e|ed)|void(?:ed)?) (?:it|the (?:charge|payment"
+        r"|transaction)) for you\b|\b(?:charge|payment) (?:will )?(?:disappears?|vanish\w*|be gone)"
+        r"\b[^,.?]{0,12}\bstatement\b",
+        r"\b(?:sends?|wires?|transfers?|pays?|gives?) you (?:back )?(?:the|your|all the|all your) (?:money"
+        r"|amount|sum|cash|full price|purchase price)\b",
+        "(?:扣款|付款|订单款|这笔)[^,。?]{0,6}(?:取消|撤销|撤回)(?:了|掉)",
         r"\b(?:price|money|amount|sum|payment|funds?|refund)\b[^,.?]{0,10}\b(?:is|are|will be|'ll be)"
         r"\b[^,.?]{0,8}\b(?:back (?:on|in|with|to)|in your account|on (?:its|the) way|with you"
         r"|on your (?:card|statement))\b",
@@ -68,6 +76,15 @@ STATEMENTS = {
         "不(?:满意|行|好用)[^。]{0,3}(?:包退|全额退|全退|退钱|退款|全退)",
     ),
     "promise.compensation": either(
+        r"\b(?:stand|answer|pay|be liable|be responsible|come up|compensate) for (?:every|all|any|the"
+        r"|your) (?:\w+ )?(?:damages?|loss(?:es)?|injur\w+)\b",
+        rf"\b(?:put|load|transfer|place|credit|book|add)(?:ing)? {_MONEY}[^,.?]{{0,6}}\b(?:on|to|in"
+        rf"|into) your (?:account|card|wallet|balance)\b",
+        r"\b(?:put|load|transfer|place|credit|book|add)(?:ing)? \d+ ?(?:usd|eur|euros?|dollars?|yuan"
+        r"|pounds?|points?|credits?)\b[^,.?]{0,6}\b(?:on|to|in|into) your (?:account|card|wallet|balance)\b",
+        "(?:损失|损坏|后果)[^,。?]{0,6}(?:公司|厂家|我们)[^,。?]{0,4}(?:认|担|全赔|负责|兜底)|(?:辛苦费"
+        "|误工费|补贴|红包)[^,。?]{0,4}(?:给您|给你|打给|补给)|补[^,。?]{0,3}(?:块|元)[^。?]{0,6}(?:辛苦费"
+        "|补偿)",
         r"\b(?:goodwill|as (?:an |a )?(?:apology|thank you|gesture|compensation)|for (?:the"
         r"|your) (?:inconvenience|trouble)"
         rf"|to make up)\b[^.?]{{0,40}}(?:{_MONEY}|\b\d+ ?(?:points|credits|percent|%)|\bfree\b|\bdiscount\b)",
@@ -111,8 +128,15 @@ STATEMENTS = {
         "(?:换新|以旧换新|换货)[^。]{0,3}(?:不收费|免费|不要钱)",
     ),
     "promise.date": either(
+        rf"\b(?:driver|courier|technician|engineer|mechanic|fitter|plumber|colleague|someone|team)"
+        rf"\b[^,.?]{{0,12}}(?:\bwill\b|'ll)[^,.?]{{0,6}}\b(?:stand|knock|ring|show up|turn up|be)"
+        rf"\b[^,.?]{{0,24}}\b{_DAY_EN}",
+        rf"\b{_DAY_EN},? you(?:'ll| will) (?:definitely |certainly )?(?:have|get|hold|receive)"
+        rf"\b[^,.?]{{0,24}}\b(?:machine|device|unit|parcel|part|replacement|phone|money|refund|one)\b",
+        "(?:天|小时|周|日)(?:之内|以内|内)[^,。?]{0,3}(?:保证|一定|包|必)[^,。?]{0,3}(?:您|你|能|修|到|好)",
+        f"(?:司机|师傅|快递员?|工程师)[^,。?]{{0,3}}{_DAY_ZH}[^,。?]{{0,6}}(?:点|准时|上午|下午|一早)",
         rf"\b(?:will|'ll|shall) (?:definitely |certainly |surely |also )?be (?:delivered|shipped|dispatched"
-        rf"|collected|picked up|installed|fixed|repaired|replaced|credited|refunded|with you|there"
+        rf"|collected|picked up|fixed|repaired|replaced|credited|refunded|with you|there"
         rf"|at your (?:door|place|house))\b[^,.?]{{0,30}}\b{_DAY_EN}",
         rf"\b(?:someone|somebody|colleague|agent|manager|technician|engineer|courier|driver|team|specialist"
         rf"|we|i)\b[^,.?]{{0,20}}\b(?:will|'ll|shall)\b[^,.?]{{0,8}}\b(?:ring|phone|call|drop by|turn up"
@@ -171,6 +195,10 @@ STATEMENTS = {
         "|到货|送达|发货|到账|(?<!能)修好|退款|回电)",
     ),
     "promise.free": either(
+        r"\b(?:there(?:'ll| will) be|you(?:'ll| will) (?:get|receive)|we(?:'ll"
+        r"| will)? send(?: you)?) no (?:bill|invoice|charge|fee)\b|\b(?:is|are|'s) on the house\b",
+        "(?:不会|不)(?:再)?给(?:您|你)开(?:账单|发票收费)|(?:算|当)(?:是)?我们(?:公司)?(?:送|请)(?:您"
+        "|你)?的?|(?:下次|这次|以后)[^,。?]{0,6}不(?:收|要)(?:您|你)",
         r"\b(?:we|i|the company)(?:'ll| will| shall)? (?:eat|absorb|swallow|carry|bear|take on|take care of"
         r"|handle)\b[^,.?]{0,10}\b(?:costs?|bill|fee|price|expenses?|charges?|postage|shipping)\b",
         r"\b(?:your|the) (?:visit|repair|part|service|labou?r|delivery|pickup)\b[^,.?]{0,16}\b(?:won't"
@@ -215,6 +243,10 @@ STATEMENTS = {
         "(?:一分)?(?:任何)?(?:钱|费)",
     ),
     "promise.liability": either(
+        r"\bwe(?:'ve| have)? (?:clearly |really )?(?:messed up|screwed up|got (?:it|this) wrong|failed you"
+        r"|sold you a (?:bad|faulty|defective))\b|\bwe(?:'ve| have)? (?:built|designed|made) (?:it|this"
+        r"|that)\b[^,.?]{0,10}\b(?:badly|wrong|poorly)\b|\bwe(?:'ll| will) answer for\b",
+        "(?:是|确实是)我们(?:公司|厂)?(?:的)?(?:没做好|做得不好|失职|疏忽|设计不好|没把好关)|我们负责到底",
         r"\b(?:defect|fault|mistake|error|mess|problem|damage|batch|one)s? (?:is|was|are|were) (?:entirely "
         r"|totally |all |completely )?(?:on us\b|down to us\b|our (?:doing|fault))",
         "(?:批次|产品|机器|设计|这个型号)[^,。?]{0,4}(?:确实|的确|本身|就是)[^,。?]{0,4}(?:有问题|有缺陷"
@@ -251,6 +283,11 @@ STATEMENTS = {
         "我(?:们|司|方|公司)?(?:负全责|全责|负责到底|认错|承认)|承认[^,。]{0,8}(?:缺陷|过错|责任)",
     ),
     "promise.warranty": either(
+        r"\b(?:another|extra|additional|one more|two more|a further|a second|a free) (?:year|month"
+        r"|\d+ months?)s? of (?:warranty|guarantee|cover(?:age)?)\b|\b(?:year|month)s? (?:of )?(?:extra"
+        r"|free|additional) warranty\b",
+        "(?:再)?(?:给|帮|为)(?:您|你)[^,。?]{0,4}(?:加|延|续|送)[^,。?]{0,4}(?:年|月)[^,。?]{0,3}(?:保修"
+        "|质保)",
         r"\b(?:double|extend|prolong|renew|lengthen)\b[^,.?]{0,12}\bwarranty\b(?! (?:card|page|field|form"
         r"|program))",
         r"\b(?:add|give you|get)\b[^,.?]{0,8}\b(?:extra|additional|another|one more|two more) (?:year"

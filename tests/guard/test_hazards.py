@@ -26,6 +26,7 @@ ADVISED = {
     "moving parts": ("Reach in while it is still spinning.", "还在转的时候伸手掏出来。"),
     "gas cylinder": ("Lay the gas bottle on its side.", "煤气罐用开水烫一下。"),
     "fumes indoors": ("Run the generator in the garage.", "木炭在屋里烧着取暖就行，点着即可。"),
+    "silenced alarm": ("Put a sock over the smoke detector while you cook.", "烟感老响就套个袋。"),
     "opened under pressure": ("Open the pressure cooker by force.", "高压锅没泄压就硬撬。"),
 }
 

@@ -311,6 +311,6 @@ def _postgres_engine(url: URL) -> Engine:
 def reason_of(error: BaseException) -> str:
     """The driver's or the system's own words, without the statement and its parameters (customers' text)."""
     said = getattr(error, "orig", None) or getattr(error, "strerror", None)
-    if not said:  # our own refusals are SQLAlchemy's kind of error (context/migrations.py)
+    if not said:  # our own refusals are SQLAlchemy's kind of error (context/migrations)
         said = error if isinstance(error, sa.exc.InvalidRequestError) else type(error).__name__
     return str(said).strip().split("\n")[0]

@@ -1,4 +1,4 @@
-"""The tables of the HTTP API, as one numbered step of `context.migrations`."""
+"""The tables of the HTTP API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of gray releases, as one numbered step of `context.migrations`."""
+"""The tables of gray releases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of what was found on photos, as one numbered step of `context.migrations`."""
+"""The table of what was found on photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of reviews, figures and erasures, as one numbered step of `context.migrations`."""
+"""The tables of reviews, figures and erasures."""
 
 from __future__ import annotations
 

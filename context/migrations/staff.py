@@ -1,4 +1,4 @@
-"""The tables of what staff do with chats, as one numbered step of `context.migrations`."""
+"""The tables of what staff do with chats."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from context.api_tables import API
-from context.reading_tables import READINGS
-from context.record_tables import RECORDS
-from context.release_tables import RELEASES
-from context.staff_tables import STAFF_WORK, STAFF_WORK_POSTGRES, STAFF_WORK_SQLITE
+from context.migrations.api import API
+from context.migrations.readings import READINGS
+from context.migrations.records import RECORDS
+from context.migrations.releases import RELEASES
+from context.migrations.staff import STAFF_WORK, STAFF_WORK_POSTGRES, STAFF_WORK_SQLITE
 
 FIRST = """
 -- A customer's conversation and what we know of it.

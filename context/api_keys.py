@@ -1,7 +1,7 @@
-"""Keys of the HTTP API: who has one, how much it may ask for, what it has used.
+"""Keys of the HTTP API: whose they are, how much they may be used, and how much they were.
 
-A key is shown once, when it is made; kept is its SHA-256.  A key is 32 random bytes, so a slow hash
-would protect nothing that a fast one does not.
+A key is shown once, when it is created; only its SHA-256 is stored.  Since a key is 32 random bytes, a slow
+hash would protect nothing that a fast one does not.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from sqlalchemy.engine import Connection, Row
 from context.db import Database
 
 PREFIX = "sk-bot-"
-"""So that secret scanners, and people, know one when they see it."""
+"""Lets people and secret scanners recognise a key."""
 DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How much a key may ask for; 0 is no limit."""
+    """The limits of a key; 0 means no limit."""
 
     requests_per_min: int = 600
     tokens_per_day: int = 0
     streams: int = 64
-    """Requests at the same time."""
+    """Concurrent requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key, without the key."""
+    """What is stored about a key, which is not the key itself."""
 
     id: str
     name: str
@@ -53,18 +53,18 @@ class Used:
 
 
 def digest_of(key: str) -> str:
-    """What is kept of a key."""
+    """The digest of a key, as it is stored."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 class ApiKeys:
-    """Makes and revokes keys, and counts what they use.  Every method is one transaction."""
+    """Creates and revokes keys, and counts their use.  Every method is one transaction."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def add(self, name: str, allowance: Allowance) -> tuple[ApiKey, str]:
-        """Make a key; returns it with the only copy of what has to be sent."""
+        """Create a key; returns its record, and the only copy of the key itself."""
         plain = PREFIX + secrets.token_urlsafe(32)
         made = ApiKey("k" + secrets.token_hex(4), name, digest_of(plain), allowance)
 
@@ -81,11 +81,11 @@ class ApiKeys:
         return made, plain
 
     async def every(self) -> list[ApiKey]:
-        """All that were ever made, oldest first."""
+        """All keys ever created, oldest first."""
         return await self._db.read(lambda connection: [_key(row) for row in connection.execute(_ALL)])
 
     async def revoke(self, key_id: str) -> bool:
-        """Take a key back and end its jobs; False when no such key is in force."""
+        """Revoke a key and cancel its jobs; False if no such key is valid."""
 
         def work(connection: Connection) -> bool:
             values = {"id": key_id, "now": self._db.now(connection)}
@@ -98,7 +98,7 @@ class ApiKeys:
         return await self._db.write(work)
 
     async def used(self, key_ids: Sequence[str]) -> dict[str, Used]:
-        """What keys have used today; those that used nothing are left out."""
+        """The usage of keys today; keys without any are left out."""
 
         def work(connection: Connection) -> dict[str, Used]:
             values = {"ids": list(key_ids), "day": day_of(self._db.now(connection))}

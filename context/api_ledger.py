@@ -1,6 +1,6 @@
-"""What is on record of the HTTP API: the verdict of each answer, and what its key has used.
+"""The records of the HTTP API: the verdict on each answer, and the usage of its key.
 
-Together in one transaction, and before the answer leaves: nothing is said that is not on record.
+Both are written in one transaction before the answer is sent: nothing is said that is not on record.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ON_RECORD = ("verdict", "engine", "model", "prompt", "release", "tokens", "brok
 
 
 class ApiLedger:
-    """Writes answers down.  What was asked and answered is not kept, only what became of it."""
+    """Records answers.  Questions and answers themselves are not stored."""
 
     def __init__(self, db: Database, *, verdicts: Verdicts) -> None:
         self._db = db
@@ -27,10 +27,7 @@ class ApiLedger:
     async def note(
         self, chat: Chat, key_id: str, request: str, record: Mapping[str, object], *, tokens: int
     ) -> None:
-        """Record one answer.  `record` is its `Reply.record`.  Raises `StoreDown`: then do not say it.
-
-        One that broke off has `broke_off` (why) in place of a verdict; its tokens are an estimate.
-        """
+        """Record one answer, given its `Reply.record`.  Raises `StoreDown`: then it must not be sent."""
         await self._db.write(
             lambda connection: self.add(connection, chat, key_id, request, record, tokens=tokens)
         )

@@ -1,8 +1,8 @@
-"""Storing what came in: once, in its place in the conversation, with the moment its chat is due.
+"""Storing incoming messages: once, in conversation order, with the time at which their chat is due.
 
-Everything here runs inside one transaction of the inbox.  Rows are touched chat by chat in the
-order of their keys, and within a chat messages before its lane before what is known of it, so that
-transactions on PostgreSQL wait for each other instead of locking each other out.
+Everything here runs inside one transaction of the inbox.  Rows are locked chat by chat in the order of their
+keys, and within a chat first its messages, then its lane, then the chat itself, so that transactions on
+PostgreSQL wait for each other instead of deadlocking.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from context.turns import Arrival, Kind, Photo
 class Quiet:
     """How long a chat must be quiet before its messages are answered, in seconds.
 
-    Telegram sends an album as separate messages without an end mark, and people type the words
-    after the picture; the figures are the field's (0.6 to 2.5 s), see docs/ledger.md.
+    Telegram sends an album as separate messages without an end mark, and people type their words after the
+    picture.  The figures come from measurements of others (0.6 to 2.5 s); see docs/ledger.md.
     """
 
     album_s: float = 1.0
     album_late_s: float = 3.2
-    """For the rest of an album that is known to come slowly; an answer to the beginning of an album is
-    not said before this has passed either, though it may well be written."""
+    """Wait for the rest of an album that arrives slowly.  An answer to the beginning of an album is written
+    meanwhile, but not sent before this time has passed."""
     lone_photo_s: float = 1.5
     longest_s: float = 8.0
     album_size: int = 10
-    """Telegram's largest album: complete, so nothing more is waited for."""
+    """Size of Telegram's largest album: it is complete, so nothing more is waited for."""
 
     @property
     def longest_album_s(self) -> float:
-        """An album has an end, so it may take as long as its pictures take to come."""
+        """Longest wait for an album.  It may be longer than for other messages, since an album ends."""
         return self.album_size * self.album_late_s
 
 
 class NoSuchChat(Exception):
-    """Nobody has written in this chat, or it was erased: there is nobody to say anything to."""
+    """Nobody has written in this chat, or it was erased: nobody would read a message to it."""
 
 
 def store(connection: Connection, arrivals: Sequence[Arrival], *, now: float, quiet: Quiet) -> list[Arrival]:
-    """Insert what is not there yet, and say when its chats are due.  Returns what there is to answer.
+    """Insert new messages, and set when their chats are due.  Returns the messages that need an answer.
 
-    Only a customer begins a chat: raises `NoSuchChat` for what staff put into one that is not there.
+    Only customers start a chat: raises `NoSuchChat` if staff write to one that does not exist.
     """
     answerable: list[Arrival] = []
     for arrival in arrivals:
@@ -76,7 +76,7 @@ def _chat(arrival: Arrival) -> str:
 
 
 def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
-    """The state in which it is kept; empty when it was there already."""
+    """The state in which the message was stored; empty if it was stored before."""
     state, outdated = "waiting", 0
     if arrival.edited:
         known = {"chat": arrival.chat.key, "message_id": arrival.message_id}
@@ -123,13 +123,13 @@ def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
 
 
 def _position(message_id: str) -> int | None:
-    """Telegram counts the messages of a chat, and its webhooks may overtake one another."""
+    """The message's position in its chat, by Telegram's own numbers: webhooks may overtake one another."""
     is_counted = message_id.isascii() and message_id.isdecimal() and len(message_id) <= 18  # noqa: PLR2004 - 64 bits
     return int(message_id) if is_counted else None
 
 
 def _says_something_else(edit: Arrival, original: Row[Any]) -> bool:
-    """An edit matters when its words or its picture are others; not for a comma or a link preview."""
+    """Whether an edit changes words or picture; a comma or a link preview does not matter."""
     if edit.command != original.command or _words(edit.text) != _words(original.text):
         return True
     size = edit.attachment.size if edit.attachment else None
@@ -137,12 +137,12 @@ def _says_something_else(edit: Arrival, original: Row[Any]) -> bool:
 
 
 def _words(text: str) -> str:
-    """What must differ for an edit to matter: letters and digits, whatever the case and spacing."""
+    """The letters and digits of a text, whatever their case and spacing."""
     return "".join(char for char in text.casefold() if char.isalnum())
 
 
 def _schedule(connection: Connection, newest: Arrival, now: float, quiet: Quiet) -> None:
-    """Set when the chat may be claimed; the newest message decides, within the longest wait."""
+    """Set when the chat may be claimed: the newest message decides, within the longest wait."""
     wait, longest, settles_at = 0.0, quiet.longest_s, None
     if newest.album:
         values = {"chat": newest.chat.key, "album": newest.album, "now": now}

@@ -1,11 +1,11 @@
-"""A chain over the verdicts: an edited, missing or inserted row is found, and named.
+"""An audit chain over the verdicts: finds and names edited, missing and inserted rows.
 
-Each row is bound to the one before it by an HMAC.  What a row says about a customer is bound through a
-salted hash, so that erasing the payload and its salt leaves the chain whole: the hash stays, and says no
-more.  The key lives outside the database; who has both could write a new chain, so `head` is to be noted
-elsewhere from time to time, which also shows when the last rows are gone.
+Each row is linked to the one before it by an HMAC.  What a row says about a customer is included through a
+salted hash, so that erasing payload and salt leaves the chain intact: the hash remains and reveals nothing.
+The key is stored outside the database.  Somebody with the key and the database could write a new chain;
+therefore `head` should be noted elsewhere from time to time, which also shows if the last rows are missing.
 
-Pure functions over values; the ledger stores the rows.
+These are pure functions of values; the ledger stores the rows.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 GENESIS = "0" * 64
-"""What stands before the first row."""
+"""The seal before the first row."""
 _SALT_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One row of the chain.  `payload` and `salt` are None once the customer was erased."""
+    """One row of the chain.  `payload` and `salt` are None after the customer was erased."""
 
     number: int
     """From 1, without gaps."""
@@ -34,7 +34,7 @@ class Link:
     payload: str | None
     """JSON of what was recorded."""
     salt: str | None
-    """Hexadecimal; makes the digest of a guessable payload unguessable."""
+    """Hexadecimal; prevents guessing a short payload from its digest."""
     digest: str
     """HMAC of the payload under the salt."""
     seal: str
@@ -43,14 +43,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """Something wrong with the chain, and with which row."""
+    """A fault in the chain, and the number of its row."""
 
     number: int
     problem: Literal["edited", "missing", "inserted", "cut off"]
 
 
 def append(key: bytes, record: Mapping[str, object], *, at: float, after: Link | None) -> Link:
-    """The next row: `record` holds JSON values, `after` is the last row, None for the first."""
+    """The next row.  `record` contains JSON values; `after` is the last row, None for the first."""
     payload = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     salt = secrets.token_hex(_SALT_BYTES)
     number = after.number + 1 if after else 1
@@ -59,16 +59,16 @@ def append(key: bytes, record: Mapping[str, object], *, at: float, after: Link |
 
 
 def erased(link: Link) -> Link:
-    """The row without what it said: the chain still verifies, the payload cannot be guessed back."""
+    """The row without its payload: the chain still verifies, and the payload cannot be guessed."""
     return replace(link, payload=None, salt=None)
 
 
 def breaks(key: bytes, links: Iterable[Link], *, head: Link | None = None) -> Iterator[Break]:
-    """What is wrong with the rows, given in order of their numbers; nothing when all is well.
+    """The faults of the chain; `links` are given in the order of their numbers.
 
-    `head` is the last row as it was noted elsewhere: the chain must still reach it unchanged.
-    After a break the chain is taken up again from the next row; a forged seal names its neighbour too.
-    That a row was rightly erased is for the record of erasures to say.
+    `head` is the last row as it was noted elsewhere: the chain must still contain it unchanged.  After a
+    fault, verification continues with the next row; a forged seal makes its neighbour look faulty as well.
+    Whether a row was rightly erased is not decided here.
     """
     before: Link | None = None
     noted: Link | None = None

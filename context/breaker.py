@@ -1,4 +1,4 @@
-"""A breaker: what keeps failing is left alone for a while, then one call at a time tries again."""
+"""A circuit breaker: after repeated failures calls are refused for a while, then one tries again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 
 class Breaker:
-    """Says whether a call is worth making.  For one event loop.
+    """Says whether a call should be attempted.  For one event loop.
 
-    After `failures` in a row it rests for `rest_s`; each probe that fails makes the next rest twice as
-    long, up to `longest_s` (`rest_s`, unless given).  After a rest one call goes through as a probe, and
-    the others are refused until it has reported.
+    After `failures` in a row it refuses calls for `rest_s` seconds.  Then one call goes through as a probe,
+    and the others are refused until it has reported.  Each failed probe doubles the next rest, up to
+    `longest_s` (`rest_s` unless given).
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class Breaker:
 
     @property
     def is_broken(self) -> bool:
-        """True from the failure that was one too many to the next success."""
+        """Whether it is open: from the last failure allowed to the next success."""
         return self._rests > 0
 
     def allows(self) -> bool:
-        """True when a call may be made now.  Whoever makes it reports one of the three below."""
+        """Whether a call may be made now.  The caller then reports one of the three outcomes below."""
         if not self.is_broken:
             return True
         if self._is_probing or self._clock() < self._again_at:
@@ -51,7 +51,7 @@ class Breaker:
         self._is_probing = False
 
     def failed(self) -> None:
-        """The call was not answered, or not in time.  Of calls that were under way together, one counts."""
+        """The call failed or took too long.  Of concurrent calls that fail, only one counts."""
         self._failures += 1
         if self._failures < self._limit or (self.is_broken and not self._is_probing):
             return
@@ -61,5 +61,5 @@ class Breaker:
         self._rests += 1
 
     def left(self) -> None:
-        """Nothing was learned: the caller went away, or it answered that it cannot do this."""
+        """The call says nothing about the service: it was cancelled, or refused for a reason of its own."""
         self._is_probing = False

@@ -1,6 +1,6 @@
-"""Drafts that were made before, and facts picked out of turns, by a key that names all that went into them.
+"""A cache of drafts in Redis; the key identifies everything that a draft depends on.
 
-A copy in Redis with an age: being empty, slow or gone costs the time that it would have saved.
+Entries expire.  If Redis is empty, slow or down, only the time is lost that the cache would have saved.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from context.turns import Chat
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 0.5
-"""For one call: asking must stay cheap beside the seconds that a model takes."""
+"""Time limit of one call, short beside the seconds that a model takes."""
 REST_S, LONGEST_REST_S = 0.5, 15.0
-"""After a failure Redis is left alone for the first, longer each time, at most for the second."""
+"""Pauses after failures of Redis: the first one, and the longest."""
 
 
 class DraftCache:
-    """Values by key for `ttl_s` seconds.  The client stays the caller's to close."""
+    """Stores values by key for `ttl_s` seconds.  The client belongs to the caller."""
 
     def __init__(
         self,
@@ -46,13 +46,13 @@ class DraftCache:
         self._breaker = Breaker(rest_s=REST_S, longest_s=LONGEST_REST_S, clock=clock)
 
     async def get(self, key: str) -> bytes | None:
-        """What was put there; None when nothing was, it is too old, or Redis does not answer."""
+        """The value; None if there is none, it has expired, or Redis does not answer."""
         name = keys.draft(self._namespace, key)
         value = await self._ask(lambda: self._client.get(name))
         return value if isinstance(value, bytes) else None
 
     async def put(self, key: str, value: bytes, *, alias: str = "") -> None:
-        """Keep a value; without Redis it is not kept.  `alias` names the chat whose words are in it."""
+        """Store a value, if Redis answers.  `alias` names the chat whose words it contains."""
         name = keys.draft(self._namespace, key)
         if not alias:
             await self._ask(lambda: self._client.set(name, value, px=self._ttl_ms))
@@ -60,7 +60,7 @@ class DraftCache:
         mine, erased = keys.drafts(self._namespace, alias), keys.erased(self._namespace, alias)
 
         async def keep() -> None:
-            # Noted before it is there, and looked for the mark after: `forget` misses it at neither.
+            # Registered before it is written, and checked for the mark after: `forget` cannot miss it.
             await self._client.sadd(mine, key)
             if await self._client.pttl(mine) < self._ttl_ms:  # what is kept longest decides
                 await self._client.pexpire(mine, self._ttl_ms)
@@ -71,7 +71,7 @@ class DraftCache:
         await self._ask(keep)
 
     async def forget(self, chat: Chat, last_turn: int) -> bool:  # noqa: ARG002  # drafts know no turns
-        """Drop what holds words of this chat, and keep no more of what is in work; False without Redis."""
+        """Drop values with words of this chat, including those being written; False without Redis."""
         mine, erased = keys.drafts(self._namespace, chat.alias), keys.erased(self._namespace, chat.alias)
 
         async def drop() -> bool:

@@ -1,7 +1,7 @@
-"""Cases: handoffs as staff see them, from outside the conversation: what to know, and what is new.
+"""Cases: handoffs as staff see them, with what to know about the customer and what is new.
 
-A case in the staff's group has a topic of its own; the row says which, and up to which message it shows.
-Everything in it can be made again, so it is written after what it records.
+In the staff's group each case has a topic of its own; its row says which, and up to which message the topic
+shows the chat.  All of this can be rebuilt, so it is written after what it records.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from context.held import HELD_IN_CHAT
 from context.turns import Chat, Language, Photo
 
 LOOKED_AT = 8
-"""Newest turns of a case that its facts are taken from."""
+"""How many of the newest turns are summarised."""
 NEWS = 30
-"""Lines of a conversation that are shown at a time."""
+"""How many lines of a conversation are shown at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseFacts:
-    """What is on record about a chat that a person should take."""
+    """What is known about a chat that a person should take over."""
 
     name: str
     reason: str
     since: float | None
     questions: tuple[str, ...]
-    """What the customer wrote, the newest first."""
+    """What the customer wrote, newest first."""
     answers: tuple[str, ...]
-    """What they were told in substance, the newest first."""
+    """What they were told, apart from notices, newest first."""
     photos: tuple[Photo, ...]
     turns: int
     failed: int
@@ -43,7 +43,7 @@ class CaseFacts:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One handoff and how it is shown in the group."""
+    """One handoff, and how the group shows it."""
 
     chat: Chat
     handoff_id: int
@@ -53,9 +53,9 @@ class Case:
     """The handoff is over."""
     closed_by: str
     place: str
-    """The group; empty while it is not shown."""
+    """The chat of the group; empty while it is not shown."""
     thread: int | None
-    """Its topic; None where it is shown as plain messages."""
+    """Its topic; None if it is shown as plain messages."""
     shown_handoff: int
     """The handoff that is shown; 0 for none."""
     shown_holder: str | None
@@ -65,7 +65,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Something new in a case."""
+    """A new message in a case."""
 
     id: int
     who: Literal["customer", "bot", "staff"]
@@ -76,13 +76,13 @@ class Line:
 
 
 class Cases:
-    """Reads cases, and notes what is shown of them."""
+    """Reads cases, and records what is shown of them."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def facts(self, chat: Chat) -> CaseFacts:
-        """What a person should know of a chat."""
+        """What a person who takes the chat should know."""
 
         def work(connection: Connection) -> CaseFacts:
             values = {"chat": chat.key, "limit": LOOKED_AT}
@@ -105,11 +105,11 @@ class Cases:
         return await self._db.read(work)
 
     async def current(self) -> list[Case]:
-        """Cases that are open, or shown as if they were; the oldest first."""
+        """Cases that are open, or still shown as open, oldest first."""
         return await self._db.read(lambda connection: [_case(row) for row in connection.execute(_CURRENT)])
 
     async def in_topic(self, place: str, thread: int) -> Chat | None:
-        """Whose case a topic of the group shows."""
+        """The chat that a topic of the group shows; None if there is none."""
         values = {"place": place, "thread": thread}
 
         def work(connection: Connection) -> Chat | None:
@@ -119,7 +119,7 @@ class Cases:
         return await self._db.read(work)
 
     async def gone(self, place: str) -> list[tuple[int, int]]:
-        """Topics of the group whose customers were erased: a number to give back, and the topic."""
+        """Topics whose customers were erased: the row's number, for `cleared`, and the topic."""
 
         def work(connection: Connection) -> list[tuple[int, int]]:
             return [(row.id, row.thread) for row in connection.execute(_GONE, {"place": place})]
@@ -127,13 +127,13 @@ class Cases:
         return await self._db.read(work)
 
     async def cleared(self, number: int) -> None:
-        """That topic is gone in the group too."""
+        """The topic has been deleted in the group as well."""
         await self._db.write(lambda connection: connection.execute(_CLEARED, {"number": number}))
 
     async def show(
         self, case: Case, *, place: str, thread: int | None, shown: int, is_told: bool = True
     ) -> None:
-        """Note where this handoff is shown and up to which message; or the topic alone, before it is told."""
+        """Record where this handoff is shown and up to which message; before the topic is used, only where."""
         handoff = case.handoff_id if is_told else 0
         values = {"chat": case.chat.key, "place": place, "thread": thread, "handoff": handoff}
         await self._db.write(
@@ -141,7 +141,7 @@ class Cases:
         )
 
     async def note(self, chat: Chat, *, shown: int, holder: str | None, closed: bool) -> None:
-        """Note how far a case is shown."""
+        """Record up to which message a case is shown."""
         values = {"chat": chat.key, "shown": shown, "holder": holder, "closed": int(closed)}
         await self._db.write(lambda connection: connection.execute(_NOTE, values))
 
@@ -152,7 +152,7 @@ class Cases:
         )
 
     async def news(self, chat: Chat, after: int) -> list[Line]:
-        """What was said after a message and is settled, oldest first: nothing behind what is under way.
+        """Messages after a given one, oldest first, up to the first that is still being sent or processed.
 
         What staff wrote in the group itself is left out.
         """

@@ -1,7 +1,7 @@
 """Claiming: which chats are due, and what one claim takes out of each.
 
-A claim raises the chat's fence and leases it for a while.  A chat whose worker died, found by the
-end of its lease, goes first.  Everything here runs inside one transaction of the inbox.
+A claim increases the chat's fencing number and leases the chat for a while.  Chats whose worker died (their
+lease has ended) go first.  Everything here runs inside one transaction of the inbox.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from context.statement import Statement
 from context.turns import Arrival, Attachment, Batch, Chat, Kind, OpenTurn, Photo, Rejection
 
 BATCH = 20
-"""Messages in one turn at most."""
+"""Most messages in one turn."""
 SUPERSEDE_LIMIT = 3
-"""Drafts dropped for newer words in a row: past this the customer gets an answer to what there is."""
+"""Most drafts in a row that newer messages may supersede; then the customer gets an answer to what there
+is."""
 
 
 class Claims:
-    """Takes chats that are due.  Remembers only when the next lease could run out."""
+    """Leases chats that are due.  Its only state is when the next lease could end."""
 
     def __init__(self, *, is_sqlite: bool) -> None:
         skip = "" if is_sqlite else " FOR UPDATE SKIP LOCKED"
@@ -34,7 +35,7 @@ class Claims:
     def take(
         self, connection: Connection, worker: str, limit: int, *, now: float, lease_s: float
     ) -> tuple[list[Batch], float | None]:
-        """Lease up to `limit` chats; also in how many seconds the next one falls due."""
+        """Lease up to `limit` chats; returns them, and the seconds until the next one is due."""
         lanes: list[Row[Any]] = []
         if self._next_expiry is not None and now >= self._next_expiry:
             lanes += connection.execute(self._expired, {"now": now, "limit": limit}).all()
@@ -96,7 +97,7 @@ def _batches(connection: Connection, lanes: Sequence[Row[Any]], now: float) -> l
 
 
 def _is_overtaken(turn: OpenTurn, waiting: Sequence[Arrival], chat: Row[Any], superseded: int) -> bool:
-    """Whether a decided reply should not be said any more: a person has the chat, or newer words do."""
+    """Whether a decided reply should not be sent any more, because of a person or of newer messages."""
     if turn.is_always_said:
         return False
     if chat.holder is not None:
@@ -110,7 +111,7 @@ def _is_unsaid(turn: OpenTurn) -> bool:
 
 
 def _take_back(connection: Connection, turn: OpenTurn, chat: str, now: float, *, is_held: bool) -> int:
-    """Unsay what was not said; what it answered waits again, unless some of it was said.
+    """Withdraw a reply that was not sent, so that its messages wait again; silence the rest of one that was.
 
     Returns how many drafts that superseded.
     """
@@ -132,10 +133,10 @@ def _waiting(connection: Connection, chats: Sequence[str]) -> dict[str, list[Arr
 
 
 def _one_turn(arrivals: list[Arrival]) -> tuple[tuple[Arrival, ...], bool]:
-    """What makes the next turn, and whether newer words could join it.
+    """The messages of the next turn, and whether newer ones could join it.
 
-    A command is a turn of its own, and everything before it is answered first.  An album is not torn.
-    What staff do is a turn of its own too, and goes before whatever the customer wrote.
+    What staff did is a turn of its own and goes first.  A command is a turn of its own too, after everything
+    before it.  Albums are not split.
     """
     by_staff = next((arrival for arrival in arrivals if arrival.kind is Kind.STAFF), None)
     if by_staff is not None:

@@ -1,7 +1,7 @@
 """A conversation as staff see it: everything that was said, and everything that was not.
 
-The customer's page shows what arrived; this shows the rest too: edits and what they replaced, drafts that
-newer words overtook, drafts that the guard stopped, parts that could not be delivered.
+The customer's page shows only what arrived.  This includes edits and what they replaced, drafts that newer
+messages superseded, drafts that the guard stopped, and parts that could not be delivered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from context.turns import Chat, Entity, Language, Photo, Rejection, Turn
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One message, either way."""
+    """One message, in or out."""
 
     id: int
     who: Literal["customer", "bot", "staff"]
@@ -39,17 +39,17 @@ class Said:
     photo: Photo | None
     rejection: Rejection | None
     has_picture: bool
-    """A picture came with it, whatever became of that."""
+    """Whether a picture came with it, even if it could not be used."""
     turn_id: int | None
     number: int
-    """Of a reply's parts, from 1."""
+    """Number of the part within its reply, from 1."""
     unsure: int
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A turn with all that is on record about it."""
+    """A turn with everything that was recorded about it."""
 
     id: int
     chat: Chat
@@ -66,39 +66,39 @@ class Exchange:
 
     @property
     def action(self) -> str:
-        """What the guard said: `allow`, `hold`, `block`; empty where nothing was checked."""
+        """The guard's action: `allow`, `hold`, `block`; empty if nothing was checked."""
         verdict = self.record.get("verdict")
         return str(verdict.get("action", "")) if isinstance(verdict, dict) else ""
 
     @property
     def draft(self) -> str:
-        """The words that were stopped; empty where none were."""
+        """The draft that was stopped; empty if none was."""
         return str(self.record.get("draft") or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A stretch of a chat: messages by time, and the turns among them."""
+    """A section of a chat: messages by time, and the turns among them."""
 
     chat: Chat
     name: str
     language: Language | None
     created_at: float
     closed_at: float | None
-    """When the customer shut the door on us (blocked the bot)."""
+    """When the customer blocked the bot."""
     said: tuple[Said, ...]
     exchanges: dict[int, Exchange]
     has_earlier: bool
 
 
 class Conversations:
-    """Reads them."""
+    """Reads conversations."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def read(self, chat: Chat, *, before: int = 0, limit: int = 80) -> Conversation | None:
-        """The newest `limit` messages of a chat, or those before message `before`; None for no such chat."""
+        """The newest `limit` messages, or those before message `before`; None if there is no such chat."""
 
         def work(connection: Connection) -> Conversation | None:
             known = connection.execute(_CHAT, {"chat": chat.key}).first()
@@ -147,7 +147,7 @@ class Conversations:
         return await self._db.read(work)
 
     async def before(self, exchange: Exchange, limit: int) -> tuple[Turn, ...]:
-        """The turns that were remembered when this one was made, oldest first; at most `limit`."""
+        """The turns that were remembered when this one was answered, oldest first; at most `limit`."""
 
         def work(connection: Connection) -> tuple[Turn, ...]:
             values = {"chat": exchange.chat.key, "turn": exchange.id, "limit": limit}
@@ -168,7 +168,7 @@ class Conversations:
         return await self._db.read(work)
 
     async def pictures(self, turn_id: int) -> tuple[tuple[Photo, ...], tuple[Rejection, ...]]:
-        """What came with a turn: its photos, and what could not be used, numbered among them."""
+        """The photos of a turn, and the pictures that could not be used, numbered in one sequence."""
 
         def work(connection: Connection) -> tuple[tuple[Photo, ...], tuple[Rejection, ...]]:
             photos, rejections = [], []
@@ -182,7 +182,7 @@ class Conversations:
         return await self._db.read(work)
 
     async def photos(self, chat: Chat, shas: Sequence[str]) -> dict[str, Photo]:
-        """Photos of a chat by their names."""
+        """Photos of a chat, by their names (sha256)."""
         if not shas:
             return {}
 

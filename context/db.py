@@ -1,13 +1,13 @@
-"""The one database: whatever must not be lost is a row here.
+"""The database: everything that must not be lost is stored here.
 
-Work is handed over as a plain function of a connection and runs in a thread, as one
-transaction.  On SQLite a single writer thread commits whatever waits as one group, so that many
-chats share one fsync; on PostgreSQL a small pool of threads commits each piece by itself and
-the server groups them.  Both run the same SQL: it is written out where it is used, since a
-ledger is read more often than it is ported.
+Work is passed in as a plain function of a connection, and runs in a thread as one transaction.  On SQLite a
+single writer thread commits everything that waits as one group, so that many chats share one fsync.  On
+PostgreSQL a small pool of threads commits each piece of work separately, and the server groups the commits.
+Both run the same SQL, which is written out where it is used, since a ledger is read more often than it is
+ported.
 
-Why threads and not an async driver: the same SQLAlchemy statements through aiosqlite cost 16 to 34
-times the time per commit (a thread hop for every statement, and no group commit).
+Why threads and not an async driver: the same SQLAlchemy statements through aiosqlite take 16 to 34 times as
+long per commit (a thread switch for every statement, and no group commit).
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 GROUP = 64
-"""Pieces of work per SQLite transaction: past this a commit waits longer than it saves."""
+"""Most pieces of work per SQLite transaction: with more, a commit waits longer than it saves."""
 WRITE_TIMEOUT_S = 15.0
-"""A store that does not take a row in this time counts as down; nothing is confirmed to anybody."""
+"""A database that does not commit within this time counts as down; nothing is confirmed to anybody."""
 
 TRIES = 3
-"""Of a transaction that was certainly undone: another one got in its way, or the connection was dead."""
+"""Attempts at a transaction that was certainly undone: another one collided with it, or the connection was
+dead."""
 SCRUB_TRIES = 40
 _BUSY_S = 10
 CLOCK_S = 5.0
-"""How often PostgreSQL is asked for the time; in between ours runs on from there."""
+"""How often PostgreSQL is asked for the time; in between, our own clock counts on from there."""
 
 
 class StoreDown(Exception):
-    """The database cannot be reached, is full, or refuses; nothing of the work was kept."""
+    """The database cannot be reached, is full, or refuses; nothing of the work was stored."""
 
 
 @dataclass(slots=True)
@@ -62,15 +63,15 @@ class _Job:
 class Database:
     """Runs transactions.
 
-    Time is PostgreSQL's own where there is one, so that workers on several machines agree about
-    leases whatever their clocks say; a `clock` that is given (Unix seconds) is used instead.
+    Times come from PostgreSQL's clock if there is one, so that workers on several machines agree about leases
+    whatever their own clocks say.  A given `clock` (Unix seconds) is used instead.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
-        """Connect to `sqlite:///path` or `postgresql://...`.  Raises StoreDown when that fails."""
+        """Connect to `sqlite:///path` or `postgresql://...`.  Raises StoreDown if that fails."""
         self._url = _with_driver(make_url(url))
         self._clock = clock
-        # A clock that is set while we run would end every lease at once, or none for hours.
+        # If the system clock were set while we run, all leases would end at once, or none for hours.
         self._epoch = time.time() - time.monotonic()
         self._clock_until = 0.0
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
@@ -87,16 +88,16 @@ class Database:
 
     @property
     def name(self) -> str:
-        """What to call it in front of an operator: no password."""
+        """The address without its password, for operators."""
         return self._url.render_as_string(hide_password=True)
 
     @property
     def address(self) -> str:
-        """The URL with its password, as PostgreSQL's own library takes it.  Never for a log."""
+        """The address with its password, as libpq takes it.  Never log it."""
         return self._url.set(drivername=self._url.get_backend_name()).render_as_string(hide_password=False)
 
     def now(self, connection: Connection) -> float:
-        """Unix seconds on the clock that all workers share."""
+        """The time in Unix seconds, on the clock that all workers share."""
         if self._clock is not None:
             return self._clock()
         if self.is_sqlite:
@@ -110,8 +111,8 @@ class Database:
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction that is durable when this returns.
 
-        An exception from `work` undoes it (and only it) and is raised here.  Raises StoreDown when the
-        database fails.  A caller that is cancelled while waiting cannot know whether it happened.
+        An exception from `work` undoes its changes (and only those) and is raised here.  Raises StoreDown if
+        the database fails.  If the caller is cancelled while waiting, the work may or may not have been done.
         """
         loop = asyncio.get_running_loop()
         if not self.is_sqlite:
@@ -125,7 +126,7 @@ class Database:
             raise StoreDown(f"database {self.name} did not commit in {WRITE_TIMEOUT_S:.0f} s") from error
 
     async def read(self, work: Work[T]) -> T:
-        """Run `work` on a snapshot of what is committed.  Raises StoreDown."""
+        """Run `work` on a snapshot of the committed data.  Raises StoreDown."""
         return await self._run_in_thread(work, WRITE_TIMEOUT_S)
 
     async def _run_in_thread(self, work: Work[T], timeout_s: float) -> T:
@@ -163,9 +164,10 @@ class Database:
         return Health("ok", f"{self.name}, schema {self.version} of {len(MIGRATIONS)}")
 
     async def scrub(self) -> bool:
-        """Take what was deleted out of SQLite's log too; its file has zeros there (`secure_delete`) already.
+        """Remove deleted data from SQLite's log as well.
 
-        False when others were at work all the time.  PostgreSQL overwrites it in time, after its VACUUM.
+        In the database file `secure_delete` has overwritten it already.  False if others were using the log
+        all the time.  PostgreSQL overwrites deleted data some time after VACUUM.
         """
         return await asyncio.to_thread(self._truncate_log) if self.is_sqlite else True
 
@@ -184,7 +186,7 @@ class Database:
         return False
 
     async def close(self) -> None:
-        """Finish what was handed over, then close.  Calling twice is harmless."""
+        """Finish the submitted work, then close.  Calling it twice is harmless."""
         if self.is_sqlite:
             await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._threads.shutdown)
@@ -192,13 +194,13 @@ class Database:
 
 
 class _GroupCommit:
-    """One thread, one SQLite connection: takes what waits, commits it together."""
+    """One thread with one SQLite connection, which commits all waiting work together."""
 
     def __init__(self, engine: Engine) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         driver: Any = self._connection.connection.driver_connection
-        # Brackets go straight to sqlite3: four of them through SQLAlchemy cost more than the work between.
+        # BEGIN, SAVEPOINT etc. go straight to sqlite3: through SQLAlchemy they cost more than the work.
         self._bracket: Callable[[str], object] = driver.execute
         self._thread = threading.Thread(target=self._run, name="sql-write", daemon=True)
         self._thread.start()
@@ -223,7 +225,7 @@ class _GroupCommit:
             self._commit(group)
 
     def _commit(self, group: list[_Job]) -> None:
-        """Each piece of work in a savepoint of its own: one that fails undoes nobody else's."""
+        """Run each piece of work in a savepoint of its own: one that fails does not undo the others."""
         done: list[tuple[_Job, Any, BaseException | None]] = []
         bracket = self._bracket
         try:
@@ -246,7 +248,7 @@ class _GroupCommit:
 
 
 def _settle(done: list[tuple[_Job, Any, BaseException | None]]) -> None:
-    """Wake every caller, with one wake-up per event loop."""
+    """Wake all callers, with one wake-up per event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any, BaseException | None]]] = {}
     for row in done:
         by_loop.setdefault(row[0].loop, []).append(row)
@@ -274,7 +276,7 @@ _COLLISIONS = frozenset({"40P01", "40001"})
 
 
 def _with_driver(url: URL) -> URL:
-    """The driver is ours to choose: `postgresql://` means psycopg 3."""
+    """Choose the driver: `postgresql://` means psycopg 3."""
     if url.get_backend_name() in {"postgresql", "postgres"}:
         return url.set(drivername="postgresql+psycopg")
     return url
@@ -309,7 +311,7 @@ def _postgres_engine(url: URL) -> Engine:
 
 
 def reason_of(error: BaseException) -> str:
-    """The driver's or the system's own words, without the statement and its parameters (customers' text)."""
+    """The error message of the driver or system, without statement and parameters (customers' text)."""
     said = getattr(error, "orig", None) or getattr(error, "strerror", None)
     if not said:  # our own refusals are SQLAlchemy's kind of error (context/migrations)
         said = error if isinstance(error, sa.exc.InvalidRequestError) else type(error).__name__

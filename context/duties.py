@@ -1,7 +1,7 @@
-"""Duties: what one of several processes does at a time, and which one.
+"""Duties: tasks that one of several processes does at a time.
 
-A holder renews its duty; one that dies loses it after a while.  Two that both believe to hold one for
-a moment must do no harm: a duty saves double work, it is not a lock.
+The holder renews its duty; if it dies, it loses the duty after a while.  For a moment two processes may both
+believe to hold a duty, so this must do no harm: a duty saves double work, it is not a lock.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from context.db import Database
 
 
 class Duties:
-    """Takes and gives up duties.  Every method is one transaction."""
+    """Takes and releases duties.  Every method is one transaction."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def take(self, name: str, holder: str, *, seconds: float) -> str:
-        """Take or renew a duty for so long if nobody else has it; returns who has it now."""
+        """Take or renew a duty for `seconds`, unless somebody else has it; returns the holder."""
 
         def work(connection: Connection) -> str:
             now = self._db.now(connection)
@@ -30,7 +30,7 @@ class Duties:
         return await self._db.write(work)
 
     async def give_up(self, name: str, holder: str) -> None:
-        """Let somebody else have it at once."""
+        """Release the duty for others to take."""
         values = {"name": name, "holder": holder}
         await self._db.write(lambda connection: connection.execute(_GIVE_UP, values))
 

@@ -1,12 +1,12 @@
-"""Erasure: a customer's words, photos and traces go, everywhere, and what is left says only that they went.
+"""Erasure: removes a customer's words, photos and traces everywhere, leaving only a note that it was done.
 
-Whatever table has a column `chat` is emptied of it, so that a table somebody adds is not forgotten here.
-Whoever works on the chat is locked out by its lane; what they still hold in hand is refused by the
-ledger's fence, by a mark in Redis, and by photos that no row names.  The chain of verdicts keeps its
-links and loses what they said (context/audit.py).
+Every table with a column `chat` is cleared, so that a new table cannot be forgotten here.  Workers on the
+chat are locked out by its lane; what they still hold in memory is refused by the ledger's fencing number, by
+a mark in Redis, and because no row names their photos any more.  The chain of verdicts keeps its links but
+loses their payloads (context/audit.py).
 
-`forget` makes the words unreachable at once.  `scrub` takes them out of the files too, where they lie
-for a while in what a database or Redis has not overwritten yet.
+`forget` makes the data unreachable at once.  `scrub` also removes it from the files, where deleted data
+remains until a database or Redis overwrites it.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ log = logging.getLogger(__name__)
 
 Wish = Literal["customer", "operator", "retention"]
 ASKED_WITHIN_S = 900.0
-"""A confirmation belongs to a question that was asked within this time."""
+"""How long the question for confirmation stays valid."""
 SCRUB_TIMEOUT_S = 600.0
 SCRUB_EVERY_S = 300.0
-"""After an erasure: several are scrubbed together."""
+"""Delay after an erasure, so that several are scrubbed together."""
 
 
 class Copies(Protocol):
-    """Something outside the database that holds copies of what a chat said."""
+    """A store outside the database with copies of a chat's data."""
 
     async def forget(self, chat: Chat, last_turn: int) -> bool:
-        """Drop them, and take no late ones of turns up to this; False when it could not be reached."""
+        """Drop the copies, and accept no late ones of turns up to this; False if it could not be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class Receipt:
 
     at: float
     counts: Mapping[str, int]
-    """Rows by table, and `photos`: files that no other chat shows."""
+    """Rows by table, and `photos`: files that no other chat contains."""
     left: tuple[str, ...] = ()
-    """Where copies could not be reached: erase again when it is back."""
+    """Stores that could not be reached: erase again when they are back."""
 
     @property
     def messages(self) -> int:
@@ -66,7 +66,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """What a transaction took out of the database, for whoever has to erase the copies."""
+    """What was deleted from the database, for erasing the copies."""
 
     counts: dict[str, int]
     photos: list[str]
@@ -77,11 +77,11 @@ class Gone:
 
 
 class Erasure:
-    """Forgets chats.
+    """Erases chats.
 
-    `forget_photo` deletes one from the photo store, `forget_uploads` what waits in the page's spool;
-    `copies` are what else holds some, by the name that an operator knows it by; `scrub_copies` takes
-    deleted values out of files of theirs.
+    `forget_photo` deletes a photo from its store, `forget_uploads` waiting uploads of the chat page.
+    `copies` are the other stores with copies, by the names that operators know; `scrub_copies` removes
+    deleted values from their files.
     """
 
     def __init__(
@@ -101,17 +101,20 @@ class Erasure:
         self._is_unscrubbed = asyncio.Event()
 
     async def forget(self, chat: Chat, *, wish: Wish) -> Receipt:
-        """Erase everything that this chat said and was told.  Forgetting twice is harmless.
+        """Erase everything that was said in this chat.  Repeating it is harmless.
 
-        On a customer's own wish their wish itself and what they sent after it stay, so that it can be
-        answered; an operator's leaves nothing.  Raises StoreDown, and then nothing is erased.
+        If the customer asked for it, their request and what they sent after it stay, so that they can be
+        answered; an erasure by the operator leaves nothing.  Raises StoreDown, and then nothing is erased.
         """
         receipt = await self.carry_out(chat, lambda connection: self.forget_in(connection, chat, wish))
         log.info("a chat was erased", extra={"reason": wish, "messages": receipt.messages})
         return receipt
 
     async def carry_out(self, chat: Chat, work: Callable[[Connection], Gone | None]) -> Receipt:
-        """Have `work` erase from the database, then erase the copies; None is nothing.  Raises StoreDown."""
+        """Run `work`, which deletes from the database, then erase the copies.
+
+        None means nothing.  Raises StoreDown.
+        """
 
         def erase(connection: Connection) -> Gone | None:
             gone = work(connection)
@@ -150,7 +153,7 @@ class Erasure:
         return await self.db.read(work)
 
     async def is_confirmed(self, chat: Chat) -> bool:
-        """Whether this chat was asked lately if it means it, or has just been erased."""
+        """Whether this chat was recently asked for confirmation, or has just been erased."""
 
         def work(connection: Connection) -> bool:
             values = {"chat": chat.key, "since": self.db.now(connection) - ASKED_WITHIN_S}
@@ -159,9 +162,9 @@ class Erasure:
         return await self.db.read(work)
 
     async def scrub(self) -> bool:
-        """Take what was erased out of the files: may read and write all of them, so not for each chat.
+        """Remove erased data from the files.  False if somebody was using them; the next scrub will do it.
 
-        False when somebody was in the way; the next scrub does it.
+        It may read and rewrite all of them, so do not call it for each chat.
         """
         if self.db.is_sqlite:
             await self._merge_search()
@@ -169,7 +172,7 @@ class Erasure:
         return await self._scrub_copies() and in_files
 
     async def keep_scrubbing(self, *, every_s: float = SCRUB_EVERY_S) -> None:
-        """Scrub behind what this process erases, for as long as it runs."""
+        """Scrub after each erasure by this process, until cancelled."""
         while True:
             await self._is_unscrubbed.wait()
             await asyncio.sleep(every_s)
@@ -183,7 +186,7 @@ class Erasure:
                 self._is_unscrubbed.set()
 
     def forget_in(self, connection: Connection, chat: Chat, wish: Wish) -> Gone:
-        """`forget`, as far as the database goes, within the caller's transaction."""
+        """The part of `forget` that concerns the database, within the caller's transaction."""
         now = self.db.now(connection)
         values = {"chat": chat.key, "now": now}
         is_kept = wish == "customer"
@@ -218,7 +221,7 @@ class Erasure:
         return Gone(counts, photos, uploads, last_turn, now)
 
     async def _drop_photos(self, photos: Sequence[str]) -> tuple[int, bool]:
-        """Delete the files that no message names any more; how many, and whether all went."""
+        """Delete photo files that no message names any more; how many, and whether all were deleted."""
         unnamed = await self.db.read(lambda connection: unnamed_among(connection, photos))
         count = 0
         for sha256 in unnamed:
@@ -231,7 +234,7 @@ class Erasure:
         return count, count == len(unnamed)
 
     async def _merge_search(self) -> None:
-        """Write the search index anew in small steps: its older segments still hold erased words."""
+        """Rewrite the search index in small steps: its older segments still contain erased words."""
         pages = -search.MERGE_PAGES
         async with asyncio.timeout(SCRUB_TIMEOUT_S):
             while await self.db.write(lambda connection, pages=pages: search.merge_in(connection, pages)):  # type: ignore[misc]
@@ -240,7 +243,7 @@ class Erasure:
 
 
 def unnamed_among(connection: Connection, photos: Sequence[str]) -> list[str]:
-    """Those of these photos that no message names."""
+    """The photos among these that no message names."""
     named: set[str] = set()
     for start in range(0, len(photos), 500):
         found = connection.execute(_NAMED, {"photos": list(photos[start : start + 500])})
@@ -249,14 +252,14 @@ def unnamed_among(connection: Connection, photos: Sequence[str]) -> list[str]:
 
 
 def _tables_with_chat(connection: Connection) -> list[str]:
-    """Every table with a column `chat`; asked of the database, so that it is never out of date."""
+    """All tables with a column `chat`, as the database itself says, so that the list is never outdated."""
     inspector = sa.inspect(connection)
     names = sorted(name for name in inspector.get_table_names() if not name.startswith("search"))
     return [name for name in names if any(column["name"] == "chat" for column in inspector.get_columns(name))]
 
 
 def _forget_asides(connection: Connection, chat: Chat) -> int:
-    """Updates that could not be read and name this chat, or whoever writes in it."""
+    """Delete unreadable updates that mention this chat; returns how many."""
     mark = re.compile(rf"(?<![\w-]){re.escape(chat.address)}(?!\w)")
     rows = connection.execute(_ASIDES, {"like": f"%{chat.address}%"}).all()
     ids = [row.id for row in rows if mark.search(row.raw)]

@@ -1,7 +1,7 @@
 """Extracts: conversations as rows, page by page, for exports of any size.
 
-Everything is read in pages of a transaction each, so that an export of years takes no more memory than one
-of a day and holds up nobody.  What comes in while it runs is left out, by the ids at its beginning.
+Each page is read in a transaction of its own, so that exporting years takes no more memory than exporting a
+day, and blocks nobody.  Messages that arrive during the export are left out.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which conversations, and what of them; empty: all."""
+    """Selects conversations; empty fields select everything."""
 
     chat: Chat | None = None
     channel: str = ""
     since: float | None = None
     until: float | None = None
-    """Unix seconds: from, and up to but without."""
+    """Unix seconds; `since` is included, `until` is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A message, either way."""
+    """A message, in or out."""
 
     id: int
     chat: str
@@ -47,14 +47,14 @@ class Line:
     """sha256, or empty."""
     photo_number: int | None
     rejection: str
-    """Why a picture could not be used."""
+    """Code of the reason why a picture could not be used."""
     turn: int | None
     state: str
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A turn, and how it came about."""
+    """A turn, with how its answer was made."""
 
     id: int
     chat: str
@@ -67,16 +67,16 @@ class Answer:
     template: str
     model: str
     action: str
-    """What the guard said; empty where nothing was checked."""
+    """The guard's action; empty if nothing was checked."""
     draft: str
-    """Words that were stopped."""
+    """The draft that the guard stopped."""
     handoff: str
     seconds: float | None
     """From opening the turn to its end."""
 
 
 class Extracts:
-    """Reads what is selected, oldest first."""
+    """Reads the selected data, oldest first."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -98,7 +98,7 @@ class Extracts:
             yield page
 
     async def photos(self, selection: Selection) -> AsyncIterator[list[str]]:
-        """Names (sha256) of the photos in what is selected, each once, a page at a time."""
+        """Names (sha256) of the selected photos, each once, a page at a time."""
         where, values = _where(selection, "m.at", "m.chat")
         statement = sa.text(_PHOTOS.format(where=where))
         after = ""

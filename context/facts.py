@@ -1,6 +1,6 @@
-"""What was measured on a photo or in a clip, as the database and the intake's child write it down.
+"""What was measured on a photo or in a clip, as JSON in the database and between processes.
 
-JSON, read strictly: whatever is not exactly what `written` writes is a ValueError.
+It is read strictly: anything but the exact output of `written` raises ValueError.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_BLINKS = 9
 
 
 def written(clip: Clip | None, flaw: Flaw = "") -> str:
-    """The facts as text; empty when there are none."""
+    """The facts as text; empty if there are none."""
     facts: dict[str, object] = {}
     if clip is not None:
         facts["clip"] = asdict(clip)
@@ -51,7 +51,7 @@ def facts_from(text: str | None) -> tuple[Clip | None, Flaw]:
 
 
 def photo_in(row: Row[Any]) -> Photo:
-    """The photo in a row of `messages`.  Raises ValueError for facts that are none."""
+    """The photo in a row of `messages`.  Raises ValueError for invalid facts."""
     clip, flaw = facts_from(row.photo_facts)
     return Photo(row.photo, row.photo_width, row.photo_height, row.photo_number, clip, flaw)
 

@@ -1,7 +1,7 @@
-"""Feedback: what customers say of our answers by pressing a button, or in so many words.
+"""Feedback: whether an answer helped, as customers say by pressing a button or in words.
 
-One row a turn and question, and the last word counts: who changes their mind changes the row.  Silence
-leaves no row.
+There is one row per turn and question, with the customer's last vote.  Customers who say nothing leave no
+row.
 """
 
 from __future__ import annotations
@@ -16,42 +16,43 @@ from context.db import Database
 from context.turns import Chat
 
 Question = Literal["helpful", "fixed", "words"]
-"""The buttons below an answer, "did it work?" the next day, and what the customer wrote of it themselves."""
+"""`helpful`: the buttons below an answer; `fixed`: "did it work?" on the next day; `words`: what customers
+wrote about it themselves."""
 Vote = Literal["up", "down"]
 REASONS: tuple[str, ...] = ("wrong", "unclear", "unsafe", "off_topic", "did_not_help")
-"""Why an answer was no help, as the buttons offer it."""
+"""Reasons that the buttons offer for an answer that did not help."""
 TRIES = 2
-"""Answers that failed, after which a person is asked for."""
+"""After so many answers that did not help, a person is called."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One word of a customer's about one answer."""
+    """One vote of a customer on one answer."""
 
     chat: Chat
     turn_id: int
     question: Question
     vote: Vote
     reason: str
-    """One of `REASONS`; empty where none was given."""
+    """One of `REASONS`; empty if none was given."""
     at: float
 
 
 class NotTheirs(Exception):
-    """This turn is none of that chat's."""
+    """The turn belongs to another chat."""
 
 
 class Cast(Protocol):
-    """Keeps a vote: `bot.votes.Votes.cast`."""
+    """Stores a vote; `bot.votes.Votes.cast` implements it."""
 
     async def __call__(
         self, chat: Chat, turn_id: int, question: Question, vote: Vote, *, reason: str = ""
     ) -> None:
-        """Raises `NotTheirs`, or ValueError for a reason that is none."""
+        """Raises `NotTheirs`, or ValueError for an unknown reason."""
 
 
 class Feedbacks:
-    """Keeps them.  Every method is one transaction."""
+    """Stores feedback.  Every method is one transaction."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -59,9 +60,9 @@ class Feedbacks:
     async def keep(
         self, chat: Chat, turn_id: int, question: Question, vote: Vote, *, reason: str = ""
     ) -> bool:
-        """Keep a vote; twice the same is once.  False when nothing changed.
+        """Store a vote; False if nothing changed, as when it is repeated.
 
-        Raises `NotTheirs` for a turn of another chat, ValueError for a reason that is none.
+        Raises `NotTheirs` for a turn of another chat, ValueError for an unknown reason.
         """
         if reason and reason not in REASONS:
             raise ValueError(f"{reason!r} is no reason")
@@ -75,12 +76,12 @@ class Feedbacks:
         return await self._db.write(work)
 
     async def failed_tries(self, chat: Chat) -> int:
-        """Answers that did not help since the case began and since a person last had the chat."""
+        """Answers that did not help, since the case began and since a person last had the chat."""
         values = {"chat": chat.key}
         return await self._db.read(lambda connection: int(connection.execute(_FAILED, values).scalar_one()))
 
     async def of_chat(self, chat: Chat) -> list[Feedback]:
-        """All of one chat, the oldest first."""
+        """All feedback of a chat, oldest first."""
 
         def work(connection: Connection) -> list[Feedback]:
             return [_feedback(row) for row in connection.execute(_OF_CHAT, {"chat": chat.key})]

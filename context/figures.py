@@ -1,9 +1,9 @@
-"""Figures: how much was asked, who answered, how long it took, and what became of it.
+"""Figures: how much was asked, who answered, how long it took, and how it ended.
 
-Turns are counted once an hour has passed and kept as a few rows an hour, so that a year of them is read
-in a moment, and stays when the conversations themselves are gone.  An hour is counted while it runs, once
-when it is over, and once a day later, when whatever was late has come.  What nobody did in a time is
-None, not 0: no thumbs is not "0 % happy".
+Turns are counted by the hour and stored as a few rows per hour, so that a year of figures is read in a moment
+and survives the deletion of the conversations.  An hour is counted repeatedly while it runs, once when it is
+over, and once a day later, when late events have come in.  What nobody did is None, not 0: no thumbs at all
+is not "0 % happy".
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from context.db import Database
 HOUR_S, DAY_S = 3600, 86_400
 Answered = Literal["model", "fallback", "person", "notice"]
 ANSWERED: tuple[Answered, ...] = ("model", "fallback", "person", "notice")
-"""Who wrote what the customer got: a model, rules in its place, a colleague, or our own fixed words."""
+"""Who wrote the reply: a model, rules in its place, a member of staff, or our own fixed words."""
 
 FRESH_S = 5.0
-"""The running hour is counted again at most this often."""
+"""Shortest time between two counts of the running hour."""
 SETTLED_S = 600.0
-"""After its end an hour is counted once more."""
+"""After its end an hour is counted once more, this late."""
 AT_ONCE = 6
 """Hours that are counted in one transaction."""
 BUDGET_S = 1.0
-"""For counting before figures are read."""
+"""Time for counting before figures are read."""
 _STEP = 2.0 ** (1 / 8)
-"""Seconds are kept in classes that grow by this: a percentile is off by at most 4.5 %."""
+"""Durations are stored in classes that grow by this factor: a percentile is off by at most 4.5 %."""
 _LEAST_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A stretch of time, or one template or model within it."""
+    """The figures of a period, or of one template or model within it."""
 
     since: float
     """Unix seconds."""
@@ -49,67 +49,68 @@ class Tally:
     turns: int
     """Answers of every kind."""
     messages: int
-    """What customers sent with them."""
+    """Messages of customers in these turns."""
     photos: int
     answered: Mapping[Answered, int]
     held: int
     blocked: int
     failed: int
-    """Given up: the customer could not be answered, or not be reached."""
+    """Given up: the customer could not be answered or reached."""
     p50_s: float | None
-    """Half of the customers had a model's or the rules' whole answer within this time; None without any."""
+    """Half of the customers had a complete answer of the model or the rules within this time; None without
+    any."""
     p95_s: float | None
 
     def share(self, who: Answered) -> float | None:
-        """What part was answered so, 0 to 1; None where nothing was answered."""
+        """Share of turns that were answered by `who`, 0 to 1; None without turns."""
         total = sum(self.answered.values())
         return self.answered.get(who, 0) / total if total else None
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbs:
-    """Opinions that were given."""
+    """Thumbs that were given."""
 
     up: int
     down: int
 
     @property
     def share_up(self) -> float | None:
-        """0 to 1; None where nobody said anything."""
+        """Share of thumbs up, 0 to 1; None without any."""
         total = self.up + self.down
         return self.up / total if total else None
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Handoffs that were asked for."""
+    """Handoffs that were requested."""
 
     asked: int
     taken: int
     p50_s: float | None
-    """Until a person took it; None where nobody did."""
+    """Time until a person took over; None if nobody did."""
     p95_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The page of figures."""
+    """All figures of the page."""
 
     total: Tally
     steps: tuple[Tally, ...]
-    """By day or hour, oldest first, silent ones too."""
+    """By day or hour, oldest first, including those without turns."""
     by_template: Mapping[str, Tally]
     by_model: Mapping[str, Tally]
     staff_thumbs: Thumbs
     reasons: Mapping[str, int]
-    """Why staff's thumbs are down."""
+    """Reasons of staff's thumbs down."""
     waiting: Waiting
     is_whole: bool
     """False while older hours are still being counted."""
 
 
 class Counting:
-    """Counts, and reads what was counted."""
+    """Counts, and reads the counts."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -117,9 +118,9 @@ class Counting:
     async def read(
         self, *, since: float, until: float, step: Literal["day", "hour"] = "day", offset_s: int = 0
     ) -> Figures:
-        """The figures of a time, in whole hours; a day begins at midnight UTC + `offset_s`.
+        """The figures of a period, in whole hours; a day begins at midnight UTC + `offset_s`.
 
-        What is not counted yet is counted now, for about a second: until `is_whole`, ask again.
+        Hours that are not counted yet are counted now, for about a second: if `is_whole` is False, ask again.
         """
         is_whole = await self.catch_up(since=since, until=until, budget_s=BUDGET_S)
         first, end = math.floor(since / HOUR_S), math.ceil(until / HOUR_S)
@@ -149,9 +150,9 @@ class Counting:
     async def catch_up(
         self, *, since: float = 0.0, until: float | None = None, budget_s: float = math.inf
     ) -> bool:
-        """Count what is not counted yet, newest first, for about so many seconds; True when nothing is left.
+        """Count what is not counted yet, newest first, for about `budget_s`; True if nothing is left.
 
-        Two processes that do it at a time do the same work, and no harm.
+        If two processes do this at once, they do the same work twice; that is harmless.
         """
         deadline = time.monotonic() + budget_s
         while True:
@@ -185,7 +186,7 @@ class Counting:
 
 
 def _is_stale(hour: int, counted_at: float | None, now: float) -> bool:
-    """Whether to count it again: see the top of the module."""
+    """Whether an hour has to be counted again: see the top of the module."""
     if counted_at is None:
         return True
     end = (hour + 1) * HOUR_S
@@ -195,7 +196,7 @@ def _is_stale(hour: int, counted_at: float | None, now: float) -> bool:
 
 
 def _count(connection: Connection, hours: list[int]) -> list[dict[str, Any]]:
-    """The rows of some hours, from the turns themselves."""
+    """The rows of some hours, counted from the turns."""
     groups: dict[tuple[int, str, str, str], dict[str, Any]] = {}
     for hour in hours:
         values = {"since": hour * HOUR_S, "until": (hour + 1) * HOUR_S}
@@ -233,7 +234,7 @@ def _add(group: dict[str, Any], row: Row[Any]) -> None:
 
 
 def _answered(origin: str) -> Answered | Literal[""]:
-    """Who answered; empty for what got no answer, since a person holds the chat."""
+    """Who answered; empty if nobody did, because a person had the chat."""
     match origin.partition(":")[0]:
         case "relayed":
             return ""
@@ -248,7 +249,7 @@ def _answered(origin: str) -> Answered | Literal[""]:
 
 
 def _made_by(record: str) -> tuple[str, str]:
-    """Template version and model, as the turn's record has them."""
+    """Template version and model from a turn's record."""
     if record in ("", "{}"):
         return "", ""
     made = json.loads(record)
@@ -260,7 +261,7 @@ def _class_of(seconds: float) -> int:
 
 
 def _percentile(classes: Mapping[int, int], share: float) -> float | None:
-    """The value below which that share lies, to within half a class."""
+    """The percentile, accurate to half a class."""
     wanted, seen = share * sum(classes.values()), 0
     for number, count in sorted(classes.items()):
         seen += count
@@ -309,7 +310,7 @@ def _steps(
 
 
 def _by(rows: Iterable[Row[Any]], column: str, since: float, until: float) -> dict[str, Tally]:
-    """A tally for each value of a column, but for turns that have none."""
+    """A tally for each value of a column; turns without a value are left out."""
     groups: dict[str, list[Row[Any]]] = {}
     for row in rows:
         if getattr(row, column):

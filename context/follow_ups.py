@@ -1,4 +1,4 @@
-"""Which answers to a fault are to be followed by "did it work?", and which were."""
+"""Which answers to a fault need the question "did it work?", and which had it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from context.db import Database
 from context.turns import Chat
 
 TOO_LATE_S = 86_400.0
-"""After this much more than the wait nobody is asked any more: the bot was down, or has just learned it."""
+"""If a question is later than this, it is not asked at all: the bot was down, or the feature is new."""
 AT_ONCE = 50
 
 
 class FollowUps:
-    """Finds them, and notes that they were asked."""
+    """Finds them, and records that they were asked."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def due(self, *, after_s: float) -> list[tuple[Chat, int]]:
-        """Private chats whose last word is our answer to a fault, as old as that; with the answer's turn.
+        """Private chats that end with an answer to a fault, at least `after_s` old; with the answer's turn.
 
-        A fault: a photo came with the question, or earlier in the case, and the answer is the model's or
-        the rules'.  Not where a person is or was wanted since, or the customer has said already how it went.
+        An answer to a fault is one of the model or the rules in a case with a photo.  Left out are chats
+        where a person was or is wanted since, and customers who have already said whether it worked.
         """
 
         def work(connection: Connection) -> list[tuple[Chat, int]]:
@@ -36,7 +36,7 @@ class FollowUps:
         return await self._db.read(work)
 
     def asking(self, chat: Chat, turn_id: int) -> Callable[[Connection, float], bool]:
-        """For `Inbox.put`: stored only when this was not asked before."""
+        """For `Inbox.put`: store the question only if it was not asked before."""
 
         def first(connection: Connection, now: float) -> bool:
             values = {"turn": turn_id, "chat": chat.key, "now": now}

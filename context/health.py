@@ -1,4 +1,4 @@
-"""How a part of the house is doing: one small value that `/health` and `check` both show."""
+"""The health of a part: a small value that `/health` and `check` both show."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """State of one part.  `down` makes the bot unhealthy; `degraded` is served and shown."""
+    """The state of one part.  With `down` the bot is unhealthy; with `degraded` it works and says so."""
 
     state: Literal["ok", "degraded", "down"]
     detail: str = ""
-    """For the operator: what it is, or what is wrong and what mends it.  No secrets."""
+    """For the operator: what the part is, or what is wrong and how to fix it.  No secrets."""

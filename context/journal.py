@@ -1,7 +1,7 @@
-"""A journal: lines of JSON in a file of the operator's, each on disk for good before it counts.
+"""A journal: lines of JSON in a file of the operator's; each is durable before it counts.
 
-It outlives `kill -9` and a power cut: a line that was torn off is taken away when the file is opened
-again, and every other one was whole.
+It survives `kill -9` and power cuts: a line that was cut off is removed when the file is opened again; all
+others are complete.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Row = dict[str, Any]
 
 
 class NotAJournal(Exception):
-    """The file cannot be one of ours, or not now; the message says why and names the line."""
+    """The file is not a journal, or not available now; the message says why and names the line."""
 
 
 def read(path: Path) -> list[Row]:
-    """The whole rows of a file, oldest first; none when there is no file.  Changes nothing."""
+    """The complete rows of a file, oldest first; none if there is no file.  Changes nothing."""
     try:
         return _rows(path.read_bytes(), path)
     except FileNotFoundError:
@@ -31,16 +31,16 @@ def read(path: Path) -> list[Row]:
 
 
 class Journal:
-    """The file, open for adding to; nobody else can have it open.  A context manager.
+    """The file, opened for appending by one process only.  A context manager.
 
-    Raises NotAJournal when it holds anything but JSON objects or another process writes to it.
+    Raises NotAJournal if it contains anything but JSON objects, or if another process writes to it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = asyncio.Lock()
         self.rows: list[Row] = []
-        """What it held when it was opened."""
+        """Its rows when it was opened."""
 
     def __enter__(self) -> Self:
         try:
@@ -64,7 +64,7 @@ class Journal:
         os.close(self._file)
 
     async def append(self, row: Row) -> None:
-        """Add a row; it is on disk when this returns.  Raises OSError, and the file is as it was."""
+        """Append a row; it is on disk when this returns.  Raises OSError, and then the file is unchanged."""
         line = _line(row)
         async with self._lock:
             await asyncio.shield(asyncio.to_thread(self._write, line))
@@ -80,7 +80,7 @@ class Journal:
             raise
 
     def _mend(self, content: bytes) -> None:
-        """Take away a line that was torn off; end one that only lacks its end."""
+        """Remove a last line that was cut off; complete one that only lacks its line end."""
         whole = content.rfind(b"\n") + 1
         if whole == len(content):
             return

@@ -1,7 +1,7 @@
-"""Every Redis key and every age, named once.
+"""The names and lifetimes of all Redis keys.
 
-The braces are Redis Cluster's hash tag: all keys of one chat lie on one node, so that a script may
-touch them together.  Nothing under these keys is the only copy of anything.
+The braces are hash tags of Redis Cluster: all keys of one chat are on one node, so that a script may use them
+together.  Nothing under these keys is the only copy of anything.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 from context.turns import Chat
 
 ERASED_AGE_S = 2 * 3600.0
-"""Longer than any turn may be in work."""
+"""Longer than any turn can take."""
 WINDOW_AGE_S = 72 * 3600.0
-"""A window that nobody has added to for three days is forgotten; SQL still has its turns."""
+"""A window expires after three days without a new turn; SQL still has its turns."""
 
 
 def draft(namespace: str, key: str) -> str:
-    """`draft:{bot:<sha256>}`: a draft that was made before; its age is the operator's choice."""
+    """`draft:{bot:<sha256>}`: a cached draft; the operator chooses its lifetime."""
     return f"draft:{{{namespace}:{key}}}"
 
 
 def drafts(namespace: str, alias: str) -> str:
-    """`drafts:{bot:<alias>}`: names of the drafts that hold words of one chat."""
+    """`drafts:{bot:<alias>}`: names of the cached drafts that contain words of one chat."""
     return f"drafts:{{{namespace}:{alias}}}"
 
 
 def erased(namespace: str, alias: str) -> str:
-    """`erased:{bot:<alias>}`: the chat was erased a moment ago; what is still in work is not kept."""
+    """`erased:{bot:<alias>}`: the chat was just erased; drafts that are being written are not cached."""
     return f"erased:{{{namespace}:{alias}}}"
 
 
@@ -40,5 +40,5 @@ def window(namespace: str, chat: Chat) -> str:
 
 
 def of_windows(namespace: str) -> tuple[str, str]:
-    """What matches every key of every window of a bot, and what was noted beside them."""
+    """Patterns for all windows of a bot, and for the marks beside them."""
     return f"ctx:{{{namespace}:*", f"gone:{{{namespace}:*"

@@ -1,8 +1,9 @@
-"""The schema, as the numbered steps that lead to it.
+"""The database schema, as numbered migrations.
 
-A step that has shipped is never edited; the next change is the next number.  Written as SQL that
-SQLite and PostgreSQL both take, but for three words: `{id}` (a growing integer key), `{real}`, `{bytes}`.
-Times are Unix seconds.  JSON is text: it is read whole, by us.
+A migration that has shipped is never edited; the next change gets the next number.  They are written as SQL
+that SQLite and PostgreSQL both accept, except for three placeholders: `{id}` (an auto-incrementing integer
+key), `{real}` and `{bytes}`.  Times are Unix seconds.  JSON is stored as text, because it is always read
+whole.
 """
 
 from __future__ import annotations

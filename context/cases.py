@@ -133,7 +133,7 @@ class Cases:
     async def show(
         self, case: Case, *, place: str, thread: int | None, shown: int, is_told: bool = True
     ) -> None:
-        """Record where this handoff is shown and up to which message; before the topic is used, only where."""
+        """Record where this handoff is shown, and up to which message."""
         handoff = case.handoff_id if is_told else 0
         values = {"chat": case.chat.key, "place": place, "thread": thread, "handoff": handoff}
         await self._db.write(

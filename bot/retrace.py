@@ -6,9 +6,11 @@ that version.  A recorded digest tells whether the copy is identical.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Protocol, runtime_checkable
 
 from bot.answerer import Answerer
 from bot.engines import Engine
@@ -56,6 +58,15 @@ class Again:
     ms: float
 
 
+@runtime_checkable
+class _Server(Protocol):
+    """An engine behind which there is more than one model."""
+
+    models: tuple[str, ...]
+
+    def asking(self, model: str) -> Engine: ...
+
+
 class Retrace:
     """Rebuilds prompts, and answers them again.  Sends and records nothing."""
 
@@ -66,7 +77,7 @@ class Retrace:
         templates: Templates,
         photos: Photos,
         prompts: Prompts,
-        engines: Mapping[str, Engine],
+        engines: Sequence[Engine],
         guard: Guard,
         context_turns: int,
     ) -> None:
@@ -76,8 +87,15 @@ class Retrace:
         self._prompts = prompts
         self._guard = guard
         self._context_turns = context_turns
-        self.engines = engines
-        """The engines that may answer again, by the name under which staff choose them."""
+        self._engines = engines
+
+    @property
+    def engines(self) -> list[str]:
+        """What may answer again, by the names under which staff choose: models of the server, `rules`."""
+        names: list[str] = []
+        for engine in self._engines:
+            names += [_name_of(engine), *(engine.models if isinstance(engine, _Server) else ())]
+        return list(dict.fromkeys(names))
 
     async def versions(self) -> list[str]:
         """Template versions to choose from, newest first."""
@@ -107,8 +125,8 @@ class Retrace:
         Raises LookupError for an engine or a version that there is not, and whatever the engine raises.
         """
         prompts = await self._prompts_of(version)
-        if engine not in self.engines or prompts is None:
-            raise LookupError(f"no engine {engine!r} or no templates {version!r}")
+        if prompts is None:
+            raise LookupError(f"no templates {version!r}")
         message, used, condensed, _ = await self._question(exchange)
         message = replace(message, language=language)
         planned = prompts.plan(message, used, condensed=condensed)
@@ -117,17 +135,34 @@ class Retrace:
             for view in planned.views
         }
         # Metrics of its own: no customer was answered.
-        answerer = Answerer(
-            prompts=prompts,
-            photos=self._photos,
-            engine=self.engines[engine],
-            guard=self._guard,
-            metrics=(metrics := Metrics()),
-        )
-        prompt = self._assemble(prompts, message, planned, exchange, images.get, canary=answerer.canary)
-        began = perf_counter()
-        reply = await answerer.speak(message, prompt, metrics.stages())
+        async with self._engine(engine) as chosen:
+            answerer = Answerer(
+                prompts=prompts,
+                photos=self._photos,
+                engine=chosen,
+                guard=self._guard,
+                metrics=(metrics := Metrics()),
+            )
+            prompt = self._assemble(prompts, message, planned, exchange, images.get, canary=answerer.canary)
+            began = perf_counter()
+            reply = await answerer.speak(message, prompt, metrics.stages())
         return Again(reply, engine, version, (perf_counter() - began) * 1000)
+
+    @asynccontextmanager
+    async def _engine(self, name: str) -> AsyncIterator[Engine]:
+        for engine in self._engines:
+            if name == _name_of(engine):
+                yield engine
+                return
+            if isinstance(engine, _Server) and name in engine.models:
+                other = engine.asking(name)
+                try:
+                    await other.start()
+                    yield other
+                finally:
+                    await other.close()
+                return
+        raise LookupError(f"no engine {name!r}")
 
     async def _prompts_of(self, version: str) -> Prompts | None:
         if version == self._prompts.version:
@@ -206,7 +241,12 @@ def _split(prompt: Prompt) -> dict[str, int]:
     return {"system": split.system, "turns": earlier, "question": split.question, "photos": photos}
 
 
-def engines_of(engine: Engine) -> dict[str, Engine]:
-    """The engines that `engine` combines, by the names that staff see: `stub-model`, `rules`."""
+def engines_of(engine: Engine) -> list[Engine]:
+    """The engines that `engine` combines, without their draft cache: to run again is to ask again."""
     inner: tuple[Engine, ...] = getattr(engine, "engines", (engine,))
-    return {("rules" if one.name == "fallback" else one.model or one.name): one for one in inner}
+    return [getattr(one, "inner", one) for one in inner]
+
+
+def _name_of(engine: Engine) -> str:
+    """What staff call it: its model, or `rules`."""
+    return "rules" if engine.name == "fallback" else engine.model or engine.name

@@ -123,7 +123,7 @@ class Colleague:
 @asynccontextmanager
 async def open_desk(folder: Path) -> AsyncIterator[Desk]:
     """The bot after a morning's work; `mei` is an agent, `ana` an admin, `vic` a viewer."""
-    async with world(folder, model=ModelServer(answer=answer)) as w:
+    async with world(folder, model=ModelServer(answer=answer, models=("stub-model", "other-model"))) as w:
         desk = Desk(w, w.app.url, Staff(w.app.stores.db))
         await asyncio.gather(
             desk.account("mei", "agent"), desk.account("ana", "admin"), desk.account("vic", "viewer")

@@ -252,7 +252,7 @@ async def is_retraced(app: App, chat: Chat) -> bool:
         templates=Templates(app.stores.db),
         photos=app.stores.photos,
         prompts=Prompts(),
-        engines={},
+        engines=(),
         guard=Guard(),
         context_turns=5,
     )

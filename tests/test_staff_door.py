@@ -440,4 +440,10 @@ async def test_a_prompt_is_made_again_to_the_last_character(desk: Desk) -> None:
             f"/staff/turn/{await newest_turn(desk)}/again", engine="stub-model", version=version[1]
         )
         assert "the plate says KFR-35GW" in again.text
+        assert 'value="other-model"' in why
+        again = await mei.post(
+            f"/staff/turn/{await newest_turn(desk)}/again", engine="other-model", version=version[1]
+        )
+        assert "the plate says KFR-35GW" in again.text
+        assert desk.world.model.requests[-1].body["model"] == "other-model"
         assert len(desk.world.telegram.sent_to(101)) == sent

@@ -57,7 +57,7 @@ class CachedEngine:
     ) -> None:
         self.name = engine.name
         self.model = engine.model
-        self._engine = engine
+        self.inner = engine
         self._cache = cache
         self._about = dict(about)
         self._policy = policy
@@ -66,8 +66,8 @@ class CachedEngine:
 
     async def start(self) -> None:
         """Start the engine."""
-        await self._engine.start()
-        self.model = self._engine.model
+        await self.inner.start()
+        self.model = self.inner.model
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
         """The engine's draft, or the one that it gave before.
@@ -103,7 +103,7 @@ class CachedEngine:
         parts = {
             "v": VERSION,
             "engine": self.name,
-            "model": self._engine.model,
+            "model": self.inner.model,
             "about": self._about,
             "policy": self._policy(),
             "template": prompt.version,
@@ -131,7 +131,7 @@ class CachedEngine:
                 self._count("hit", seconds)
                 return replace(draft, cache_key=key)
             began = perf_counter()
-            draft = await self._engine.draft(prompt, on_text=flight.say)
+            draft = await self.inner.draft(prompt, on_text=flight.say)
             flight.seconds = perf_counter() - began
             self._count("miss", 0.0)
             # A cut or makeshift answer is not worth keeping, one that leaks the mark must not be kept:
@@ -150,11 +150,11 @@ class CachedEngine:
 
     async def health(self) -> Health:
         """The engine's."""
-        return await self._engine.health()
+        return await self.inner.health()
 
     async def close(self) -> None:
         """Close the engine; what is kept stays."""
-        await self._engine.close()
+        await self.inner.close()
 
 
 def _is_personal(prompt: Prompt) -> bool:

@@ -72,6 +72,8 @@ class RemoteEngine:
                 ["the model server's URL must not hold a password; give the key separately"]
             )
         self.model = model
+        self.models: tuple[str, ...] = ()
+        """What the server listed when it was last asked."""
         self.dialect = GENERIC
         self._url = url
         self._where = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
@@ -118,8 +120,24 @@ class RemoteEngine:
             return
         self.dialect = dialect
         self._is_known = True
-        if not self.model and (models := models_of(listing)):
-            self.model = str(models[0].get("id", ""))
+        self._note_models(listing)
+        if not self.model and self.models:
+            self.model = self.models[0]
+
+    def _note_models(self, listing: Probe) -> None:
+        names = (str(model.get("id", "")) for model in models_of(listing))
+        self.models = tuple(name for name in names if name)
+
+    def asking(self, model: str) -> RemoteEngine:
+        """The same server with another of its models; opened and closed on its own."""
+        return RemoteEngine(
+            url=self._url,
+            model=model,
+            api_key=self._api_key,
+            timeout_s=self._timeout_s,
+            sampling=self._sampling,
+            clock=self._clock,
+        )
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
         """Ask the server; cancelling closes the connection, which stops the generation there."""
@@ -233,7 +251,9 @@ class RemoteEngine:
             if probe is not None and probe.status >= 500:  # noqa: PLR2004
                 return Health("down", f"model server {self._where} answers {probe.status}")
         # `transformers serve` walks through its whole cache for the list, which may take longer than we do.
-        names = [str(model.get("id")) for model in models_of(listing)] if listing is not None else []
+        if listing is not None and listing.status == 200:  # noqa: PLR2004
+            self._note_models(listing)
+        names = self.models if listing is not None else ()
         detail = f"{self.model} on {self._where} ({self.dialect.name})"
         if (
             names

@@ -175,8 +175,8 @@ class Group:
             thread = await self._topic(pack)
             # Whatever comes next, the topic is known: nobody writes into one that leads nowhere.
             await self._cases.show(case, place=self._topics.group, thread=thread, shown=newest, is_told=False)
-        words = {"chat": case.chat.key, "reason": case.reason, "turn": pack.turns}
-        head = self._prompts.notice("staff_handoff", "en", **words)
+        words = {"chat": case.chat.key, "reason": pack.why, "turn": pack.turns}
+        head = self._prompts.notice("staff_handoff", pack.language, **words)
         how = "staff_how" if thread is not None else "staff_plain"
         more = {"reason": self._plain_because} if thread is None else {}
         text = "\n".join([head, *pack.lines, self._prompts.notice(how, pack.language, **more)])
@@ -211,7 +211,7 @@ class Group:
     async def _topic(self, pack: Pack) -> int | None:
         """A new topic; None where there can be none, which the message then says."""
         try:
-            thread = await self._topics.make(f"{pack.name or pack.chat.key} · {pack.reason}")
+            thread = await self._topics.make(f"{pack.name or pack.chat.key} · {pack.why}")
         except Unavailable as error:
             if str(error) != self._plain_because:
                 log.warning("no topics in the staff's group", extra={"reason": str(error)})

@@ -18,6 +18,7 @@ _DEVICE = re.compile(r"(?<![A-Za-z0-9-])(?=[A-Z0-9/-]*\d)[A-Z]{2,}[A-Z0-9]*[-/][
 _STEP = re.compile(r"^\s*(?:\d{1,2}[.)、]|[•*-])\s*(.{4,160})", re.MULTILINE)
 _MOST = 6
 _QUOTE = 300
+_LISTED: dict[Language, str] = {"en": "; ", "zh": "；"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Pack:
     """What the channel calls the customer; may be empty."""
     reason: str
     """Why a person is wanted, as `Handoff.reason`; empty when nobody asked."""
+    why: str
+    """The same in words, in `language`."""
     since: float | None
     """Since when they wait, Unix seconds."""
     question: str
@@ -56,6 +59,14 @@ class Packs:
         self._cases = cases
         self._prompts = prompts
 
+    def why(self, reason: str, language: Language) -> str:
+        """Why a person is wanted, in words: of `Handoff.reason`, such as `held: promise.refund`."""
+        return self._prompts.notice("staff_reason", language, reason=reason) if reason else ""
+
+    def rule(self, rule: str, language: Language) -> str:
+        """What a rule of the guard speaks of, in words; the rule's own name where there are none."""
+        return self._prompts.notice("staff_rule", language, rule=rule)
+
     async def pack(self, chat: Chat, *, language: Language | None = None) -> Pack:
         """The pack of a chat, in the customer's language unless told another; empty without words."""
         facts = await self._cases.facts(chat)
@@ -68,6 +79,7 @@ class Packs:
             chat=chat,
             name=facts.name,
             reason=facts.reason,
+            why=self.why(facts.reason, wanted),
             since=facts.since,
             question=facts.questions[0][:_QUOTE] if facts.questions else "",
             codes=codes,
@@ -90,13 +102,13 @@ def _with_lines(pack: Pack, prompts: Prompts, facts: CaseFacts) -> Pack:
         channel=pack.chat.channel,
         turns=pack.turns,
         photos=len(pack.photos),
-        reason=pack.reason,
+        why=pack.why,
         question=" ".join(pack.question.split()),
         codes=", ".join(pack.codes),
         devices=", ".join(pack.devices),
-        steps="; ".join(pack.steps)[:_QUOTE],
+        steps=_LISTED[pack.language].join(step.rstrip(".。") for step in pack.steps)[:_QUOTE],
         failed=pack.failed,
-        held=facts.held,
+        held=facts.held and not pack.reason.startswith("held"),
     )
     lines = tuple(line for line in words.splitlines() if line.strip())
     return Pack(**{name: getattr(pack, name) for name in Pack.__slots__} | {"lines": lines})

@@ -65,7 +65,7 @@ class Console:
         second_look: SecondLook,
         readings: Readings,
     ) -> None:
-        pages, staff, listing = Pages(), Staff(db), Listing(db)
+        pages, staff, listing = Pages(packs), Staff(db), Listing(db)
         conversations, reviews = Conversations(db), Reviews(db)
         door = Door(staff, pages)
         conversation = ConversationPane(

@@ -65,6 +65,14 @@ CUSTOMER_WORDS = {
     },
 }
 """What customers say of an answer: by its buttons, the next day, in words."""
+CUSTOMER_WHY_WORDS = {
+    "wrong": N_("it is wrong"),
+    "unclear": N_("it is not clear"),
+    "unsafe": N_("it is dangerous"),
+    "off_topic": N_("it is about something else"),
+    "did_not_help": N_("it did not help"),
+}
+"""Why customers call an answer bad, as their buttons have it."""
 WHY_WORDS: dict[Reason, str] = {
     "wrong_code": N_("wrong code"),
     "wrong": N_("wrong"),
@@ -76,16 +84,6 @@ WHY_WORDS: dict[Reason, str] = {
     "too_long": N_("too long"),
 }
 """Why staff call an answer bad."""
-REASON_WORDS = {
-    "asked": N_("asked for a person"),
-    "asked for a person": N_("asked for a person"),
-    "angry": N_("angry"),
-    "held": N_("a reply is held"),
-    "blocked": N_("a reply was blocked"),
-    "engine_down": N_("no engine answered"),
-    "not_sent": N_("a reply could not be delivered"),
-    "taken": N_("taken by staff"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +219,6 @@ class ConversationPane:
         return {
             "handoff": await self._handoffs.current(chat),
             "flagged_by": await self._listing.flagged_by(chat),
-            "reason_words": REASON_WORDS,
         }
 
     async def render(self, visit: Visit, chat: Chat) -> str:
@@ -255,6 +252,7 @@ class ConversationPane:
             "why_words": WHY_WORDS,
             "feedback": _by_turn(await self._feedbacks.of_chat(conversation.chat)),
             "customer_words": CUSTOMER_WORDS,
+            "customer_why_words": CUSTOMER_WHY_WORDS,
             "held": {held.turn_id: held for held in await self._held.of_chat(conversation.chat)},
             "moved_words": MOVED_WORDS,
         }
@@ -298,10 +296,14 @@ def _items(conversation: Conversation) -> Iterator[Item]:
 
 
 def origin_of(exchange: Exchange) -> str:
-    """What wrote a reply, in a word or two that no customer sees."""
+    """Who or what wrote a reply: a colleague, a model by its name, rules, or a sentence of ours."""
     kind, _, name = exchange.origin.partition(":")
-    if kind in ("staff", "notice"):
+    if kind == "staff":
         return name
+    if kind == "notice":
+        return N_("fixed words")
+    if kind == "fallback":
+        return N_("OCR and rules")
     return str(exchange.record.get("model") or exchange.origin)
 
 
@@ -311,8 +313,6 @@ def with_photos(text: str) -> Markup:
     out, at = Markup(), 0
     for begin, end, number in places_mentioned(text):
         out += escape(text[at:begin])
-        out += Markup('<a class="cite" href="#photo-{}" data-cite="{}">{}</a>').format(
-            number, number, text[begin:end]
-        )
+        out += Markup('<a class="cite" href="#thread" data-cite="{}">{}</a>').format(number, text[begin:end])
         at = end
     return out + escape(text[at:])

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from bot.errors import BotError
 from bot.retrace import Again, Retrace
-from bot.web.console.conversation import FACT_WORDS, REASON_WORDS, origin_of
+from bot.web.console.conversation import FACT_WORDS, origin_of
 from bot.web.console.door import Door, Visit
 from bot.web.console.filters import VERDICT_WORDS
 from bot.web.console.pages import Pages, page, plain
@@ -94,14 +94,13 @@ class DetailsPane:
             facts=await self._facts(photos),
             fact_words=FACT_WORDS,
             similar=await self._similar(exchange, photos),
-            engines=list(self._retrace.engines),
+            engines=self._retrace.engines,
             versions=await self._retrace.versions(),
             languages=LANGUAGES,
             split_words=SPLIT_WORDS,
             stage_words=STAGE_WORDS,
             role_words=ROLE_WORDS,
             verdict_words=VERDICT_WORDS,
-            reason_words=REASON_WORDS,
         )
 
     async def again(self, visit: Visit) -> Response:

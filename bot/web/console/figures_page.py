@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from bot.web.console.conversation import WHY_WORDS
+from bot.web.console.conversation import CUSTOMER_WHY_WORDS, WHY_WORDS
 from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.pages import Pages
 from bot.web.console.words import N_
@@ -27,14 +27,6 @@ WHO_WORDS: dict[Answered, str] = {
     "notice": N_("fixed words"),
 }
 
-CUSTOMER_WHY_WORDS = {
-    "wrong": N_("it is wrong"),
-    "unclear": N_("it is not clear"),
-    "unsafe": N_("it is dangerous"),
-    "off_topic": N_("it is about something else"),
-    "did_not_help": N_("it did not help"),
-}
-"""Why customers call an answer bad, as their buttons have it."""
 OUTCOME_WORDS = {
     "fixed": N_("fixed, the customer says"),
     "unfixed": N_("not fixed"),

@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
+from bot.staff.pack import Packs
 from bot.web.console.words import translator
 from context.search import fold
 from context.turns import Language
@@ -33,6 +34,9 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 class Pages:
     """Renders templates."""
+
+    def __init__(self, packs: Packs) -> None:
+        self._packs = packs
 
     def render(self, template: str, language: Language, **values: object) -> str:
         """The template in this language."""
@@ -63,7 +67,8 @@ class Pages:
             lstrip_blocks=True,
         )
         environment.filters |= {"plain": plain, "iso": iso, "ms": ms, "marked": marked}
-        environment.globals["most_shown"] = MOST_SHOWN
+        environment.globals |= {"most_shown": MOST_SHOWN}
+        environment.globals |= {"why_of": self._packs.why, "rule_of": self._packs.rule}
         return environment
 
 

@@ -212,7 +212,7 @@ class Replying:
             trouble=translator(visit.language)(trouble) if trouble else "",
         )
         if head:
-            html += f'<hx-partial hx-target="#head" hx-swap="outerHTML">{head}</hx-partial>'
+            html += f'<hx-partial hx-target="#head" hx-swap="outerMorph">{head}</hx-partial>'
         return page(html, status=status)
 
 

@@ -1,5 +1,6 @@
 // The console's page: what is pressed, what is open, what was told.  htmx fetches the pieces.
 
+import {startDrafts} from "./drafts.js";
 import {startKeys} from "./keys.js";
 import {startLightbox} from "./lightbox.js";
 import {startLive} from "./live.js";
@@ -43,6 +44,12 @@ document.addEventListener("htmx:after:swap", () => {
     tellTimes();
     mark();
 });
+
+// Every case counts its photos from one: what is meant is the newest of that number before these words.
+function cited(cite) {
+    const photos = [...document.querySelectorAll(`#thread [data-photo="${cite.dataset.cite}"]`)];
+    return photos.filter((photo) => photo.compareDocumentPosition(cite) & Node.DOCUMENT_POSITION_FOLLOWING).at(-1) ?? photos[0];
+}
 
 function openChat() {
     return conversation.querySelector(".pane")?.dataset.chat;
@@ -94,15 +101,17 @@ document.addEventListener("click", (event) => {
     const cite = event.target.closest("[data-cite]");
     if (cite) {
         event.preventDefault();
-        const photo = document.getElementById(`photo-${cite.dataset.cite}`);
+        const photo = cited(cite);
         photo?.scrollIntoView({block: "center"});
         photo?.focus();
     }
+    const chip = event.target.closest(".list .chip");
+    if (chip && openChat()) chip.href = location.pathname + chip.search;  // what is open stays open
 });
 for (const [kind, on] of [["mouseover", true], ["mouseout", false]]) {
     document.addEventListener(kind, (event) => {
         const cite = event.target.closest?.("[data-cite]");
-        if (cite) document.getElementById(`photo-${cite.dataset.cite}`)?.classList.toggle("cited", on);
+        if (cite) cited(cite)?.classList.toggle("cited", on);
     });
 }
 
@@ -117,6 +126,7 @@ document.getElementById("theme").addEventListener("click", () => {
 
 startKeys({press: (what) => [...document.querySelectorAll(`[data-press="${what}"]`)].at(-1)?.click()});
 startLightbox();
+startDrafts();
 startLive(refresh);
 tellTimes();
 mark();

@@ -23,6 +23,7 @@ from context.follow_ups import FollowUps
 from context.turns import Chat
 from tests.ac_panel import as_jpeg, draw_panel
 from tests.chromium import needs_chromium, open_browser, open_tab
+from tests.staff_day import FANG, LIN, open_day
 from tests.staff_world import BLOCKED, CHAT, PASSWORD, WAITING, Desk, open_desk
 from tests.until import until
 
@@ -89,6 +90,7 @@ async def test_login(browser: Browser, desk: Desk) -> None:
         await page.fill("[name=password]", "wrong password")
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("alert")).to_have_text("Name or password is wrong.")
+        assert problems(await Axe().run(page, options=RULES)) == []
         watch.complaints.clear()  # the browser reports the status of that page
         await sign_in(page, "mei")
         await expect(page.locator("#chat-name")).to_have_text("Lin Wei")  # where the link led
@@ -160,6 +162,42 @@ async def test_a_person_writes_and_the_assistant_is_silent(browser: Browser, des
         await page.get_by_role("button", name="Hand back").click()
         await expect(page.locator("#head")).not_to_contain_text("mei has it")
         assert desk.world.model.received == asked
+
+
+async def test_words_not_sent_yet_outlive_filters_and_other_conversations(
+    browser: Browser, desk: Desk
+) -> None:
+    async with at_work(browser, desk, path=f"/staff/c/{CHAT.key}") as page:
+        await page.fill("#reply", "Dear Lin,")
+        await page.locator("[data-chip=photo]").click()
+        await expect(page.locator("[data-chip=photo]")).to_have_attribute("aria-current", "true")
+        await expect(page.locator("#chat-name")).to_have_text("Lin Wei")
+        await expect(page.locator("#reply")).to_have_value("Dear Lin,")
+        await row(page, WAITING).locator("a").click()
+        await expect(page.locator("#chat-name")).to_have_text("方女士")
+        await expect(page.locator("#reply")).to_have_value("")
+        await page.go_back()
+        await expect(page.locator("#reply")).to_have_value("Dear Lin,")
+        await page.select_option("[name=canned]", "hello")
+        await expect(page.locator("#reply")).to_have_value(re.compile("^Dear Lin,\n.+"))
+        await page.reload()
+        await expect(page.locator("#reply")).to_have_value(re.compile("^Dear Lin,\n.+"))
+        await page.fill("#reply", "")
+        await page.reload()
+        await expect(page.locator("#reply")).to_have_value("")
+
+
+async def test_a_photo_that_an_answer_names_is_the_one_of_its_own_case(browser: Browser, desk: Desk) -> None:
+    uma = desk.world.telegram.customer(110, name="Uma")
+    for code in ("E4", "E6"):
+        uma.sends_photo(as_jpeg(draw_panel(code)), caption="E4 display?")
+        await desk.world.telegram.replies(110)
+        uma.says("/reset")
+        await desk.world.telegram.replies(110)
+    async with at_work(browser, desk, path="/staff/c/telegram:110") as page:
+        for case in (0, 1):
+            await page.locator("[data-cite='1']").nth(case).click()
+            await expect(page.locator("[data-photo='1']").nth(case)).to_be_focused()
 
 
 async def test_a_stale_page_is_told_who_has_the_conversation(browser: Browser, desk: Desk) -> None:
@@ -311,6 +349,7 @@ async def test_reviews_are_given_by_keyboard_and_figures_are_drawn(browser: Brow
 async def test_export(browser: Browser, desk: Desk) -> None:
     async with at_work(browser, desk, "ana") as page:
         await page.goto(f"{desk.url}/staff/export?chat={CHAT.key}")
+        assert problems(await Axe().run(page, options=RULES)) == []
         await page.get_by_text("Photos", exact=True).click()
         async with page.expect_download() as waiting:
             await page.get_by_role("button", name="Export").click()
@@ -350,6 +389,7 @@ async def test_forget(browser: Browser, desk: Desk) -> None:
         await page.goto(f"{desk.url}/staff/access")
         await expect(page.locator(".table")).to_contain_text("erased")
         await expect(page.locator(".table")).not_to_contain_text("telegram:108")
+        assert problems(await Axe().run(page, options=RULES)) == []
 
 
 async def test_a_phone_shows_one_pane_at_a_time_and_never_scrolls_sideways(
@@ -377,15 +417,19 @@ def problems(results: Any) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-async def test_pictures_for_the_readme(browser: Browser, desk: Desk, tmp_path: Path, language: str) -> None:
+@pytest.mark.skipif(
+    "STAFF_PICTURES" not in os.environ, reason="draws README's pictures: STAFF_PICTURES=docs/images"
+)
+async def test_pictures_for_the_readme(browser: Browser, tmp_path: Path) -> None:
     """`STAFF_PICTURES=docs/images pytest -k pictures_for` writes `console.en.png` and `console.zh.png`."""
-    folder = Path(os.environ.get("STAFF_PICTURES") or tmp_path)
-    chat = CHAT if language == "en" else WAITING
-    async with at_work(
-        browser, desk, locale="en-GB" if language == "en" else "zh-CN", path=f"/staff/c/{chat.key}"
-    ) as page:
-        await page.locator("button.why").first.click()
-        await expect(page.locator(".why-pane")).to_be_visible()
-        await settled(page)
-        await page.screenshot(path=folder / f"console.{language}.png")
+    folder = Path(os.environ["STAFF_PICTURES"])
+    async with open_day(tmp_path) as desk:
+        for language, locale, chat in (("en", "en-GB", LIN), ("zh", "zh-CN", FANG)):
+            path = f"/staff/c/{chat.key}"
+            async with at_work(browser, desk, locale=locale, path=path, color_scheme="light") as page:
+                await page.locator("button.why").first.click()
+                await expect(page.locator(".why-pane")).to_be_visible()
+                await settled(page)
+                await page.locator("#thread .bot").first.evaluate("(answer) => answer.scrollIntoView(false)")
+                await page.evaluate("document.activeElement.blur()")
+                await page.screenshot(path=folder / f"console.{language}.png")

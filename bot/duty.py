@@ -11,6 +11,7 @@ import contextlib
 import logging
 from typing import Protocol
 
+from context.background import BackgroundTask
 from context.db import StoreDown
 from context.duties import Duties
 from context.health import Health
@@ -51,21 +52,18 @@ class OnDuty:
         self._holder = ""
         self._until = 0.0
         self._look = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask(f"duty: {name}", self._run)
         news.on(TOPIC, lambda _words: self._look.set())
 
     def start(self) -> None:
         """Apply for the duty; calling twice is harmless."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"duty {self._name}")
+        self._background.start()
 
     async def stop(self) -> None:
         """Stop, and hand the duty to another process."""
-        task, self._task = self._task, None
-        if task is None:
+        if not self._background.is_running:
             return
-        task.cancel()
-        await asyncio.wait([task])
+        await self._background.stop()
         await self._receiver.stop()
         with contextlib.suppress(StoreDown):
             await self._duties.give_up(self._name, self._me)
@@ -73,7 +71,7 @@ class OnDuty:
 
     def health(self) -> Health:
         """The receiver's own health while this process is on duty."""
-        if self._task is None or self._task.done():
+        if not self._background.is_running:
             return Health("down", f"{self._name}: not running")
         if self._holder == self._me:
             return self._receiver.health()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from bot.staff.deeds import FOLLOW_UP
+from context.background import BackgroundTask
 from context.db import StoreDown
 from context.follow_ups import FollowUps
 from context.health import Health
@@ -39,19 +40,16 @@ class FollowUp:
         self._inbox = inbox
         self._after_s = after_h * 3600
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask("follow up", self._run)
 
     def start(self) -> None:
         """Start, unless it is switched off; calling it twice is harmless."""
-        if self._task is None and self._after_s:
-            self._task = asyncio.create_task(self._run(), name="follow up")
+        if self._after_s:
+            self._background.start()
 
     async def stop(self) -> None:
         """Stop."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._background.stop()
 
     def health(self) -> Health:
         """Always ok: nothing depends on it."""

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from bot.errors import PromptTooLong, Unavailable
 from bot.inquiries import Inquiries
 from bot.inquiry import Answered, Inquiry, Said, numbered
 from bot.metrics import Metrics
+from context.background import BackgroundTask
 from context.db import StoreDown
 from context.intake.formats import strip
 from context.jobs import CRASHES, Item, Jobs
@@ -140,8 +141,12 @@ class Runner:
         if self._is_alone:
             with contextlib.suppress(StoreDown):
                 await self._jobs.release_all()
-        renewing = asyncio.create_task(self._renew(), name="job leases")
-        sweeping = asyncio.create_task(self._sweep(), name="job sweep")
+        beside = (
+            BackgroundTask("leases of jobs", self._renew),
+            BackgroundTask("deleting old jobs", self._sweep),
+        )
+        for work in beside:
+            work.start()
         try:
             while True:
                 self._wake.clear()
@@ -150,9 +155,7 @@ class Runner:
                     async with asyncio.timeout(wait_s):
                         await self._wake.wait()
         finally:
-            for task in (renewing, sweeping):
-                task.cancel()
-            await asyncio.gather(renewing, sweeping, return_exceptions=True)
+            await asyncio.gather(*(work.stop() for work in beside))
             await self._give_back()
 
     async def _claim(self) -> float:
@@ -170,9 +173,6 @@ class Runner:
         except StoreDown as error:
             log.error("jobs cannot be read", extra={"reason": str(error)})  # noqa: TRY400  # the reason says it
             return STORE_RETRY_S
-        except Exception:  # a bug, but customers are answered all the same
-            log.exception("jobs could not be claimed")
-            return self._idle_s
         for item in items:
             task = asyncio.create_task(self._do(item), name=f"job {item.job_id}/{item.number}")
             self._tasks[item.job_id, item.number] = (item, task)
@@ -238,18 +238,24 @@ class Runner:
         """Keep the leases; what is no longer ours, since its job was cancelled, is stopped."""
         while True:
             await asyncio.sleep(LEASE_S / 3)
-            with _logged("leases of jobs could not be renewed"):
-                held = [item for item, _ in self._tasks.values()]
-                ours = {(item.job_id, item.number) for item in await self._jobs.renew(held, lease_s=LEASE_S)}
-                for item in held:
-                    running = self._tasks.get((item.job_id, item.number))
-                    if running is not None and (item.job_id, item.number) not in ours:
-                        running[1].cancel()
+            held = [item for item, _ in self._tasks.values()]
+            try:
+                renewed = await self._jobs.renew(held, lease_s=LEASE_S)
+            except StoreDown as error:
+                log.warning("leases of jobs could not be renewed", extra={"reason": str(error)})
+                continue
+            ours = {(item.job_id, item.number) for item in renewed}
+            for item in held:
+                running = self._tasks.get((item.job_id, item.number))
+                if running is not None and (item.job_id, item.number) not in ours:
+                    running[1].cancel()
 
     async def _sweep(self) -> None:
         while True:
-            with _logged("old jobs could not be deleted"):
+            try:
                 await self._jobs.sweep()
+            except StoreDown as error:
+                log.warning("old jobs could not be deleted", extra={"reason": str(error)})
             await asyncio.sleep(SWEEP_EVERY_S)
 
     async def _give_back(self) -> None:
@@ -260,17 +266,6 @@ class Runner:
         await asyncio.gather(*(task for _, task in held), return_exceptions=True)
         with contextlib.suppress(StoreDown):
             await self._jobs.again([item for item, _ in held], after_s=0)
-
-
-@contextlib.contextmanager
-def _logged(what: str) -> Iterator[None]:
-    """Whatever goes wrong inside is told, and tried again the next time."""
-    try:
-        yield
-    except StoreDown as error:
-        log.warning(what, extra={"reason": str(error)})
-    except Exception:
-        log.exception(what)
 
 
 def _name(item: Item) -> str:

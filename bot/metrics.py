@@ -13,12 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from bot.gpus import Gpu
 from bot.traces import Span, Traces
+from context import background
 
 if TYPE_CHECKING:
     from bot.reveal import Reveal
@@ -64,6 +65,7 @@ class Metrics:
         )
         self._aside = Counter("bot_updates_aside", "Updates we could not read.", registry=self.registry)
         self._expired = _Counters("bot_retention_erased", "Rows and photos too old.", ["kind"], self.registry)
+        self.registry.register(_Failures())
         self._queue = Gauge("bot_queue_depth", "Chats not yet answered.", registry=self.registry)
         self._turn_seconds = Histogram(
             "bot_turn_seconds",
@@ -275,6 +277,18 @@ class _Counters:
         if child is None:
             child = self._children[values] = self._family.labels(*values)
         child.inc(by)
+
+
+class _Failures(Collector):
+    """Background tasks that failed: a figure of the process, like its memory, not of one bot."""
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "bot_background_failures", "Background tasks that failed and were restarted.", labels=["task"]
+        )
+        for name, count in background.failures().items():
+            family.add_metric([name], count)
+        yield family
 
 
 class _Gpus(Collector):

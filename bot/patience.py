@@ -8,6 +8,7 @@ end often enough to tell a pace.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from bot.turn import Answers
 from bot.waits import event_or
 from context.turns import Chat, Message, Reply, Turn
 from prompts.prompts import Prompts
+
+log = logging.getLogger(__name__)
 
 LOOK_S = 6.0
 """Before the first look at the line, and between two."""
@@ -65,7 +68,9 @@ class Patience:
             timer.cancel()
             is_over.set()
             if telling:
-                await asyncio.wait(telling)  # what is being said is said to its end, before the answer
+                # What is being said is said to its end, before the answer.
+                for failed in filter(None, await asyncio.gather(*telling, return_exceptions=True)):
+                    log.error("who waits could not be told", extra={"error": type(failed).__name__})
 
     def instead(self, name: str, message: Message) -> Reply:
         """Nobody waits for fixed words."""

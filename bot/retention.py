@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from context.background import BackgroundTask
 from context.db import StoreDown
 from context.duties import Duties
 from context.retention import DAY_S, Lifetimes, Retention
@@ -45,19 +46,17 @@ class Sweeper:
         self._tell = tell
         self._clock = clock
         self._swept_at = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask("retention", self._run)
 
     def start(self) -> None:
         """Start, unless everything is kept for good; calling it twice is harmless."""
-        if self._task is None and not self._is_for_good:
-            self._task = asyncio.create_task(self._run(), name="retention")
+        if not self._is_for_good:
+            self._background.start()
 
     async def stop(self) -> None:
         """Stop, also in the middle of a sweep: the next one continues."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        if self._background.is_running:
+            await self._background.stop()
             with contextlib.suppress(StoreDown):
                 await self._duties.give_up(DUTY, self._me)
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from bot.engines.labels import Labels
 from bot.engines.ocr import OcrUnavailable, Reader
+from context.background import BackgroundTask
 from context.db import StoreDown
 from context.duties import Duties
 from context.fingerprints import Fingerprint, fingerprint
@@ -59,20 +60,17 @@ class SecondLook:
         self._mask = mask
         self._calm_since = 0.0
         """By the loop's clock, as far as was seen."""
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask("second look", self._run)
 
     def start(self) -> None:
         """Begin; calling twice is harmless."""
-        if self._task is None:
+        if not self._background.is_running:
             self._calm_since = asyncio.get_running_loop().time()
-            self._task = asyncio.create_task(self._run(), name="second look")
+            self._background.start()
 
     async def stop(self) -> None:
         """End; a photo in hand is looked at again later."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._background.stop()
 
     async def look(self) -> bool:
         """Look at the newest photo that nobody has looked at; False when there is none.
@@ -117,8 +115,6 @@ class SecondLook:
                     await self.look()
             except (StoreDown, OSError) as error:
                 log.warning("photos are not looked at behind their turns", extra={"reason": str(error)})
-            except Exception:  # a bug, but customers are answered all the same
-                log.exception("a photo could not be looked at behind its turn")
             await asyncio.sleep(EVERY_S)
 
     async def _is_mine(self) -> bool:

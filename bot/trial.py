@@ -141,7 +141,13 @@ class Trial:
             self._adopt(release, lane)
         self._release = release
         if release.state == "running" and await self._is_on_duty():
-            await self._look(release)
+            try:
+                await self._look(release)
+            except (StoreDown, TimeoutError):
+                raise
+            except Exception as error:  # a candidate that nobody counts must not go on answering
+                await self._stop(release, f"it cannot be counted: {type(error).__name__}")
+                raise
 
     async def _begin(self, release: Release) -> _Lane | None:
         lane = _Lane()

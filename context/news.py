@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from context.background import BackgroundTask
 from context.db import Database, StoreDown
 from context.health import Health
 from context.turns import Arrival, Kind
@@ -54,7 +55,10 @@ class News:
         self._listeners: dict[str, list[Listener]] = {}
         self._untold: list[list[str]] = []
         self._something = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = (
+            BackgroundTask("news in", self._keep_listening),
+            BackgroundTask("news out", self._keep_telling),
+        )
         self._trouble = ""
         self._others: dict[str, float] = {}
 
@@ -78,19 +82,14 @@ class News:
 
     async def start(self) -> None:
         """Begin to listen; with SQLite there is nothing to do."""
-        if not self._db.is_sqlite and not self._tasks:
-            self._trouble = "not listening yet"
-            self._tasks = [
-                asyncio.create_task(self._keep_listening(), name="news in"),
-                asyncio.create_task(self._keep_telling(), name="news out"),
-            ]
+        if not self._db.is_sqlite:
+            self._trouble = self._trouble or "not listening yet"
+            for work in self._background:
+                work.start()
 
     async def close(self) -> None:
         """Stop; calling twice is harmless."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(work.stop() for work in self._background))
 
     def health(self) -> Health:
         """Whether the other processes are heard."""

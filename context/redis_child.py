@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from context.background import BackgroundTask
 from context.health import Health
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class RedisChild:
         self._programs = list(programs)
         self._lock: int | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeper = BackgroundTask("private Redis", self._keep)
         self._trouble = ""
         self.socket = _socket_path(self._folder)
 
@@ -86,7 +87,7 @@ class RedisChild:
         except BaseException:
             await self.close()
             raise
-        self._keeper = asyncio.create_task(self._keep())
+        self._keeper.start()
 
     @property
     def pid(self) -> int | None:
@@ -104,10 +105,7 @@ class RedisChild:
 
     async def close(self) -> None:
         """End our server and let go of the folder."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-            self._keeper = None
+        await self._keeper.stop()
         await self._stop()
         if self._lock is not None:
             os.close(self._lock)

@@ -274,6 +274,27 @@ def test_importing_a_module_touches_no_file_and_no_network() -> None:
     assert calls == set()
 
 
+def test_endless_work_is_watched() -> None:
+    """Nobody notices a bare task that fails: endless work runs as a `BackgroundTask`."""
+    unwatched = []
+    for path in MODULES:
+        endless = {
+            function.name
+            for function in nodes_of(path)
+            if isinstance(function, ast.AsyncFunctionDef)
+            and any(
+                isinstance(node, ast.While) and ast.unparse(node.test) == "True" for node in function.body
+            )
+        }
+        for node in nodes_of(path):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("asyncio."):
+                calls = [argument for argument in node.args if isinstance(argument, ast.Call)]
+                names = {ast.unparse(call.func).rpartition(".")[2] for call in calls}
+                unwatched += [f"{named(path)}: {name}" for name in names & endless]
+    ends_with_its_process = "bot/engines/local/process.py: _listen"
+    assert unwatched == [ends_with_its_process, "context/background.py: _run"]
+
+
 def test_every_module_says_what_it_is_for() -> None:
     assert [named(path) for path in MODULES if not ast.get_docstring(tree_of(path))] == []
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +47,8 @@ from bot.web.chat import WebChannel
 from bot.web.chat_page import ChatPage
 from bot.web.server import serve
 from bot.worker import Worker
+from context import background
+from context.background import BackgroundTask
 from context.health import Health
 from context.turns import Chat
 from context.usage import Usage
@@ -208,9 +210,10 @@ async def open_app(
             part.start()
             stack.push_async_callback(part.stop)
 
-        beside = [trial.run, apps.runner.run, *([answering.counts.load] if answering.counts else [])]
+        beside = [BackgroundTask("release", trial.run), BackgroundTask("jobs", apps.runner.run)]
+        beside += [BackgroundTask("token counts", answering.counts.load)] if answering.counts else []
         working = asyncio.create_task(_work(line, beside, worker, ready), name="worker")
-        stack.push_async_callback(_end, working, worker, apps.inquiries)
+        stack.push_async_callback(_end, working, beside, worker, apps.inquiries)
         yield App(
             url=url,
             stores=stores,
@@ -224,19 +227,14 @@ async def open_app(
 
 
 async def _work(
-    engine: Engine,
-    beside: Sequence[Callable[[], Coroutine[None, None, None]]],
-    worker: Worker,
-    ready: asyncio.Event,
+    engine: Engine, beside: Sequence[BackgroundTask], worker: Worker, ready: asyncio.Event
 ) -> None:
     """Start the engine, then answer until told to stop."""
     await engine.start()
     ready.set()
-    async with asyncio.TaskGroup() as together:
-        tasks = [together.create_task(run()) for run in beside]
-        await worker.run()
-        for task in tasks:
-            task.cancel()
+    for work in beside:
+        work.start()
+    await worker.run()
 
 
 async def _health(
@@ -252,6 +250,7 @@ async def _health(
     states["engine"], states["guard"] = await asyncio.gather(engine.health(), guard.health())
     states["worker"] = worker.health() if ready.is_set() else Health("degraded", "the engine starts")
     states["release"] = trial.health()
+    states["background"] = background.health()
     if telegram is not None:
         states["telegram"] = telegram.receiver.health()
         states |= {"staff's group": telegram.group.health()} if telegram.group else {}
@@ -293,7 +292,9 @@ def _chat_page(web: WebChannel, stores: Stores, votes: Votes) -> ChatPage:
     )
 
 
-async def _end(working: asyncio.Task[None], worker: Worker, inquiries: Inquiries) -> None:
-    await asyncio.gather(worker.stop(GRACE_S), inquiries.settle(GRACE_S))
+async def _end(
+    working: asyncio.Task[None], beside: Sequence[BackgroundTask], worker: Worker, inquiries: Inquiries
+) -> None:
+    await asyncio.gather(worker.stop(GRACE_S), inquiries.settle(GRACE_S), *(work.stop() for work in beside))
     working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    await asyncio.gather(working, *(work.stop() for work in beside), return_exceptions=True)

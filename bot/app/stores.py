@@ -17,6 +17,7 @@ from bot.guard.mask import mask
 from bot.metrics import Metrics
 from bot.settings import Settings
 from context import lock
+from context.background import BackgroundTask
 from context.db import Database, StoreDown
 from context.erasure import Erasure
 from context.feedback import Feedbacks
@@ -102,8 +103,12 @@ async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metric
         settings, namespace=namespace(settings), db=db, photos=photos, redis=redis, window=window
     )
     stack.push_async_callback(verdicts.close)
-    for keep in (erasure.keep_scrubbing(), verdicts.keep_sealing()):
-        stack.callback(asyncio.create_task(keep).cancel)
+    for work in (
+        BackgroundTask("scrubbing", erasure.keep_scrubbing),
+        BackgroundTask("sealing", verdicts.keep_sealing),
+    ):
+        work.start()
+        stack.push_async_callback(work.stop)
     return Stores(
         db=db,
         news=news,

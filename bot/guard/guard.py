@@ -6,7 +6,6 @@ It answers with a value and never raises: a checker that fails, is late or talks
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from bot.guard.policy import BUNDLED, Policy, load_policy
 from bot.guard.rules import check, gravest
 from bot.guard.verdict import Action, Opinion, Reason, Signals, Verdict
 from bot.guard.wishes import is_angry, wants_person
+from context.background import BackgroundTask
 from context.health import Health
 from context.turns import Language
 
@@ -80,7 +80,7 @@ class Guard:
         self._second = second
         self._reload_every_s = reload_every_s
         self._clock = clock
-        self._watcher: asyncio.Task[None] | None = None
+        self._watcher = BackgroundTask("guard policy", self._watch)
         self._problem = ""
         self._use(policy or load_policy())
 
@@ -96,16 +96,12 @@ class Guard:
 
     async def start(self) -> None:
         """Watch the policy's files.  Calling twice is harmless."""
-        if self._watcher is None and self.policy.stamps:
-            self._watcher = asyncio.create_task(self._watch(), name="guard policy")
+        if self.policy.stamps:
+            self._watcher.start()
 
     async def close(self) -> None:
         """Let go of everything.  Calling twice is harmless."""
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+        await self._watcher.stop()
         if self._second is not None:
             await self._second.close()
 

@@ -19,6 +19,7 @@ from bot.errors import Again, FileUnavailable, TopicGone, Unavailable
 from bot.sender import Sender
 from bot.staff.desk import Desk, NothingToSay
 from bot.staff.pack import Pack
+from context.background import BackgroundTask
 from context.cases import Case, Cases, Line
 from context.db import StoreDown
 from context.handoffs import NotWaiting
@@ -90,21 +91,18 @@ class Group:
         self._channel = channel
         self._prompts = prompts
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask("staff's group", self._run)
         self._plain_because = ""
 
     def start(self) -> None:
         """Begin to show; calling twice is harmless."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="staff group")
+        self._background.start()
 
     async def stop(self) -> None:
         """End it; it may be started again."""
-        task, self._task = self._task, None
-        running = [*self._suggesting, *([task] if task else [])]
-        for one in running:
+        for one in self._suggesting:
             one.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(self._background.stop(), *self._suggesting, return_exceptions=True)
 
     def health(self) -> Health:
         """Whether cases have topics."""
@@ -128,9 +126,6 @@ class Group:
                 delay_s = max(error.after_s, GATHER_S)
             except StoreDown as error:
                 log.warning("the staff's group is behind", extra={"reason": str(error)})
-                delay_s = RETRY_S
-            except Exception:
-                log.exception("the staff's group met an unexpected error")
                 delay_s = RETRY_S
             if delay_s != LOOK_S:
                 await asyncio.sleep(delay_s)

@@ -20,6 +20,7 @@ from bot.telegram.api import UNREADABLE, BotApi, words
 from bot.telegram.intake import Ears, Intake, Put, SetAside
 from bot.telegram.request import Flooded, Refused
 from bot.telegram.updates import id_of
+from context.background import BackgroundTask
 from context.health import Health
 
 _log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Poller:
         self._timeout_s = timeout_s
         self._clock = clock
         self._sleep = sleep
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask("telegram polling", self._run)
         self._offset = 0
         self._failures = 0
         self._refusals = 0
@@ -59,20 +60,15 @@ class Poller:
 
     def start(self) -> None:
         """Begin to receive; calling twice is harmless."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="telegram-poller")
+        self._background.start()
 
     async def stop(self) -> None:
         """End the loop.  A batch that is being stored is finished first; it is not confirmed any more."""
-        task, self._task = self._task, None
-        if task is None:
-            return
-        task.cancel()
-        await asyncio.wait([task])
+        await self._background.stop()
 
     def health(self) -> Health:
         """Ok while polls return; down when none has for a while, or nobody is polling."""
-        if self._task is None or self._task.done():
+        if not self._background.is_running:
             return Health("down", "not polling")
         age = self._clock() - self._polled_at
         if not self._trouble:

@@ -19,6 +19,7 @@ from telegram.error import InvalidToken, TelegramError
 from bot.telegram.api import UNREADABLE, UPDATES, BotApi, words
 from bot.telegram.intake import Ears, Intake, Put, SetAside
 from bot.telegram.request import Broken, Flooded
+from context.background import BackgroundTask
 from context.health import Health
 
 _log = logging.getLogger(__name__)
@@ -54,24 +55,20 @@ class Webhook:
         self._secret = secret
         self._intake = Intake(me=api.me, put=put, set_aside=set_aside, ears=ears)
         self._sleep = sleep
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask("telegram webhook", self._run)
         self._health = Health("degraded", "not registered with Telegram yet")
 
     def start(self) -> None:
         """Register with Telegram, and again whenever somebody else changes it; calling twice is harmless."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="telegram-webhook")
+        self._background.start()
 
     async def stop(self) -> None:
         """Stop looking after the registration.  It stays: Telegram keeps the updates until we are back."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._background.stop()
 
     def health(self) -> Health:
         """As Telegram last described it."""
-        if self._task is None or self._task.done():
+        if not self._background.is_running:
             return Health("down", "not registered with Telegram")
         return self._health
 

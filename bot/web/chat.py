@@ -9,7 +9,6 @@ what is no longer true.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from bot.channel import Show
 from bot.web.uploads import Spool
+from context.background import BackgroundTask
 from context.turns import Attachment, Chat, Part, Receipt
 
 _SWEEP_EVERY_S = 600.0
@@ -89,12 +89,12 @@ class WebChannel:
         self._tell = tell
         self._closed = False
         self._rooms: dict[Chat, _Room] = {}
-        self._sweeping: asyncio.Task[None] | None = None
+        self._sweeping = BackgroundTask("sweeping uploads", self._sweep)
 
     async def open(self) -> None:
         """Make ready to take uploads."""
         await self.spool.open()
-        self._sweeping = asyncio.create_task(self._sweep(), name="web-spool-sweep")
+        self._sweeping.start()
 
     async def fetch(self, attachment: Attachment) -> bytes:
         """The bytes of an upload.  Raises `FileUnavailable` when it is gone."""
@@ -190,11 +190,7 @@ class WebChannel:
         self._closed = True
         for room in self._rooms.values():
             room.tell()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeping
-            self._sweeping = None
+        await self._sweeping.stop()
 
     @contextmanager
     def _in(self, chat: Chat) -> Iterator[_Room]:

@@ -13,6 +13,7 @@ from asyncio.subprocess import DEVNULL, Process
 from dataclasses import dataclass
 from pathlib import Path
 
+from context.background import BackgroundTask
 from context.health import Health
 from context.intake import wire
 from context.intake.formats import MAX_BYTES, is_heic
@@ -67,7 +68,7 @@ class Intake:
         self._give_up_s = give_up_s
         self._wait_s = wait_s
         self._up = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeper = BackgroundTask("photo intake", self._keep_helper)
         self._helper: _Helper | None = None  # set exactly while `_up` is
         self._starts = 0
         self._trouble = ""
@@ -77,19 +78,14 @@ class Intake:
 
         A helper that cannot be started is tried again and again behind the scenes, and shown in `health`.
         """
-        if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep_helper(), name="photo intake")
+        self._keeper.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S):
                 await self._up.wait()
 
     async def close(self) -> None:
         """End the helper and every child of it.  Calling twice is harmless."""
-        if self._keeper is None:
-            return
-        self._keeper.cancel()
-        await asyncio.gather(self._keeper, return_exceptions=True)
-        self._keeper = None
+        await self._keeper.stop()
 
     async def health(self) -> Health:
         """Whether pictures can be checked just now."""

@@ -27,6 +27,7 @@ import importlib.util
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from bot.engines.local.wire import (
 )
 from bot.engines.sampling import Sampling, until
 from bot.errors import EngineOverloaded, EngineTimeout, EngineUnavailable, PromptTooLong
+from context.background import BackgroundTask
 from context.health import Health
 from prompts.prompt import Prompt
 
@@ -144,7 +146,7 @@ class LocalEngine:
         self._answers: dict[int, _Answer] = {}
         self._numbers = iter(range(1, 1 << 62))
         self._process: Process | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._keeping: BackgroundTask | None = None
         self._ready = asyncio.Event()
         self._first: asyncio.Future[None] | None = None
         self._beat = Beat()
@@ -163,7 +165,8 @@ class LocalEngine:
             return
         if self._keeping is None:
             self._first = asyncio.get_running_loop().create_future()
-            self._keeping = asyncio.create_task(self._keep(), name="local-engine")
+            self._keeping = BackgroundTask("local engine", self._keep)
+            self._keeping.start()
         assert self._first is not None
         await asyncio.shield(self._first)
 
@@ -237,8 +240,7 @@ class LocalEngine:
         """End the worker; drafts in flight get EngineUnavailable.  Calling twice is harmless."""
         keeping, self._keeping = self._keeping, None
         if keeping is not None:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            await keeping.stop()
         self._ready.clear()
         self._state = "closed"
         if self._first is not None and not self._first.done():
@@ -288,7 +290,8 @@ class LocalEngine:
         self._state = "starting"
         self._process = process = await Process.begin(self._order)
         self._heard = time.monotonic()
-        watching = asyncio.create_task(self._watch(process))
+        watching = BackgroundTask("watch on the model worker", partial(self._watch, process))
+        watching.start()
         reason = ""
         try:
             while (message := await process.receive()) is not None:
@@ -299,7 +302,7 @@ class LocalEngine:
                     self._take(message)
         finally:
             self._ready.clear()
-            watching.cancel()
+            await watching.stop()
             self._process = None
             code = await process.end()
         return reason or f"exit code {code}: {' / '.join(list(process.last_words)[-3:])}"

@@ -22,6 +22,7 @@ from bot.web.console.filters import Filter
 from bot.web.console.list_pane import COUNTED
 from bot.web.console.pages import Pages
 from bot.web.refused import Refused
+from context.background import BackgroundTask
 from context.db import StoreDown
 from context.listing import Chip, Keeper, Line, Listing
 from context.turns import Language
@@ -80,7 +81,7 @@ class Live:
         self._holders: dict[str, int] = {}
         self._look = asyncio.Event()
         self._closed = False
-        self._task: asyncio.Task[None] | None = None
+        self._background = BackgroundTask("list of conversations", self._run)
 
     def routes(self) -> list[BaseRoute]:
         """`/staff/live`."""
@@ -88,17 +89,14 @@ class Live:
 
     def start(self) -> None:
         """Begin to keep the list."""
-        self._task = asyncio.create_task(self._run(), name="staff-list")
+        self._background.start()
 
     async def close(self) -> None:
         """End all streams, and stop.  Calling twice is harmless."""
         self._closed = True
         for stream in self._streams:
             stream.news.set()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await self._background.stop()
 
     async def stream(self, visit: Visit) -> Response:
         """Rows as they change, after `Last-Event-ID`, else after `?after=`."""

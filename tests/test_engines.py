@@ -131,18 +131,18 @@ STARTED: list[LocalEngine] = []
 
 @asynccontextmanager
 async def local() -> AsyncIterator[Bench]:
-    if not STARTED or STARTED[-1].pid is None:
+    if not STARTED or STARTED[-1].keeper.pid is None:
         STARTED.append(LocalEngine(model="demo", threads=1))
         await STARTED[-1].start()
     engine = STARTED[-1]
-    worker = engine.pid
+    worker = engine.keeper.pid
     assert worker is not None
 
     @asynccontextmanager
     async def blocked() -> AsyncIterator[None]:
-        await until(lambda: engine.in_flight == 1)
+        await until(lambda: len(engine._answers) == 1)
         yield
-        assert engine.in_flight == 0
+        assert not engine._answers
         os.kill(worker, signal.SIGCONT)
 
     yield Bench(engine, lambda: os.kill(worker, signal.SIGSTOP), blocked, repeats=False)

@@ -122,16 +122,16 @@ async def test_a_worker_that_hangs_is_replaced_and_the_answer_goes_on(engine: Lo
 
     def stop_at_the_third_piece(piece: str) -> None:
         pieces.append(piece)
-        if len(pieces) == 3 and engine.pid is not None:
-            os.kill(engine.pid, signal.SIGSTOP)
+        if len(pieces) == 3 and engine.keeper.pid is not None:
+            os.kill(engine.keeper.pid, signal.SIGSTOP)
 
-    first, usual = engine.pid, engine._sampling
+    first, usual = engine.keeper.pid, engine._sampling
     engine._sampling = Sampling(temperature=0, repetition_penalty=1.2, max_tokens=400)
     undisturbed = await engine.draft(question("Which light is on?", 3))
-    engine._hang_s = 1.0
+    engine.keeper.hang_s = 1.0
     draft = await engine.draft(question("Which light is on?", 3), on_text=stop_at_the_third_piece)
-    engine._hang_s, engine._sampling = None, usual
-    assert engine.pid != first
+    engine.keeper.hang_s, engine._sampling = None, usual
+    assert engine.keeper.pid != first
     assert draft.text == undisturbed.text
     assert "".join(pieces).strip() == draft.text
     assert draft.usage.completion_tokens > 50, "too short to be interrupted"
@@ -147,8 +147,8 @@ async def test_a_late_answer_is_a_timeout(engine: LocalEngine) -> None:
 
 async def test_a_prompt_that_kills_every_worker_is_given_up(engine: LocalEngine) -> None:
     def kill(_piece: str) -> None:
-        if engine.pid is not None:
-            os.kill(engine.pid, signal.SIGKILL)
+        if engine.keeper.pid is not None:
+            os.kill(engine.keeper.pid, signal.SIGKILL)
 
     engine._sampling = Sampling(temperature=0, repetition_penalty=1.2, max_tokens=400)
     with pytest.raises(EngineUnavailable):

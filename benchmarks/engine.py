@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bot.engines.demo.drawings import any_light, draw, jpeg
 from bot.engines.demo.miniature import build_config, build_tokenizer, save_processor
+from bot.engines.local import loop as loop_module
 from bot.engines.local.encoding import Encoder, conversation_of
 from bot.engines.local.loading import Loaded, choose_attention, choose_steps, load_processor
 from bot.engines.local.loop import Loop
@@ -43,6 +44,7 @@ from bot.engines.sampling import Sampling
 from context.turns import Photo
 from prompts.prompt import PromptImage, PromptMessage
 
+TABLES = ("batching", "beside", "reuse", "windows")
 WORDS = (
     *("the", "light", "on", "your", "machine", "is", "red", "and", "blinks", "twice"),
     *("please", "press", "reset", "for", "five", "seconds", "then", "wait"),
@@ -68,6 +70,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--gpu", action="store_true")
     options.add_argument("--quick", action="store_true")
+    options.add_argument("--only", choices=TABLES, help="one table of the four on a CPU")
+    options.add_argument("--sizes", type=int, nargs="+", help="chats at once, in the first table")
     options.add_argument("--layers", type=int, help="fewer layers than the 8B has, to try the script")
     chosen = options.parse_args()
     torch.manual_seed(1)
@@ -79,14 +83,19 @@ def main() -> None:
     loaded = random_model(small_config, "cpu", torch.float32, max_pixels=640 * 480)
     weights = sum(p.numel() for p in loaded.model.parameters())
     print(f"random Qwen3-VL, {weights / 1e6:.0f} M weights, float32, torch {torch.__version__}, 1 thread\n")
-    sizes = (4, 8) if chosen.quick else (16, 32, 64)
-    batching(loaded, sizes, clock)
-    reuse(loaded, clock)
-    if not chosen.quick:
-        windows(loaded, clock)
+    for table in (chosen.only,) if chosen.only else TABLES[: 3 if chosen.quick else 4]:
+        match table:
+            case "batching":
+                batching(loaded, chosen.sizes or ((4, 8) if chosen.quick else (16, 32, 64)), clock)
+            case "beside":
+                beside_long_ones(loaded, clock)
+            case "reuse":
+                reuse(loaded, clock)
+            case _:
+                windows(loaded, clock)
 
 
-def batching(loaded: Loaded, sizes: tuple[int, ...], clock: Callable[[], float]) -> None:
+def batching(loaded: Loaded, sizes: Sequence[int], clock: Callable[[], float]) -> None:
     asks = short_asks(max(sizes))
     naive = one_at_a_time(loaded, asks, clock)
     print("| N | arm | tokens/s | x | p50 s | p99 s | p99 x | first word p50 s | x | as generate |")
@@ -109,6 +118,29 @@ def show(size: int, arm: str, result: Result, base: Result, naive: Result) -> No
         f"| {same:.0%} |",
         flush=True,
     )
+
+
+def beside_long_ones(loaded: Loaded, clock: Callable[[], float]) -> None:
+    """32 asks at once, every fourth of 750 tokens with a photo: who gets the first word when."""
+    dice = random.Random(2)
+    asks = []
+    for number in range(1, 33):
+        is_long = number % 4 == 1
+        text = " ".join(dice.choices(WORDS, k=450 if is_long else 40))
+        pictures = (image(dice, 640, 480),) if is_long else ()
+        asks.append(Ask(number, (PromptMessage("user", text, pictures),), forced(24), 3600))
+    print("| read | first word p50 s | short p50 s | short p99 s | long p50 s | long p99 s |")
+    print("|---|---|---|---|---|---|")
+    ours = loop_module.OVERTAKEN_S
+    for name, overtaken_s in (("in order of asking", 0.0), ("the shortest first", ours)):
+        loop_module.OVERTAKEN_S = overtaken_s
+        first = continuous(loaded, asks, clock, 32, piece=512).first
+        long = first[::4]
+        short = [seconds for number, seconds in enumerate(first) if number % 4]
+        waits = [(first, 0.5), (short, 0.5), (short, 0.99), (long, 0.5), (long, 0.99)]
+        print(f"| {name} | {' | '.join(f'{quantile(some, q):.2f}' for some, q in waits)} |", flush=True)
+    loop_module.OVERTAKEN_S = ours
+    print()
 
 
 def reuse(loaded: Loaded, clock: Callable[[], float]) -> None:
@@ -227,7 +259,9 @@ def in_batches(loaded: Loaded, asks: list[Ask], clock: Callable[[], float], size
     return Result(first, last, total, words)
 
 
-def continuous(loaded: Loaded, asks: list[Ask], clock: Callable[[], float], rows: int) -> Result:
+def continuous(
+    loaded: Loaded, asks: list[Ask], clock: Callable[[], float], rows: int, *, piece: int = 2048
+) -> Result:
     """Our loop: all asks are there at 0."""
     words: dict[int, list[int]] = {ask.id: [] for ask in asks}
     first: dict[int, float] = {}
@@ -240,7 +274,7 @@ def continuous(loaded: Loaded, asks: list[Ask], clock: Callable[[], float], rows
         if isinstance(event, Said):
             words[event.id].extend(event.tokens)
 
-    loop = Loop(loaded, Limits(rows=rows, prefix_bytes=0, feature_bytes=0), emit=hear)
+    loop = Loop(loaded, Limits(rows=rows, piece=piece, prefix_bytes=0, feature_bytes=0), emit=hear)
     read = [loop.read(ask) for ask in asks]
     begun = clock()
     for put in read:
@@ -249,7 +283,8 @@ def continuous(loaded: Loaded, asks: list[Ask], clock: Callable[[], float], rows
         loop.step()
     total = sum(map(len, words.values()))
     said = {number: tuple(tokens) for number, tokens in words.items()}
-    return Result(list(first.values()), list(last.values()), total, said)
+    ids = [ask.id for ask in asks]
+    return Result([first[number] for number in ids], [last[number] for number in ids], total, said)
 
 
 def first_of(result: Result, size: int) -> Result:

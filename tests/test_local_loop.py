@@ -292,6 +292,20 @@ def test_a_long_prompt_lets_running_answers_go_on(loaded: Any) -> None:
     assert all(said), "a word in each step"
 
 
+def test_a_short_prompt_is_read_before_long_ones_but_not_before_those_that_waited(loaded: Any) -> None:
+    long = [ask(number, user("lamp " * 300), sampling=GREEDY) for number in (1, 2, 3)]
+    short = [ask(number, user("Hello"), sampling=GREEDY) for number in (4, 5)]
+    desk = Desk(loaded)
+    desk.add(*long, short[0])
+    desk.loop._waiting[2].asked -= 60  # the third has waited for a minute
+    while not any(event.id == 3 for event in desk.events):
+        desk.loop.step()
+    desk.add(short[1])
+    desk.run()
+    first = list(dict.fromkeys(event.id for event in desk.events if isinstance(event, Said)))
+    assert first == [3, 4, 5, 1, 2]
+
+
 def test_a_late_answer_is_given_up(loaded: Any) -> None:
     desk = Desk(loaded)
     desk.run(replace(ask(1, user("Hello")), deadline_s=-1.0), ask(2, user("Hello")))

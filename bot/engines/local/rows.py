@@ -24,7 +24,8 @@ class Row:
         self.form = form
         self.said: list[int] = list(ask.said)
         """Tokens of the reply."""
-        self.deadline = time.monotonic() + ask.deadline_s
+        self.asked = time.monotonic()
+        self.deadline = self.asked + ask.deadline_s
         self.reused = 0
         self.finish: Literal["stop", "length"] | None = None
         self._voice = voice

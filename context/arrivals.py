@@ -7,7 +7,7 @@ PostgreSQL wait for each other instead of deadlocking.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -40,6 +40,10 @@ class Quiet:
     def longest_album_s(self) -> float:
         """Longest wait for an album.  It may be longer than for other messages, since an album ends."""
         return self.album_size * self.album_late_s
+
+
+First = Callable[[Connection, float], bool]
+"""Runs before arrivals are stored, in the same transaction and with its time; False stores nothing."""
 
 
 class NoSuchChat(Exception):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from context.arrivals import First
 from context.db import Database
 from context.turns import Chat
 
@@ -35,7 +34,7 @@ class FollowUps:
 
         return await self._db.read(work)
 
-    def asking(self, chat: Chat, turn_id: int) -> Callable[[Connection, float], bool]:
+    def asking(self, chat: Chat, turn_id: int) -> First:
         """For `Inbox.put`: store the question only if it was not asked before."""
 
         def first(connection: Connection, now: float) -> bool:

@@ -1,7 +1,7 @@
-"""Who holds a chat: the bot, or a person.
+"""Handoffs: who answers a chat, the bot or a person.
 
-A handoff is asked for (by the customer, the guard or a failure), taken by a person, and closed
-when the chat goes back to the bot.  While a person holds a chat the bot says nothing in it.
+A handoff is requested (by the customer, the guard or a failure), taken by a member of staff, and closed when
+the chat goes back to the bot.  While a person holds a chat, the bot says nothing in it.
 """
 
 from __future__ import annotations
@@ -11,28 +11,26 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
+from context.arrivals import First
 from context.db import Database
 from context.statement import Statement
 from context.turns import Chat
 
-First = Callable[[Connection, float], bool]
-"""What `Inbox.put` does first, in its own transaction."""
-
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """The current handoff of a chat."""
+    """The open handoff of a chat."""
 
     id: int
     chat: Chat
     reason: str
     asked_at: float
     holder: str | None
-    """Who took it; None while the customer waits for a person."""
+    """The account that took it; None while the customer waits."""
 
 
 class NotWaiting(Exception):
-    """Somebody else has the chat: `holder`."""
+    """Somebody else holds the chat: `holder`."""
 
     def __init__(self, message: str, *, holder: str = "") -> None:
         super().__init__(message)
@@ -40,7 +38,7 @@ class NotWaiting(Exception):
 
 
 class Handoffs:
-    """Asks for, takes and closes handoffs.  Every method is one transaction."""
+    """Requests, takes and closes handoffs.  Every method is one transaction."""
 
     def __init__(self, db: Database, *, tell: Callable[..., None] = lambda *_: None) -> None:
         self._db = db
@@ -48,7 +46,7 @@ class Handoffs:
         self._held: set[str] = set()
 
     async def current(self, chat: Chat) -> Handoff | None:
-        """The open handoff of this chat, waiting or taken."""
+        """The open handoff of this chat, waiting or taken; None if there is none."""
 
         def work(connection: Connection) -> Handoff | None:
             row = connection.execute(_CURRENT, {"chat": chat.key}).first()
@@ -59,18 +57,18 @@ class Handoffs:
         return await self._db.read(work)
 
     async def holder(self, chat: Chat) -> str | None:
-        """The person who holds this chat; None when the bot answers it."""
+        """The account that holds this chat; None if the bot answers it."""
         handoff = await self.current(chat)
         return handoff.holder if handoff else None
 
     async def ask(self, chat: Chat, reason: str) -> bool:
-        """Ask for a person.  False when one was asked for already."""
+        """Request a person.  False if one was requested already."""
         return await self._db.write(
             lambda connection: ask_in(connection, chat.key, reason, self._db.now(connection))
         )
 
     async def announce(self, chat: Chat) -> bool:
-        """Whether staff are still to be told that this chat waits for a person; they are told once."""
+        """Whether staff have yet to be told that this chat waits.  True only once for each handoff."""
 
         def work(connection: Connection) -> bool:
             values = {"chat": chat.key, "now": self._db.now(connection)}
@@ -79,14 +77,14 @@ class Handoffs:
         return await self._db.write(work)
 
     async def take(self, chat: Chat, holder: str) -> None:
-        """A person takes the chat, asked for or not.  Raises `NotWaiting` when somebody else holds it."""
+        """A person takes the chat, requested or not.  Raises `NotWaiting` if somebody else holds it."""
         await self._db.write(
             lambda connection: take_in(connection, chat.key, holder, self._db.now(connection))
         )
         self.note(chat, held=True)
 
     async def close(self, chat: Chat) -> bool:
-        """Give the chat back to the bot.  False when it already was."""
+        """Give the chat back to the bot.  False if it had it already."""
         is_closed = await self._db.write(
             lambda connection: close_in(connection, chat.key, "", self._db.now(connection))
         )
@@ -94,31 +92,32 @@ class Handoffs:
         return is_closed
 
     def note(self, chat: Chat, *, held: bool) -> None:
-        """A person has the chat from now on, or has it no more: known here without asking the database."""
+        """Remember that a person now has the chat, or not any more, and tell the other processes."""
         (self._held.add if held else self._held.discard)(chat.key)
         self._tell("held", chat.key, str(int(held)))
 
     def hear(self, words: Sequence[str]) -> None:
-        """The same, from another process."""
+        """Remember the same, told by another process."""
         if words:
             chat, held = words
             (self._held.add if held == "1" else self._held.discard)(chat)
 
     def is_known_held(self, chat: Chat) -> bool:
-        """Whether a person is known to have the chat: for the instant before something is said.
+        """Whether a person is known to have the chat: a quick check just before something is sent.
 
-        Only what happened in this process, or was heard of others; the ledger asks the database besides.
+        It knows only what happened in this process or was announced by others; the ledger asks the database
+        as well.
         """
         return chat.key in self._held
 
     async def look(self, chat: Chat) -> None:
-        """Ask the database, where somebody may have erased the chat with whoever had it."""
+        """Ask the database, in case the chat was erased while somebody held it."""
         current = await self.current(chat)
         if current is None or current.holder is None:
             self._held.discard(chat.key)
 
     async def place(self, chat: Chat) -> int:
-        """How many customers wait for a person before this one, who may or may not be in line yet."""
+        """How many customers wait for a person before this one, who need not be waiting yet."""
         values = {"chat": chat.key}
         return await self._db.read(lambda connection: int(connection.execute(_PLACE, values).scalar_one()))
 
@@ -128,9 +127,9 @@ class Handoffs:
 
 
 def take_in(connection: Connection, chat: str, holder: str, now: float) -> bool:
-    """Take the chat as part of another transaction.  False when this person had it already.
+    """Take the chat within another transaction.  False if this person had it already.
 
-    Raises `NotWaiting` when somebody else holds it.
+    Raises `NotWaiting` if somebody else holds it.
     """
     before = connection.execute(_CURRENT, {"chat": chat}).first()
     if before is not None and before.holder == holder:
@@ -143,17 +142,20 @@ def take_in(connection: Connection, chat: str, holder: str, now: float) -> bool:
 
 
 def give_in(connection: Connection, chat: str, by: str, holder: str, now: float) -> bool:
-    """`by` gives the chat, theirs or nobody's, to `holder`.  True when nobody had it; or `NotWaiting`."""
+    """`by`, who holds the chat or takes it now, assigns it to `holder`.  True if nobody had it.
+
+    Raises `NotWaiting` if somebody else holds it.
+    """
     is_new = take_in(connection, chat, by, now)
     connection.execute(_GIVE, {"chat": chat, "holder": holder})
     return is_new
 
 
 def close_in(connection: Connection, chat: str, by: str, now: float, *, over: bool = False) -> bool:
-    """End the handoff as part of another transaction.  False when there is none.
+    """Close the handoff within another transaction.  False if there is none.
 
-    With `by`, only what is theirs or nobody's, unless `over`: raises `NotWaiting` when somebody else
-    holds the chat.
+    `by` may close only a handoff that is theirs or nobody's, unless `over` is set: raises `NotWaiting` if
+    somebody else holds the chat.
     """
     current = connection.execute(_CURRENT, {"chat": chat}).first()
     if current is None:
@@ -165,27 +167,27 @@ def close_in(connection: Connection, chat: str, by: str, now: float, *, over: bo
 
 
 def taking(chat: Chat, holder: str, *, is_enough: bool = False) -> First:
-    """`take_in`, for `Inbox.put`: stored only when this person did not have the chat yet, or in any case."""
+    """`take_in` for `Inbox.put`: store only if this person did not have the chat yet, or in any case."""
     return lambda connection, now: take_in(connection, chat.key, holder, now) or is_enough
 
 
 def giving(chat: Chat, by: str, holder: str) -> First:
-    """`give_in`, for `Inbox.put`: stored when nobody had the chat."""
+    """`give_in` for `Inbox.put`: store if nobody had the chat."""
     return lambda connection, now: give_in(connection, chat.key, by, holder, now)
 
 
 def closing(chat: Chat, by: str, *, over: bool = False) -> First:
-    """`close_in`, for `Inbox.put`: stored when there was something to end."""
+    """`close_in` for `Inbox.put`: store if there was a handoff to close."""
     return lambda connection, now: close_in(connection, chat.key, by, now, over=over)
 
 
 def asking(chat: Chat, reason: str) -> First:
-    """`ask_in`, for `Inbox.put`: stored when nobody was asked for yet."""
+    """`ask_in` for `Inbox.put`: store if no person was requested yet."""
     return lambda connection, now: ask_in(connection, chat.key, reason, now)
 
 
 def ask_in(connection: Connection, chat: str, reason: str, now: float) -> bool:
-    """Ask for a person as part of another transaction.  False when one was asked for already."""
+    """Request a person within another transaction.  False if one was requested already."""
     values = {"chat": chat, "reason": reason, "now": now}
     return connection.execute(_ASK, values).first() is not None
 

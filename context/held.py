@@ -1,21 +1,22 @@
-"""Held replies: answers that the guard stopped for a person to look at, and what that person decided.
+"""Held replies: answers that the guard stopped for a person to check, and what the person decided.
 
-    open -> released   said to the customer, as drafted or with other words
-         -> refused    never said
+    open -> released   sent to the customer, as drafted or with other words
+         -> refused    never sent
 
-Each is decided once, whoever presses first; a reply that the conversation has left behind is not said
-any more.  The words themselves are in the turn's record.
+Each is decided once, by whoever is first.  A reply is not sent any more if the conversation has moved on.
+The texts are in the turn's record.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy.engine import Connection, Row
 
+from context.arrivals import First
 from context.db import Database
 from context.statement import Statement
 from context.turns import Chat, Language
@@ -29,11 +30,11 @@ class NotDecided(Exception):
 
 
 class NoSuchReply(NotDecided):
-    """No reply was held under this number."""
+    """No reply is held for this turn."""
 
 
 class DecidedAlready(NotDecided):
-    """Somebody was faster."""
+    """Somebody else has decided already."""
 
     def __init__(self, held: Held) -> None:
         super().__init__(f"reply {held.turn_id} was {held.state} by {held.decided_by}")
@@ -41,11 +42,10 @@ class DecidedAlready(NotDecided):
 
 
 class MovedOn(NotDecided):
-    """The conversation has left the reply behind.  `why` says how.
+    """The conversation has moved on, so the reply cannot be sent; `why` says how.
 
-    `answered`: the customer was told something else since; `reset`: they began a new case;
-    `withdrawn`: newer words overtook the draft, or the notice about it could not be sent; `closed`: they
-    shut the door on us.
+    `answered`: the customer was told something else since; `reset`: they began a new case; `withdrawn`: newer
+    messages superseded the draft, or the notice about it could not be sent; `closed`: they blocked the bot.
     """
 
     def __init__(self, why: Moved) -> None:
@@ -66,35 +66,38 @@ class Held:
     """One held reply."""
 
     turn_id: int
-    """The turn whose answer it is; its number everywhere."""
+    """The turn that it answers; it also identifies the held reply."""
     chat: Chat
     state: State
     at: float
     """When it was held, Unix seconds."""
     question: str
     draft: str
-    """What would be said."""
+    """The text that would be sent."""
     language: Language
     reasons: tuple[str, ...]
     """The guard's rules that held it: `promise.refund`."""
     moved_on: Moved
-    """How the conversation left it behind; empty while it may be released."""
+    """How the conversation has moved on; empty while the reply may be released."""
     decided_by: str
     decided_at: float | None
     why: str
-    """What whoever decided wrote about it."""
+    """Comment of the person who decided."""
     words: str
-    """What was said instead of the draft; empty where it was said as drafted, or not at all."""
+    """The text that was sent instead of the draft; empty if it was sent as drafted, or not at all."""
 
 
 class HeldReplies:
-    """Reads them.  Deciding is `release_in` and `refuse_in`, pieces of the transaction that acts on it."""
+    """Reads and refuses held replies.
+
+    Releasing one is `release_in`, part of the transaction that sends it.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def open(self, *, limit: int = 100) -> list[Held]:
-        """Those that wait for a decision and may still be said, the oldest first."""
+        """Replies that wait for a decision and may still be sent, oldest first."""
 
         def work(connection: Connection) -> list[Held]:
             return [_held(row) for row in connection.execute(_OPEN, {"limit": limit})]
@@ -102,7 +105,7 @@ class HeldReplies:
         return await self._db.read(work)
 
     async def of_chat(self, chat: Chat) -> list[Held]:
-        """All of one chat, decided or not, the oldest first."""
+        """All held replies of a chat, decided or not, oldest first."""
 
         def work(connection: Connection) -> list[Held]:
             return [_held(row) for row in connection.execute(_OF_CHAT, {"chat": chat.key})]
@@ -110,7 +113,7 @@ class HeldReplies:
         return await self._db.read(work)
 
     async def one(self, turn_id: int) -> Held | None:
-        """One of them."""
+        """The held reply of a turn."""
 
         def work(connection: Connection) -> Held | None:
             row = connection.execute(_ONE, {"turn": turn_id}).first()
@@ -119,7 +122,7 @@ class HeldReplies:
         return await self._db.read(work)
 
     async def refuse(self, turn_id: int, by: str, why: str = "") -> Held:
-        """Decide that it is never said.  Raises `NoSuchReply` or `DecidedAlready`."""
+        """Decide never to send it.  Raises `NoSuchReply` or `DecidedAlready`."""
 
         def work(connection: Connection) -> Held:
             held = read_in(connection, turn_id)
@@ -130,17 +133,17 @@ class HeldReplies:
 
 
 def hold_in(connection: Connection, chat: str, turn_id: int, now: float) -> None:
-    """A reply is held, as part of the transaction that opens its turn."""
+    """Hold a reply, within the transaction that opens its turn."""
     connection.execute(_HOLD, {"turn": turn_id, "chat": chat, "now": now})
 
 
 def release_in(
     connection: Connection, turn_id: int, by: str, *, why: str, words: str | None, now: float
 ) -> Held:
-    """Decide that it is said now, as part of the transaction that says it.
+    """Decide to send it now, within the transaction that stores it for sending.
 
-    A handoff that was asked for on its account, and that nobody has taken, is over with it.
-    Raises `NoSuchReply`, `DecidedAlready`, `MovedOn` or `InOtherHands`.
+    This also closes a handoff that was requested because of it, unless a person has taken it.  Raises
+    `NoSuchReply`, `DecidedAlready`, `MovedOn` or `InOtherHands`.
     """
     held = read_in(connection, turn_id)
     _decide(connection, held, "released", by, why, words, now)
@@ -153,8 +156,8 @@ def release_in(
     return held
 
 
-def releasing(turn_id: int, by: str, *, why: str, words: str | None) -> Callable[[Connection, float], bool]:
-    """`release_in`, for `Inbox.put`."""
+def releasing(turn_id: int, by: str, *, why: str, words: str | None) -> First:
+    """`release_in` for `Inbox.put`."""
 
     def first(connection: Connection, now: float) -> bool:
         release_in(connection, turn_id, by, why=why, words=words, now=now)
@@ -164,7 +167,7 @@ def releasing(turn_id: int, by: str, *, why: str, words: str | None) -> Callable
 
 
 def read_in(connection: Connection, turn_id: int) -> Held:
-    """Raises `NoSuchReply`."""
+    """The held reply of a turn.  Raises `NoSuchReply`."""
     row = connection.execute(_ONE, {"turn": turn_id}).first()
     if row is None:
         raise NoSuchReply(f"no reply is held under {turn_id}")
@@ -238,4 +241,4 @@ _ONE = Statement(f"{_SELECT} WHERE h.turn_id = :turn")
 HELD_IN_CHAT = Statement(f"""
     SELECT 1 FROM held h JOIN turns t ON t.id = h.turn_id JOIN chats c ON c.chat = h.chat
     WHERE h.chat = :chat AND {MAY_BE_SAID} LIMIT 1""")  # noqa: S608  (constants)
-"""For the list of conversations: whether one of this chat waits for a decision."""
+"""Whether a reply in this chat waits for a decision, for the list of conversations."""

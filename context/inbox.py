@@ -1,8 +1,8 @@
-"""The inbox: what customers sent, kept before anything is confirmed, handed out one chat at a time.
+"""The inbox: stores what customers send before it is confirmed, and hands it out one chat at a time.
 
-Collecting is reading late.  Nothing waits in memory for an album to be complete: `claim` simply
-does not return a chat before it has been quiet long enough for what it holds.  A claim raises the
-chat's fence; whoever held it before can no longer write.  `docs/ledger.md` draws the states.
+Collecting means reading late.  Nothing waits in memory for an album to be complete: `claim` simply does not
+return a chat before it has been quiet long enough for what it contains.  A claim increases the chat's fencing
+number, after which an earlier holder can no longer write.  `docs/ledger.md` shows the states.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from sqlalchemy.engine import Connection
 
 from context import readings
-from context.arrivals import NoSuchChat, Quiet, store
+from context.arrivals import First, NoSuchChat, Quiet, store
 from context.claims import Claims
 from context.db import Database
 from context.erasure import unnamed_among
@@ -23,18 +23,19 @@ from context.outbox import LeaseLost
 from context.statement import Statement
 from context.turns import Arrival, Batch, Chat, Kind, Photo, Rejection
 
-__all__ = ["ChatErased", "Inbox", "Listener", "NoSuchChat", "Quiet"]
+__all__ = ["ChatErased", "First", "Inbox", "Listener", "NoSuchChat", "Quiet"]
 
 SOON_S = 60.0
-"""After a start, for what is due later than that; longer than a chat may be quiet."""
+"""After a start, chats that are due later than this are due then; longer than a chat may have to be quiet."""
 
 Listener = Callable[[Sequence[Arrival]], None]
-First = Callable[[Connection, float], bool]
-"""Something that must have happened, or nothing is stored; given the transaction and its time."""
 
 
 class ChatErased(LeaseLost):
-    """The chat was erased while it was being worked on: `photos` is what nobody names any more."""
+    """The chat was erased while it was being processed.
+
+    `photos` are those that no message names any more.
+    """
 
     def __init__(self, chat: Chat, photos: Sequence[str]) -> None:
         super().__init__(f"chat {chat.key} was erased")
@@ -44,8 +45,8 @@ class ChatErased(LeaseLost):
 class Inbox:
     """The incoming half of the ledger.  Every method is one transaction.
 
-    `mask` takes out of a customer's words what should never be kept (card and identity numbers, tokens):
-    it is gone before the first row is written, so no transcript, prompt, export or page can show it.
+    `mask` removes from a customer's words what must never be stored (card and identity numbers, tokens).
+    This happens before the first row is written, so no transcript, prompt, export or page can contain it.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Inbox:
         self._listeners: list[Listener] = []
 
     def on_put(self, listener: Listener) -> None:
-        """Call `listener` after each commit that brought something new."""
+        """Call `listener` after each commit that stored something new."""
         self._listeners.append(listener)
 
     async def put(self, arrivals: Sequence[Arrival], *, first: First | None = None) -> int:
@@ -96,7 +97,7 @@ class Inbox:
         return len(stored)
 
     async def set_aside(self, source: str, raw: str, reason: str) -> None:
-        """Keep an update that could not be read, out of everybody's way.  Twice is once."""
+        """Store an update that could not be read, so that it holds up nobody.  Repeating it is harmless."""
         masked = self._mask(raw)
 
         def work(connection: Connection) -> None:
@@ -106,10 +107,10 @@ class Inbox:
         await self._db.write(work)
 
     async def claim(self, worker: str, limit: int) -> tuple[list[Batch], float | None]:
-        """Take up to `limit` chats that are due and that nobody holds.
+        """Lease up to `limit` chats that are due and not leased.
 
-        Returns the batches, and in how many seconds the next chat falls due (None: nothing waits).
-        A chat whose worker stopped renewing is due again when its lease runs out.
+        Returns the batches, and the seconds until the next chat is due (None if nothing waits).  A chat whose
+        worker stopped renewing is due again when its lease ends.
         """
         if limit <= 0:
             return [], None
@@ -120,7 +121,7 @@ class Inbox:
         )
 
     async def renew(self, worker: str, chats: Iterable[Chat]) -> None:
-        """Keep the leases of chats still being answered."""
+        """Renew the leases of chats that are still being answered."""
         keys = [chat.key for chat in chats]
 
         def work(connection: Connection) -> None:
@@ -137,8 +138,8 @@ class Inbox:
     ) -> tuple[Photo | Rejection, ...]:
         """Record what became of pictures, in order; photos come back with their number within the case.
 
-        The same picture sent again in one case keeps its first number: it is the same photo.
-        Raises `ChatErased`, and records nothing, when the messages are gone.
+        A picture that is sent again in the same case keeps its first number: it is the same photo.  Raises
+        `ChatErased`, and records nothing, if the messages are gone.
         """
 
         def work(connection: Connection) -> tuple[Photo | Rejection, ...]:
@@ -153,7 +154,7 @@ class Inbox:
     async def recall(
         self, chat: Chat, *, numbers: Sequence[int] = (), message_ids: Sequence[str] = ()
     ) -> tuple[Photo, ...]:
-        """Earlier photos of the case, by their numbers or by the messages they came with, in their order."""
+        """Earlier photos of the case, by their numbers or by the messages with which they came, in order."""
         if not numbers and not message_ids:
             return ()
         values = {"chat": chat.key, "numbers": list(numbers) or [0], "message_ids": list(message_ids) or [""]}
@@ -165,10 +166,10 @@ class Inbox:
         return tuple({photo.number: photo for photo in photos}.values())
 
     async def again(self, batch: Batch, *, after_s: float, blame: bool = True) -> None:
-        """Give the chat back, to be claimed again in `after_s` seconds.
+        """Release the chat, to be claimed again in `after_s` seconds.
 
-        `blame=False` when the messages are not at fault (a rate limit, a stop, newer words): the
-        claim is then not counted as a failed attempt.
+        With `blame=False` the messages are not at fault (a rate limit, a stop, newer messages), and the claim
+        does not count as a failed attempt.
         """
 
         def work(connection: Connection) -> None:
@@ -186,7 +187,7 @@ class Inbox:
         await self._db.write(work)
 
     async def superseded(self, batch: Batch) -> None:
-        """Give the chat back because newer words came: the next claim takes both together."""
+        """Release the chat because newer messages came: the next claim takes both together."""
         values = {"chat": batch.chat.key, "fence": batch.fence}
 
         def work(connection: Connection) -> None:
@@ -195,7 +196,7 @@ class Inbox:
         await self._db.write(work)
 
     async def bury(self, batch: Batch, reason: str) -> None:
-        """Give up for good: the messages are kept, marked dead, and the chat goes on behind them."""
+        """Give up for good: the messages are marked dead, and the chat continues behind them."""
         ids = [arrival.id for arrival in batch.arrivals]
 
         def work(connection: Connection) -> None:
@@ -209,9 +210,9 @@ class Inbox:
         await self._db.write(work)
 
     async def release_all(self) -> None:
-        """Give back every chat that anybody holds: for a start that knows it is the only worker.
+        """Release all chats: for a start that knows it is the only worker.
 
-        Times beyond any that we set are those of a clock that was wrong then: they end soon.
+        Due times that are too far in the future were set by a wrong clock, and are brought forward.
         """
 
         def work(connection: Connection) -> None:
@@ -221,12 +222,12 @@ class Inbox:
         await self._db.write(work)
 
     async def depth(self) -> int:
-        """Chats with something to answer, running ones included."""
+        """Number of chats with something to answer, including those being answered."""
         return await self._db.read(lambda connection: int(connection.execute(_DEPTH).scalar_one()))
 
 
 def _attach(connection: Connection, arrival: Arrival, taken: Photo | Rejection) -> Photo | Rejection | None:
-    """The picture as it is recorded; None when its message is gone."""
+    """The picture as it was recorded; None if its message is gone."""
     if isinstance(taken, Rejection):
         values = {"id": arrival.id, "rejection": taken.code, "detail": taken.detail}
         return taken if connection.execute(_REJECT, values).rowcount else None

@@ -1,8 +1,8 @@
-"""Jobs: bulk work that came by the API, a picture an item, on the ledger's own database.
+"""Jobs: bulk work submitted through the API, one picture per item, stored in the ledger's database.
 
-A job takes part once it is whole; its items are claimed with a lease and a fence, as chats are.  The
-result of an item, its verdict and what its key has used are one transaction: whoever dies before it
-has done nothing, whoever comes too late writes nothing.
+A job takes part when it is complete; its items are claimed with a lease and a fencing number, like chats.
+The result of an item, its verdict and the usage of its key are written in one transaction, so a process that
+dies before it has done nothing, and one that comes too late writes nothing.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from context.db import Database
 from context.turns import Chat
 
 CRASHES = 10
-"""Claims in which the process may die.  All that it had in hand are blamed, so more than its own errors."""
+"""How often the process may die with an item in hand.  More than for other errors, since all items in hand
+are blamed."""
 KEPT_S = 7 * 86_400.0
-"""Results of a job that ended."""
+"""How long the results of a finished job are kept."""
 UNFINISHED_S = 86_400.0
-"""A job that was never sent whole."""
+"""How long a job that was never completely received is kept."""
 
 
 class JobGone(Exception):
-    """There is no such job any more, or it does not take what was to be added."""
+    """The job does not exist any more, or accepts no more items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job has come."""
+    """The progress of a job."""
 
     id: str
     state: str
-    """`receiving`, `waiting` (to be done, or being done), `done` or `cancelled`."""
+    """`receiving`, `waiting` (until all is done), `done` or `cancelled`."""
     total: int
     done: int
     failed: int
@@ -46,7 +47,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture of a job, claimed."""
+    """A claimed item of a job."""
 
     job_id: str
     number: int
@@ -55,12 +56,12 @@ class Item:
     key_id: str
     fence: int
     crashes: int = 0
-    """Claims in which the process died, with this in hand."""
+    """How often the process died with it in hand."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """One picture of a job that is coming in: a clean JPEG, or `result` where it failed already."""
+    """An item of a job that is being received: a clean JPEG, or the `result` if it failed already."""
 
     number: int
     ask: str
@@ -69,16 +70,16 @@ class NewItem:
 
 
 class Jobs:
-    """The jobs.  Every method is one transaction."""
+    """Stores jobs.  Every method is one transaction."""
 
     def __init__(self, db: Database, *, ledger: ApiLedger) -> None:
         self._db = db
         self._ledger = ledger
 
     async def begin(self, job_id: str, key_id: str, *, once: str | None) -> str:
-        """Begin to receive a job and return its id: an earlier one's where the same `once` is whole already.
+        """Start to receive a job and return its id, or that of a complete job with the same `once`.
 
-        One with the same `once` that was never whole is dropped: its client died, or sends it again.
+        An incomplete job with the same `once` is deleted: its client died, or sends it again.
         """
 
         def work(connection: Connection) -> str:
@@ -94,7 +95,7 @@ class Jobs:
         return await self._db.write(work)
 
     async def add(self, job_id: str, items: Sequence[NewItem]) -> None:
-        """Add what came in.  Raises `JobGone`."""
+        """Add items.  Raises `JobGone`."""
 
         def work(connection: Connection) -> None:
             _must_receive(connection, job_id)
@@ -106,7 +107,7 @@ class Jobs:
         await self._db.write(work)
 
     async def close(self, job_id: str, total: int) -> None:
-        """The job is whole: it takes part from now on.  Raises `JobGone`."""
+        """The job is complete, and its items may be claimed.  Raises `JobGone`."""
 
         def work(connection: Connection) -> None:
             _must_receive(connection, job_id)
@@ -118,11 +119,11 @@ class Jobs:
         await self._db.write(work)
 
     async def drop(self, job_id: str) -> None:
-        """Delete a job that could not be received."""
+        """Delete a job that could not be received completely."""
         await self._db.write(lambda connection: _delete(connection, [job_id]))
 
     async def claim(self, limit: int, *, lease_s: float) -> list[Item]:
-        """Take up to `limit` items, first come, first served; also those whose worker died."""
+        """Lease up to `limit` items, oldest first, including those whose worker died."""
 
         def work(connection: Connection) -> list[Item]:
             now = self._db.now(connection)
@@ -141,7 +142,7 @@ class Jobs:
         return Item(row.job_id, row.number, taken.ask, bytes(taken.jpeg), key_id, taken.fence, taken.crashes)
 
     async def renew(self, items: Sequence[Item], *, lease_s: float) -> list[Item]:
-        """Keep the leases; returns the items that are still ours to do."""
+        """Renew the leases; returns the items that are still ours."""
 
         def work(connection: Connection) -> list[Item]:
             until = self._db.now(connection) + lease_s
@@ -154,7 +155,7 @@ class Jobs:
     async def finish(
         self, item: Item, result: str, *, chat: Chat, record: Mapping[str, object], tokens: int
     ) -> bool:
-        """Record a text, its verdict and what it used; False when the item is no longer ours."""
+        """Record a text, its verdict and its token usage; False if the item is no longer ours."""
 
         def work(connection: Connection) -> bool:
             if not self._settle(connection, item, "done", result):
@@ -166,7 +167,7 @@ class Jobs:
         return await self._db.write(work)
 
     async def fail(self, item: Item, result: str) -> bool:
-        """Record why there is no text and never will be; False when the item is no longer ours."""
+        """Record why there will be no text; False if the item is no longer ours."""
         return await self._db.write(lambda connection: self._settle(connection, item, "failed", result))
 
     def _settle(self, connection: Connection, item: Item, state: str, result: str) -> bool:
@@ -179,7 +180,7 @@ class Jobs:
         return True
 
     async def again(self, items: Sequence[Item], *, after_s: float) -> None:
-        """Give items back, to be done later; nobody is to blame."""
+        """Release items, to be done later; it does not count as a failure."""
 
         def work(connection: Connection) -> None:
             due = self._db.now(connection) + after_s
@@ -190,11 +191,11 @@ class Jobs:
             await self._db.write(work)
 
     async def release_all(self) -> None:
-        """Give back whatever anybody has in hand: for a start that knows it is the only process."""
+        """Release all items: for a start that knows it is the only process."""
         await self._db.write(lambda connection: connection.execute(_RELEASE_ALL))
 
     async def cancel(self, key_id: str, job_id: str) -> bool:
-        """End a job; what is done stays to be read.  False when there is none to be ended."""
+        """Cancel a job; finished results stay readable.  False if there is nothing to cancel."""
 
         def work(connection: Connection) -> bool:
             values = {"id": job_id, "key": key_id, "now": self._db.now(connection)}
@@ -206,7 +207,7 @@ class Jobs:
         return await self._db.write(work)
 
     async def progress(self, key_id: str, job_id: str) -> Progress | None:
-        """How far a job of this key's has come; None where there is none."""
+        """The progress of a job of this key; None if it does not exist."""
 
         def work(connection: Connection) -> Progress | None:
             row = connection.execute(_ONE, {"id": job_id, "key": key_id}).first()
@@ -224,14 +225,14 @@ class Jobs:
         return await self._db.read(work)
 
     async def results(self, job_id: str, *, after: int, limit: int) -> list[tuple[int, str]]:
-        """Numbers and results of what is settled behind the item `after`, in order."""
+        """Numbers and results of finished items with numbers above `after`, in order."""
         values = {"id": job_id, "after": after, "limit": limit}
         return await self._db.read(
             lambda connection: [(row.number, row.result) for row in connection.execute(_RESULTS, values)]
         )
 
     async def sweep(self) -> int:
-        """Delete what is too old; returns how many jobs that were."""
+        """Delete jobs that are too old; returns how many."""
 
         def work(connection: Connection) -> int:
             now = self._db.now(connection)

@@ -35,21 +35,22 @@ CHIPS: tuple[Chip, ...] = (
     "failed",
     "mine",
 )
-"""What the list can be narrowed to: a column of `listing` each, but for `all` and `mine`."""
+"""Filters of the list.  Each is a column of `listing`, except `all` and `mine`."""
 
 BATCH, CHATS = 1000, 40
-"""Changes that are looked at together, and conversations of which all of them are worked in: a write of some
-20 ms, which other writes wait for.  A conversation in which much happened gets its line once."""
+"""Most changes that are read at once, and most conversations that are updated at once: about 20 ms for which
+other writes wait.  A conversation with many changes is updated only once."""
 PREVIEW_CHARS = 160
 LOOKED_AT = 200
-"""Newest turns of a chat that may raise its flags: a chat of ten thousand must not slow the list down."""
+"""How many of the newest turns may flag a chat, so that a chat of ten thousand turns does not slow down the
+list."""
 MOST_COUNTED = 100
-"""A chip says how many there are up to this, since counting a million takes longer than anybody reads."""
+"""Highest number that a filter shows, since counting a million takes longer than anybody would wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A conversation in the list."""
+    """The line of one conversation."""
 
     chat: Chat
     revision: int
@@ -60,13 +61,13 @@ class Line:
     who: Literal["customer", "bot", "staff"]
     """Who said the last thing."""
     preview: str
-    """The beginning of it."""
+    """The beginning of the last message."""
     language: str
     turns: int
     origin: str
     """Of the newest turn: engine, `notice:<name>`, `staff:<name>`, `relayed`; empty before the first."""
     reason: str
-    """Why a person is asked for; empty when none is."""
+    """Why a person is wanted; empty if none is."""
     holder: str | None
     """Who holds the chat."""
     waiting_since: float | None

@@ -1,11 +1,11 @@
-"""News between the processes that share a database: what to look at, at once.
+"""Messages between the processes that share a database, so that each looks at once when there is news.
 
-Nothing depends on it.  Whatever is told lies in the database already, and everybody looks there now
-and then; news only spares them the waiting.  On PostgreSQL it travels by LISTEN and NOTIFY, since
-that is up whenever there is work to be done at all.  What is told within a few milliseconds goes out
-together and apart from the transactions that it is about: PostgreSQL commits transactions that
-notify one after the other (https://www.postgresql.org/docs/current/sql-notify.html), and ours
-should not queue for that.  With SQLite there is one process, and nobody to tell.
+Nothing depends on them: everything that is announced is in the database already, and every process looks
+there now and then.  On PostgreSQL they travel by LISTEN and NOTIFY, which are available whenever there is
+work at all.  Announcements of a few milliseconds are sent together, apart from the transactions that they are
+about: PostgreSQL commits transactions with a NOTIFY one after the other
+(https://www.postgresql.org/docs/current/sql-notify.html), and ours should not have to queue.  With SQLite
+there is only one process, and nobody to tell.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ MAX_BYTES = 7000
 """PostgreSQL takes less than 8,000."""
 PING_S = 20.0
 ALONE_S = 60.0
-"""Without a word from anybody: there is nobody to tell."""
+"""After so long without a word from anybody, this process counts as alone, and announces nothing."""
 ANSWER_S = 5.0
 RETRY_S = 1.0
 
 
 class News:
-    """Tells the other processes, and hears them.  `start` it, `close` it."""
+    """Tells the other processes, and hears them, from `start` to `close`."""
 
     def __init__(self, db: Database, *, name: str) -> None:
         self._db = db
         self.name = name
-        """This process, among all that share the database."""
+        """Identifies this process among those that share the database."""
         self._listeners: dict[str, list[Listener]] = {}
         self._untold: list[list[str]] = []
         self._something = asyncio.Event()
@@ -63,19 +63,22 @@ class News:
         self._others: dict[str, float] = {}
 
     def on(self, topic: str, listener: Listener) -> None:
-        """Call `listener` with the words of each piece of news of this topic from another process.
+        """Call `listener` with the words of each message on this topic from another process.
 
-        Without words it means that news may have been missed.
+        A call without words means that messages may have been missed.
         """
         self._listeners.setdefault(topic, []).append(listener)
 
     def tell(self, topic: str, *words: str) -> None:
-        """Tell the others, where there are any, in a moment; returns at once and never fails."""
+        """Tell the other processes, if there are any, in a moment.  Returns at once and never fails."""
         if self._others:
             self._say(topic, *words)
 
     def tell_of_arrivals(self, stored: Sequence[Arrival]) -> None:
-        """Tell the other workers what came in; a command's chat is not named, since it disturbs no turn."""
+        """Tell the other workers which chats have new messages.
+
+        A command's chat is not named, since a command supersedes no turn.
+        """
         if self._others:
             for arrival in stored:
                 self.tell("arrived", *(() if arrival.kind is Kind.COMMAND else (arrival.chat.key,)))
@@ -92,7 +95,7 @@ class News:
         await asyncio.gather(*(work.stop() for work in self._background))
 
     def health(self) -> Health:
-        """Whether the other processes are heard."""
+        """Whether messages of the other processes arrive."""
         if self._db.is_sqlite:
             return Health("ok", "one process works alone")
         if self._trouble:
@@ -160,7 +163,7 @@ class News:
 
 
 def _payloads(name: str, pieces: list[list[str]]) -> list[str]:
-    """As few as hold it all.  Said twice is said once, where it was said last."""
+    """As few payloads as possible.  Of repeated pieces only the last is kept."""
     last: dict[tuple[str, ...], None] = {}
     for piece in map(tuple, pieces):
         last.pop(piece, None)

@@ -1,6 +1,6 @@
-"""Open turns: replies that are decided and not wholly said.  Read again, taken back, silenced, given up.
+"""Open turns: replies that are decided but not completely sent.
 
-Everything here is a piece of somebody else's transaction: of a claim, or of the outbox.
+Everything here is part of another transaction: of a claim, or of the outbox.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from context.turns import Entity, OpenTurn, Part, Photo, Turn
 
 
 def read_open_turns(connection: Connection, chats: Sequence[str]) -> dict[str, OpenTurn]:
-    """The unfinished turn of each of these chats, where there is one."""
+    """The open turn of each of these chats, if it has one."""
     turns: dict[str, OpenTurn] = {}
     for row in connection.execute(_OPEN_TURNS, {"chats": chats}).all():
         parts = tuple(_part(part) for part in connection.execute(_PARTS, {"turn": row.id}))
@@ -48,32 +48,32 @@ def photos_of(connection: Connection, turn_id: int) -> tuple[Photo, ...]:
 
 
 def silence(connection: Connection, chat: str, turn_id: int, now: float) -> None:
-    """A person took the chat in the middle of an answer: the rest of it is not said."""
+    """A person took the chat in the middle of an answer: the rest of it is not sent."""
     connection.execute(_SILENCE, {"turn": turn_id})
     close(connection, turn_id, "closed", now)
     connection.execute(_REMEMBER_IF, {"chat": chat, "turn": turn_id})
 
 
 def withdraw(connection: Connection, turn_id: int, now: float) -> None:
-    """Take back a reply of which nothing was said: it becomes a superseded draft, its messages wait again."""
+    """Withdraw a reply of which nothing was sent: it counts as superseded, and its messages wait again."""
     connection.execute(_DEAD, {"turn": turn_id, "error": "superseded before it was sent"})
     close(connection, turn_id, "superseded", now)
     connection.execute(_UNTAKE, {"turn": turn_id})
 
 
 def fail(connection: Connection, turn_id: int, reason: str, now: float) -> None:
-    """Give an open turn up for good."""
+    """Give up an open turn for good."""
     connection.execute(_DEAD, {"turn": turn_id, "error": reason})
     close(connection, turn_id, "failed", now)
 
 
 def close(connection: Connection, turn_id: int, state: str, now: float) -> None:
-    """The turn is over: `closed`, `superseded` or `failed`."""
+    """End the turn: `closed`, `superseded` or `failed`."""
     connection.execute(_CLOSE, {"turn": turn_id, "state": state, "now": now})
 
 
 def entities_from(text: str) -> tuple[Entity, ...]:
-    """The inverse of what the outbox stores."""
+    """Read entities as the outbox stores them."""
     return tuple(Entity(*row) for row in json.loads(text))
 
 

@@ -1,9 +1,10 @@
-"""Retention: what is older than the operator wants to keep goes by itself, by kind.
+"""Retention: deletes what is older than the operator wants to keep, by kind of data.
 
-Of a conversation the turns that are over and old enough, with everything that hangs on them; all of it when
-nothing newer is left.  A case that waits for a person or is in one's hands, a held reply, and whatever is in
-work are left alone until that is over.  One chat a transaction, so that no customer waits for it, and twice
-is once: what was cut off is done by the next sweep.  Figures are counted before (context/figures.py).
+From a conversation the finished turns that are old enough are deleted, with everything that belongs to them;
+if nothing newer is left, the whole conversation.  Cases that wait for a person or that a person holds, held
+replies, and everything in progress are kept until that is over.  Each chat is a transaction of its own, so
+that no customer has to wait.  An interrupted sweep is completed by the next one.  Figures are counted before
+(context/figures.py).
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ from context.turns import Chat
 DAY_S, HOUR_S = 86_400.0, 3_600.0
 CHATS_AT_ONCE, ROWS_AT_ONCE = 200, 500
 REST_S = 0.02
-"""Between two transactions: customers go first."""
+"""Pause between two transactions: customers go first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """Days for which a kind of data is kept; 0 is for good."""
+    """Days for which each kind of data is kept; 0 means for good."""
 
     chats: int = 0
-    """What was said, what the guard thought of it, staff's reviews, updates that could not be read."""
+    """Messages and turns, verdicts of the guard, reviews of staff, unreadable updates."""
     photos: int = 0
     access: int = 0
-    """Who of staff opened or did what."""
+    """The access log of staff."""
 
     @property
     def is_for_good(self) -> bool:
-        """Whether nothing goes by itself."""
+        """Whether everything is kept for good."""
         return not (self.chats or self.photos or self.access)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Unix seconds before which a kind goes; 0 keeps it."""
+    """Unix seconds before which each kind of data is deleted; 0 keeps it."""
 
     chats: float
     photos: float
@@ -54,7 +55,10 @@ class _Ends:
 
 
 class Retention:
-    """Sweeps.  Raises StoreDown where the database fails; what went until then is gone."""
+    """Deletes what is too old.
+
+    Raises StoreDown if the database fails; what was deleted before stays deleted.
+    """
 
     def __init__(self, db: Database, *, lifetimes: Lifetimes, erasure: Erasure) -> None:
         self._db = db
@@ -62,7 +66,7 @@ class Retention:
         self._erasure = erasure
 
     async def due(self) -> dict[str, int]:
-        """What a sweep would take now, counted by kind; open cases are not counted."""
+        """What a sweep would delete now, counted by kind, without open cases."""
 
         def work(connection: Connection) -> dict[str, int]:
             ends = self._ends(connection)
@@ -72,7 +76,7 @@ class Retention:
         return await self._db.read(work)
 
     async def sweep(self, *, tell: Callable[[Mapping[str, int]], None] | None = None) -> dict[str, int]:
-        """Erase what is too old, a little at a time; how much of each kind.  `tell` hears each bit of it."""
+        """Delete what is too old, in small steps; returns how much, by kind.  `tell` hears of each step."""
         total: Counter[str] = Counter()
 
         def add(counts: Mapping[str, int]) -> None:
@@ -122,7 +126,7 @@ class Retention:
             after = rows[-1].chat
 
     def _expire(self, connection: Connection, chat: Chat, ends: _Ends) -> Gone | None:
-        """Look again, in the transaction that erases: somebody may have written meanwhile."""
+        """Check again, within the deleting transaction: somebody may have written meanwhile."""
         values = {"chat": chat.key}
         now = self._db.now(connection)
         connection.execute(_LOCK_LANE, values)  # a message that comes now waits until we are done
@@ -148,7 +152,7 @@ class Retention:
 
 
 def _forget_turns(connection: Connection, chat: Chat, end: float, now: float) -> Gone:
-    """The turns that ended before, with their messages and all that names them."""
+    """Delete the turns that ended before, with their messages and everything that refers to them."""
     values = {"chat": chat.key, "end": end}
     last = int(connection.execute(_LAST_BEFORE, values).scalar() or 0)
     values["last"] = last
@@ -170,7 +174,7 @@ def _forget_turns(connection: Connection, chat: Chat, end: float, now: float) ->
 
 
 def _forget_photos(connection: Connection, chat: Chat, end: float) -> list[str]:
-    """What was said with them stays."""
+    """Delete photos, but not the messages with which they came."""
     values = {"chat": chat.key, "end": end}
     photos = [row.photo for row in connection.execute(_OLD_PHOTOS, values)]
     if photos:
@@ -227,4 +231,4 @@ _COUNTS = {
     "asides": sa.text("SELECT COUNT(*) FROM asides WHERE at < :chats"),
     "staff_access": sa.text("SELECT COUNT(*) FROM staff_access WHERE at < :access"),
 }
-"""What a sweep takes; each takes all three ends."""
+"""What a sweep deletes; each statement takes all three times."""

@@ -1,8 +1,7 @@
-"""Reviews: what staff think of the answers, and what should have been said.
+"""Reviews: how staff rate answers, and what should have been said.
 
-Several may review the same answer; everybody's review is kept.  Nothing of it is ever sent to a
-customer.  The queue has no state of its own: a reviewer goes on at the first answer without a review
-of theirs.
+Several people may review the same answer; each review is kept.  Reviews are never sent to a customer.  The
+queue has no state of its own: a reviewer continues at the first answer that they have not reviewed.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ REASONS: tuple[Reason, ...] = (
     "too_long",
 )
 MOST_CHARS = 8000
-"""Of a correction or a note."""
+"""Longest correction or note."""
 
 _NUMBERS: dict[Thumb, int] = {"up": 1, "down": -1, "": 0}
 _THUMBS: dict[int, Thumb] = {number: thumb for thumb, number in _NUMBERS.items()}
@@ -39,12 +38,12 @@ _THUMBS: dict[int, Thumb] = {number: thumb for thumb, number in _NUMBERS.items()
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What one person thinks of one answer."""
+    """One person's review of one answer."""
 
     turn_id: int
     reviewer: str
     thumb: Thumb = ""
-    """Empty: looked at, no opinion."""
+    """Empty: reviewed without a rating."""
     reasons: tuple[Reason, ...] = ()
     correction: str = ""
     """What should have been said."""
@@ -56,19 +55,19 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a reviewer stands in the queue."""
+    """A reviewer's position in the queue."""
 
     turn_id: int | None
     """The oldest answer that they have not reviewed; None when there is none left."""
     chat: Chat | None
     done: int
     total: int
-    """Answers to be reviewed, theirs and open ones together."""
+    """Number of answers to review, including those already reviewed by them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """An answer, and what somebody would have had it say: for evaluation or fine-tuning."""
+    """An answer with its correction, for evaluation or fine-tuning."""
 
     turn_id: int
     chat: Chat
@@ -78,7 +77,7 @@ class Correction:
     photos: tuple[str, ...]
     """sha256, in the order in which they were sent."""
     answer: str
-    """What was drafted: also where the guard kept it back."""
+    """The draft, also if the guard held it back."""
     correction: str
     reasons: tuple[str, ...]
     language: str
@@ -87,19 +86,19 @@ class Correction:
 
 
 class NoSuchTurn(Exception):
-    """There is no such answer (any more)."""
+    """There is no such answer, or not any more."""
 
 
 class Reviews:
-    """Keeps reviews.  Every method is one transaction."""
+    """Stores reviews.  Every method is one transaction."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def put(self, review: Review) -> Review:
-        """Keep a review; an earlier one of the same reviewer is replaced.  As it is stored.
+        """Store a review, replacing an earlier one by the same reviewer; returns it as stored.
 
-        Raises `NoSuchTurn`; ValueError for a thumb or a reason that is none of ours, or too long a text.
+        Raises `NoSuchTurn`; ValueError for an unknown thumb or reason, or for a text that is too long.
         """
         unknown = set(review.reasons) - set(REASONS)
         if unknown or review.thumb not in _NUMBERS:
@@ -128,7 +127,7 @@ class Reviews:
         return await self._db.write(work)
 
     async def drop(self, turn_id: int, reviewer: str) -> bool:
-        """Take a review back.  False when there was none."""
+        """Delete a review.  False if there was none."""
         values = {"turn": turn_id, "reviewer": reviewer}
 
         def work(connection: Connection) -> bool:
@@ -153,10 +152,10 @@ class Reviews:
         return await self._db.read(work)
 
     async def next(self, reviewer: str, *, since: float, until: float, after: int = 0) -> Place:
-        """Where this reviewer goes on among the answers of that time (Unix seconds).
+        """Where this reviewer continues among the answers of a period (Unix seconds).
 
-        `after`: skip answers up to and with this turn, without calling them done.  Answers are what a
-        model, or the rules in its place, wrote; also what the guard kept back.
+        `after` skips answers up to this turn without marking them as reviewed.  Answers are what a model, or
+        the rules in its place, wrote, including what the guard held back.
         """
         values = {"reviewer": reviewer, "since": since, "until": until, "after": after}
 
@@ -173,7 +172,7 @@ class Reviews:
         return await self._db.read(work)
 
     async def corrections(self, *, after: int = 0, limit: int = 500) -> list[Correction]:
-        """Corrected answers with a turn id above `after`, oldest first; of several, the newest correction."""
+        """Corrected answers with a turn id above `after`, oldest first; of several corrections the newest."""
 
         def work(connection: Connection) -> list[Correction]:
             rows = connection.execute(_CORRECTED, {"after": after, "limit": limit}).all()

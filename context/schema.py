@@ -1,4 +1,4 @@
-"""Looks at a database without changing it: for `check`, which may run beside a bot that is at work."""
+"""Reads a database without changing it: for `check`, which may run beside a running bot."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from context.db import StoreDown, reason_of
 from context.migrations import MIGRATIONS
 
 NEWEST = len(MIGRATIONS)
-"""The number of the schema that this version works with."""
+"""Number of the schema that this version uses."""
 
 
 def schema_of(url: str) -> int | None:
-    """The number of the database's schema, 0 before the first start; None for a file that is not there yet.
+    """Number of the database's schema; 0 before the first start, None if the file does not exist.
 
-    Blocks for up to five seconds.  Raises StoreDown when it cannot be opened or read.
+    Blocks for up to five seconds.  Raises StoreDown if it cannot be opened or read.
     """
     return _asked(url, "migrations", "SELECT MAX(number) FROM migrations")
 
 
 def staff_of(url: str) -> int | None:
-    """How many accounts the console has; like `schema_of`."""
+    """Number of console accounts; otherwise like `schema_of`."""
     return _asked(url, "staff", "SELECT COUNT(*) FROM staff")
 
 
 def _asked(url: str, table: str, question: str) -> int | None:
-    """A number from a table, 0 where there is no such table; None for a file that is not there yet."""
+    """A number from a table; 0 if there is no such table, None if the file does not exist."""
     address = make_url(url)
     is_sqlite = address.get_backend_name() == "sqlite"
     if is_sqlite and not (address.database and Path(address.database).exists()):

@@ -1,10 +1,10 @@
-"""Search over everything that was asked and answered, Chinese and English alike.
+"""Full-text search over all questions and answers, in Chinese and English.
 
-Chinese has no spaces, so runs of it are cut into overlapping pairs of characters; other words stay
-whole.  Both databases index the same tokens and give the same answers without an extension: of
-200,000 messages a search by pairs found 98.5 % of what is there and nothing else, trigrams 82 %,
-since most Chinese words have two characters.  What is missed are pieces of Latin words.  What else a
-turn can be looked for by (model, template, verdict ...) is a token too, so that one index answers.
+Chinese has no spaces, so runs of it are cut into overlapping pairs of characters; other words stay whole.
+Both databases index the same tokens and give the same results without an extension.  Among 200,000 messages,
+pairs found 98.5 % of all matches and nothing else; trigrams found 82 %, since most Chinese words have two
+characters.  What pairs miss are fragments of Latin words.  Model, template, verdict and so on are tokens as
+well, so that one index answers every query.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from context.statement import Statement
 from context.turns import Chat
 
 MERGE_PAGES = 200
-"""Of the index in one step: some milliseconds."""
+"""Pages of the index that are merged in one step, some milliseconds."""
 MOST_CHARS = 8000
-"""Of each text that is indexed: a customer may paste a book."""
+"""Characters of each text that are indexed: a customer may paste a whole book."""
 MOST_TOKENS = 32
-"""Of one question."""
+"""Tokens of one query that are used."""
 CANDIDATES = 2000
-"""Newest hits among which a filter on whole conversations looks."""
+"""Newest hits that are filtered by properties of the whole conversation."""
 
 _RUNS = re.compile(r"([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+)|(\w+)")
 _ALL = 2**62
-"""Beyond every turn."""
+"""Larger than the id of any turn."""
 _BEGINS = "*"
-"""At the end of a token that is looked for: whatever begins with it will do."""
+"""Ends a token that is searched as a prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for; an empty field asks for nothing."""
+    """A query; empty fields do not restrict it."""
 
     text: str = ""
     model: str = ""
@@ -52,11 +52,11 @@ class Query:
     """`allow`, `hold` or `block`."""
     since: float | None = None
     until: float | None = None
-    """Unix seconds; from, and up to but without."""
+    """Unix seconds; `since` is included, `until` is not."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is looked for."""
+        """Whether no field is set."""
         return not (self.text.strip() or self.model or self.template or self.verdict) and (
             self.since is None and self.until is None
         )
@@ -69,7 +69,7 @@ class Hit:
     turn_id: int
     chat: Chat
     name: str
-    """Whose conversation it is, as the channel calls them."""
+    """The customer's name in the channel."""
     at: float
     text: str
     reply: str
@@ -102,7 +102,7 @@ class Search:
 
 
 def index_in(connection: Connection, rows: Sequence[Row[Any]]) -> None:
-    """Index turns (columns of `turns`) within the caller's transaction; what stood there is replaced."""
+    """Index turns (rows of `turns`) within the caller's transaction, replacing earlier entries."""
     is_sqlite = connection.dialect.name == "sqlite"
     values = []
     for row in rows:
@@ -124,7 +124,7 @@ def index_in(connection: Connection, rows: Sequence[Row[Any]]) -> None:
 
 
 def erase_in(connection: Connection, chat: Chat, *, upto: int = _ALL) -> None:
-    """Take out of the index what this chat said and was told, up to a turn.  Before its turns are deleted."""
+    """Remove a chat's turns, up to one, from the index.  Call it before they are deleted."""
     is_sqlite = connection.dialect.name == "sqlite"
     connection.execute(_ERASE_FTS if is_sqlite else _ERASE_GIN, {"chat": chat.key, "upto": upto})
 
@@ -141,12 +141,12 @@ def merge_in(connection: Connection, pages: int) -> bool:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a question, folded as the index has them: to be marked in what was found."""
+    """The words of a query, folded like the index, to be highlighted in the hits."""
     return tuple(match.group(0) for match in _RUNS.finditer(fold(text)))
 
 
 def fold(text: str) -> str:
-    """Width and case folded away."""
+    """The text with its width and case normalised."""
     return unicodedata.normalize("NFKC", text).lower()
 
 
@@ -160,7 +160,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _phrases(text: str) -> list[list[str]]:
-    """What a question asks for: each word, or each run of Chinese as its pairs one after the other."""
+    """The phrases of a query: each word, and each run of Chinese as its pairs in sequence."""
     phrases = []
     for chinese, word in _RUNS.findall(fold(text)):
         if word:
@@ -182,7 +182,7 @@ def _facets(origin: str, record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _facet(name: str, value: str) -> str:
-    """One token that no customer's word is equal to, whatever the value is made of."""
+    """A token for a property, which no customer's word can equal."""
     return f"{name}0{hashlib.blake2b(value.lower().encode(), digest_size=6).hexdigest()}"
 
 
@@ -242,7 +242,7 @@ def _tsquery(phrases: Sequence[Sequence[str]], facets: Sequence[str]) -> str:
 
 
 def _turn_at(connection: Connection, moment: float) -> int:
-    """The first turn opened at this moment or later: turns are numbered as time goes, so halving finds it."""
+    """The first turn opened at this time or later, by bisection: turns are numbered in order of time."""
     low, high = 1, int(connection.execute(_NEWEST).scalar_one()) + 1
     while low < high:
         middle = (low + high) // 2

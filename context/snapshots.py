@@ -1,11 +1,11 @@
-"""Snapshots: the whole database as files and back, of one moment, also while bots are at work.
+"""Snapshots: the whole database as files, and back; consistent, and possible while bots are running.
 
-SQLite is copied page by page with its own online backup, from inside one read transaction: whoever writes is
-neither held up nor makes it begin again (https://sqlite.org/backup.html).  PostgreSQL is read with COPY in
-one REPEATABLE READ transaction, a gzipped file a table: servers of any version take them, and no program of
-PostgreSQL's has to be installed beside the bot.
+SQLite is copied page by page with its own online backup, inside one read transaction, so writers neither wait
+nor make it start again (https://sqlite.org/backup.html).  PostgreSQL is read with COPY in one REPEATABLE READ
+transaction, into one gzipped file per table: servers of any version accept these files, and no PostgreSQL
+program has to be installed.
 
-Everything here blocks, for as long as the database is large: away from the event loop.
+Everything here blocks for as long as the database is large: call it outside the event loop.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from context.photos import sync_folder
 SQLITE_FILE = "bot.db"
 TABLES = "tables"
 TIMEOUT_S = 4 * 3600.0
-"""A database that takes longer than this to be read or written is taken for hanging."""
+"""A database that takes longer than this to be read or written counts as hanging."""
 _PAGES = 2048
-"""Copied between two looks at the clock: 8 MB."""
+"""Pages copied between two checks of the time limit: 8 MB."""
 _BUSY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a snapshot holds."""
+    """What a snapshot contains."""
 
     kind: str
     """`sqlite` or `postgresql`."""
@@ -54,9 +54,9 @@ def kind_of(url: str) -> str:
 
 
 def save(url: str, folder: Path) -> tuple[Snapshot, list[str]]:
-    """Write the database into a folder that is there and empty; also names the photos that it speaks of.
+    """Write the database into an existing, empty folder; returns its snapshot and the photos that it names.
 
-    Raises StoreDown when it cannot be read, OSError when the folder cannot be written.
+    Raises StoreDown if it cannot be read, OSError if the folder cannot be written.
     """
     with _translated(url):
         return (
@@ -65,7 +65,7 @@ def save(url: str, folder: Path) -> tuple[Snapshot, list[str]]:
 
 
 def inspect(folder: Path, snapshot: Snapshot) -> list[str]:
-    """What is wrong with the database of a snapshot, read to its last row; empty when nothing is."""
+    """What is wrong with the database in a snapshot, read completely; empty if nothing is."""
     try:
         found = _rows_of_sqlite(folder) if snapshot.kind == "sqlite" else _rows_of_copies(folder, snapshot)
     except (sqlite3.Error, OSError, EOFError) as error:
@@ -78,7 +78,7 @@ def inspect(folder: Path, snapshot: Snapshot) -> list[str]:
 
 
 def rows_in(url: str) -> int:
-    """Chats and messages in a database, 0 where there is none yet.  Raises StoreDown."""
+    """Number of chats and messages in a database, 0 if it does not exist yet.  Raises StoreDown."""
     address = make_url(url)
     if kind_of(url) == "sqlite" and not Path(address.database or "").exists():
         return 0
@@ -93,7 +93,7 @@ def rows_in(url: str) -> int:
 
 
 def others_at(url: str) -> int:
-    """How many are connected to a PostgreSQL database, bots at work among them.  Raises StoreDown."""
+    """Number of connections to a PostgreSQL database, bots included.  Raises StoreDown."""
     if kind_of(url) == "sqlite":
         return 0  # whoever works with it holds the data folder
     with _translated(url), _engine(make_url(url)).connect() as connection:
@@ -101,9 +101,9 @@ def others_at(url: str) -> int:
 
 
 def load(url: str, folder: Path, snapshot: Snapshot) -> None:
-    """Put a snapshot in the place of whatever the database holds: whole, or not at all.
+    """Replace the contents of the database with a snapshot, completely or not at all.
 
-    The same may be done again after it was cut off.  Raises StoreDown.
+    After an interruption it can be repeated.  Raises StoreDown.
     """
     with _translated(url):
         if snapshot.kind == "sqlite":
@@ -146,7 +146,7 @@ def _save_sqlite(url: URL, folder: Path) -> tuple[Snapshot, list[str]]:
 
 
 def _load_sqlite(path: Path, folder: Path) -> None:
-    """Renamed into place: until then the old one stands, afterwards the new one."""
+    """Copy, then rename into place: until then the old database stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".restoring")
     with (folder / SQLITE_FILE).open("rb") as source, beside.open("wb") as target:
@@ -243,7 +243,7 @@ def _copy_in(connection: Connection, table: str, folder: Path) -> None:
 
 
 def _rows_of_copies(folder: Path, snapshot: Snapshot) -> dict[str, int]:
-    """A row is a line: COPY writes line ends within values as two other characters."""
+    """Rows by table.  A row is a line, since COPY escapes line ends within values."""
     found = {}
     for table in snapshot.tables:
         with gzip.open(_copy_of(folder, table), "rb") as file:
@@ -256,7 +256,7 @@ def _copy_of(folder: Path, table: str) -> Path:
 
 
 def _tables(connection: Connection) -> list[str]:
-    """All of them, the one of the schema's steps left out: it says how far this database itself has come."""
+    """All tables except the one of migrations, which says how far this database itself has come."""
     return sorted(set(sa.inspect(connection).get_table_names()) - {"migrations"})
 
 
@@ -297,7 +297,7 @@ def _engine(url: URL) -> sa.Engine:
 
 @contextmanager
 def _translated(url: str) -> Iterator[None]:
-    """Whatever a database says, in our words: without a password, without a customer's."""
+    """Turn database errors into StoreDown without passwords or customers' data."""
     try:
         yield
     except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:

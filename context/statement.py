@@ -1,8 +1,8 @@
-"""SQL as the ledger writes it: handed to the driver as it stands.
+"""SQL statements that go to the driver without SQLAlchemy's compiler.
 
-There is nothing to compile in a text that is written out whole, yet SQLAlchemy goes through its compiler
-for every call of a `text()`: 7 us for an UPDATE and 35 us for a SELECT, on top of the 8 and 22 us of
-the call itself.  A message in the ledger is some twenty of them.
+A statement that is written out completely needs no compiling, but SQLAlchemy runs its compiler for every call
+of a `text()`: 7 us for an UPDATE and 35 us for a SELECT, on top of 8 and 22 us for the call itself.  A
+message in the ledger takes about twenty statements.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, CursorResult
 
 _NAME = re.compile(r"(?<![:\w\\]):(\w+)(?![:\w])")
-"""`:name` as `text()` reads it: neither `a::cast` nor what stands behind a backslash."""
+"""Finds `:name` as `text()` does: not in `a::cast`, nor behind a backslash."""
 
 
 class Statement(sa.TextClause):
-    """`text()` with a shorter way to the driver.  Its values are what the driver takes: no types, no casts.
+    """A `text()` with a shorter way to the driver, which gets the values as they are, without types or casts.
 
-    A list among the values stands for `(a, b, ...)`, and a list of nothing for `(NULL)`, in which nothing is
-    found.  Many rows are a list of values, as for any statement, and hold no lists.
+    A list among the values stands for `(a, b, ...)`, an empty one for `(NULL)`, which matches nothing.  To
+    execute it for many rows, pass a list of values without lists in them.
     """
 
     inherit_cache = True
@@ -29,12 +29,12 @@ class Statement(sa.TextClause):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._ready: dict[tuple[Any, ...], str] = {}
-        """What a driver is given, by its way of writing names and the length of each list."""
+        """The text for a driver, by its parameter style and the lengths of the lists."""
 
     def _execute_on_connection(
         self, connection: Connection, distilled_params: Any, execution_options: Any
     ) -> CursorResult[Any]:
-        """What `Connection.execute` asks of every statement."""
+        """Called by `Connection.execute` for every statement."""
         values: Any = distilled_params
         lists: dict[str, Any] = {}
         if len(distilled_params) == 1:

@@ -1,4 +1,4 @@
-"""Prompt templates as they stood, by version: so that a prompt can be made again long after they changed."""
+"""Old versions of the prompt templates, so that a prompt can be rebuilt long after they changed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from context.db import Database
 
 
 class Templates:
-    """Keeps the sources of every version that was ever used."""
+    """Stores the sources of every version that was ever used."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def keep(self, version: str, sources: Mapping[str, str]) -> None:
-        """Keep a version; one that is known is left alone."""
+        """Store a version; a known one is left unchanged."""
         text = json.dumps(dict(sources), ensure_ascii=False)
 
         def work(connection: Connection) -> None:
@@ -28,7 +28,7 @@ class Templates:
         await self._db.write(work)
 
     async def sources(self, version: str) -> dict[str, str] | None:
-        """The templates of a version by name; None for one that was never kept."""
+        """The templates of a version, by name; None if it is unknown."""
 
         def work(connection: Connection) -> str | None:
             return connection.execute(_SOURCES, {"version": version}).scalar_one_or_none()
@@ -37,7 +37,7 @@ class Templates:
         return json.loads(text) if text else None
 
     async def versions(self) -> list[str]:
-        """All of them, the newest first."""
+        """All versions, newest first."""
         return await self._db.read(lambda connection: [row.version for row in connection.execute(_VERSIONS)])
 
 

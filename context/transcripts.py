@@ -1,6 +1,6 @@
-"""The permanent record, as it is read: by the prompt's window, by the chat page, by staff.
+"""The transcripts of conversations, as they are read: for prompts, for the chat page, for staff.
 
-Everything here is a view of the ledger's own tables; nothing is written twice.
+Everything here reads the ledger's own tables; nothing is stored twice.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from context.turns import Ask, Chat, Entity, Photo, Rejection, Turn
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a conversation."""
+    """One message of a conversation."""
 
     id: int
-    """Grows with time over both sides of the chat."""
+    """Increases with time over both sides of the chat."""
     who: Literal["customer", "bot", "staff"]
     text: str
     entities: tuple[Entity, ...]
     photos: tuple[Photo, ...]
     rejections: tuple[Rejection, ...]
     at: float
-    """Unix seconds: when it came, or when it was sent."""
+    """Unix seconds: when it was received or sent."""
     origin: str
     """For a reply: the engine, `notice:<name>` or `staff:<name>`; empty for a customer's words."""
     source: str
@@ -42,16 +42,16 @@ class Entry:
 
 
 HEARD_TURNS, HEARD_CHARS = 20, 4000
-"""As much of it as a person's answer is remembered with."""
+"""How much of what a customer said is remembered with a person's answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a customer said that nobody has answered in substance."""
+    """What a customer said and nobody has really answered."""
 
     text: str
     turn_id: int
-    """The newest of its turns with photos, else the newest; 0 when there is none."""
+    """The newest of its turns with photos, otherwise the newest; 0 if there is none."""
     photos: tuple[Photo, ...]
 
 
@@ -91,7 +91,7 @@ class Transcripts:
         return await self._db.read(work)
 
     async def heard(self, chat: Chat) -> Heard:
-        """What the customer said since they were last answered: what a person's words are an answer to."""
+        """What the customer said since their last answer: a person's words are an answer to it."""
 
         def work(connection: Connection) -> Heard:
             rows = connection.execute(_HEARD, {"chat": chat.key, "limit": HEARD_TURNS}).all()[::-1]
@@ -114,11 +114,11 @@ class Transcripts:
         )
 
     async def reset(self, chat: Chat) -> None:
-        """Begin a new case: earlier turns stay recorded, but are no longer remembered in prompts."""
+        """Start a new case: earlier turns stay recorded but no longer appear in prompts."""
         await self._db.write(lambda connection: connection.execute(_RESET, {"chat": chat.key}))
 
     async def choose_language(self, chat: Chat, language: str) -> None:
-        """Answer this chat in this language from now on, whatever it writes."""
+        """Answer this chat in this language from now on, whatever language it is written in."""
         values = {"chat": chat.key, "language": language}
         await self._db.write(lambda connection: connection.execute(_CHOOSE_LANGUAGE, values))
 

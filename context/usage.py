@@ -1,7 +1,7 @@
-"""What a chat has used lately: messages, photos and tokens, counted from the ledger itself.
+"""What a chat has used recently: messages, photos and tokens, counted from the ledger itself.
 
-Nothing is kept for it that could be lost or run ahead: a message that comes twice counts once, and
-every process sees the same.
+Nothing is stored for it that could be lost or drift: a message that arrives twice counts once, and every
+process sees the same numbers.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from context.turns import Chat
 
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
 _MOST_TURNS = 1000
-"""Turns of one day that are looked at."""
+"""Most turns of one day that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What a chat has sent, and what its answers took."""
+    """What a chat has sent, and what its answers used."""
 
     messages_in_minute: int
     messages_in_day: int
     photos_in_hour: int
     tokens_in_day: int
     told_s: float | None
-    """Seconds since it was last told that a ceiling is reached; None when never."""
+    """Seconds since it was last told that a limit is reached; None if never."""
 
 
 class Usage:
-    """Reads what chats used."""
+    """Reads what chats have used."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def recent(self, chat: Chat, *, most: int) -> Recent:
-        """Counted over at most the newest `most` messages: more need not be known."""
+        """The recent usage, counted over at most the newest `most` messages: more need not be known."""
 
         def work(connection: Connection) -> Recent:
             now = self._db.now(connection)

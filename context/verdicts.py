@@ -1,10 +1,9 @@
-"""The verdict ledger: every check of a draft as a row, in a chain that shows what was changed later.
+"""The verdict ledger: every check of a draft as a row in an audit chain that reveals later changes.
 
-A row is added in the transaction that decides the turn, so no draft is decided without its verdict being
-on record, and gets its place in the chain about a second later, together with what else came meanwhile:
-the chain has one end, and turns that all took their place at it would wait for one another's commits, on
-every worker.  `context.audit` has the arithmetic of the chain; here are its rows, its key and the
-question whether it is whole.
+A row is added in the transaction that decides the turn, so no draft is decided without its verdict on record.
+About a second later it gets its place in the chain, together with others: the chain has only one end, and if
+every turn took its place there at once, the turns of all workers would wait for one another's commits.
+`context.audit` has the computations of the chain; this module has its rows, its key and its verification.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The last turns of a chat, at hand in Redis.
+"""The context window: the last turns of each chat, cached in Redis.
 
-The truth is in SQL; a window is a copy of its end.  Whoever asks knows from the ledger which turn
-is the newest one, so a copy is used only when it ends with exactly that turn, and every push says
-behind which turn it belongs.  A window that was lost, evicted, cut off from a push or left over
-from before a reset is therefore never taken for the whole: it is read from SQL again and put back.
+The truth is in SQL; a window is a copy of its end.  The caller knows from the ledger which turn is the
+newest, so a copy is used only if it ends with exactly that turn; every push says which turn it follows.  A
+window that was lost, evicted, missed a push or dates from before a reset is therefore never mistaken for the
+truth: it is read from SQL again and put back.
 
     read: missing, or ends with another turn than `newest`  ->  refill from SQL, put back
     push: ends with the turn before it                      ->  append; too many: trim, several at a time
@@ -35,11 +35,12 @@ from context.turns import LANGUAGES, Chat, Photo, Turn
 log = logging.getLogger(__name__)
 
 VERSION = 2
-"""Of the JSON below.  A window of another version, or made for another number of turns, is read from SQL."""
+"""Version of the JSON below.  A window of another version or size is read from SQL."""
 TIMEOUT_S = 1.0
-"""For one call, waiting for a connection included: 500 chats at once take 0.3 s on two busy cores."""
+"""Time limit of one call, including the wait for a connection: 500 chats at once take 0.3 s on two busy
+cores."""
 REST_S, LONGEST_REST_S = 0.5, 15.0
-"""After a failure Redis is left alone for the first, longer each time, at most for the second."""
+"""Pauses after failures of Redis: the first one, and the longest."""
 
 # Redis 6.2 has no Functions, so these are scripts.  An element is `<turn id> <json>`.
 _PUSH = """
@@ -166,7 +167,7 @@ class ContextWindow:
         await self._ask(call)
 
     async def _ask(self, call: Callable[[aioredis.Redis], Awaitable[Any]]) -> Any:
-        """Redis's answer, or None where it has none for us now."""
+        """The answer of Redis; None if it cannot answer now."""
         if self._client is None or not self._breaker.allows():
             return None
         try:
@@ -188,7 +189,7 @@ class ContextWindow:
         return answer
 
     def _note(self, trouble: str) -> None:
-        """Log what has changed, not every turn of an outage."""
+        """Log changes of the state only, not every turn of an outage."""
         if trouble == self._trouble:
             return
         self._trouble = trouble
@@ -198,7 +199,7 @@ class ContextWindow:
             log.info("Redis answers again")
 
     async def clear(self) -> bool:
-        """Forget every chat's window: the database is another one now.  False when Redis did not answer."""
+        """Delete all windows, because the database was replaced.  False if Redis did not answer."""
         if self._client is None:
             return True
         try:
@@ -226,7 +227,7 @@ class ContextWindow:
         return f"{turn.id} {words}".encode("utf-8", "surrogatepass")
 
     def _decoded(self, stored: Sequence[bytes]) -> tuple[Turn, ...]:
-        """The turns; nothing at all when one of them is not exactly what we would write."""
+        """The turns; none at all if one of them is not exactly what we would write."""
         try:
             return tuple(_turn(element, self._shape) for element in stored)
         except (ValueError, TypeError, KeyError):

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from bot.engines.labels import Labels
 from bot.engines.ocr import OcrUnavailable, Reader
+from bot.plates import Plates
 from context.background import BackgroundTask
 from context.db import StoreDown
 from context.duties import Duties
@@ -45,6 +46,7 @@ class SecondLook:
         readings: Readings,
         reader: Reader,
         labels: Labels,
+        plates: Plates,
         duties: Duties,
         me: str,
         is_busy: Callable[[], bool],
@@ -54,6 +56,7 @@ class SecondLook:
         self._readings = readings
         self._reader = reader
         self._labels = labels
+        self._plates = plates
         self._duties = duties
         self._me = me
         self._is_busy = is_busy
@@ -82,7 +85,10 @@ class SecondLook:
             return False
         jpeg = await self._photos.read(sha256)
         # A photo that is not here any more has nothing on it; looking for it again would not help.
-        await self._readings.keep(sha256, Reading() if jpeg is None else await self._read(jpeg, READING_S))
+        reading = Reading() if jpeg is None else await self._read(jpeg, READING_S)
+        await self._readings.keep(sha256, reading)
+        if jpeg is not None and (facts := await self._plates.read(sha256, jpeg, reading)):
+            await self._readings.add(sha256, facts)
         return True
 
     async def of(self, sha256: str, jpeg: bytes) -> Reading:

@@ -44,7 +44,7 @@ _VARIABLES = {
     "gist": {"turns", "devices", "codes", "seen", "tried", "said", "advised"},
     "app": {"words"},
 }
-_BESIDE = {"mark": {"question", "answer"}, "condense": {"photos", "text", "reply"}}
+_BESIDE = {"mark": {"question", "answer"}, "condense": {"photos", "text", "reply"}, "plate": {"lines"}}
 """Templates of questions that no customer reads an answer to: no part of a prompt's version."""
 _DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
 _SAMPLES: dict[str, object] = {
@@ -208,6 +208,18 @@ class Prompts:
         prompt = self._beside("condense", turn.language, photos=photos, text=turn.text, reply=turn.reply)
         return replace(prompt, question=turn.text, affinity=affinity, turns_used=(turn.id,), manner=manner)
 
+    def plate(
+        self, lines: Sequence[str], image: PromptImage, language: Language, *, manner: Manner
+    ) -> Prompt:
+        """Asks which of the lines that were read on a photo are brand, model and serial number."""
+        prompt = self._beside("plate", language, lines=[neutral(line) for line in lines])
+        return replace(
+            prompt,
+            messages=(replace(prompt.messages[0], images=(image,)),),
+            photos_shown=(image.photo.sha256,),
+            manner=manner,
+        )
+
     def notice(self, name: str, language: Language, **values: object) -> str:
         """The bot's own words for an occasion.
 
@@ -230,7 +242,7 @@ class Prompts:
             problems += self._lint_notices(f"notices.{language}.j2", language)
         return problems
 
-    def _beside(self, kind: str, language: Language, **values: str | list[int]) -> Prompt:
+    def _beside(self, kind: str, language: Language, **values: str | list[int] | list[str]) -> Prompt:
         """A question whose answer is read by us alone."""
         name = f"{kind}.{language}.j2"
         words = self._template(name).render(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import cache
 
 from PIL import Image, ImageDraw, ImageFilter
@@ -63,20 +64,22 @@ def draw_panel(code: str = "E4") -> Image.Image:
     return picture.crop(crop).resize((width, height), Image.Resampling.LANCZOS)
 
 
-def draw_plate() -> Image.Image:
+PLATE = (
+    "ROOM AIR CONDITIONER",
+    "MODEL   KFR-35GW",
+    "220 V ~ 50 Hz   1080 W",
+    "R32   0.68 kg",
+    "S/N   8K2207M1194",
+)
+
+
+def draw_plate(lines: Sequence[str] = PLATE) -> Image.Image:
     """A rating plate, as the second photo of a case."""
     width, height = 900, 1200
     picture = Image.new("RGB", (width, height), "#b9bcbf")
     draw = ImageDraw.Draw(picture)
     draw.rounded_rectangle(
         (90, 220, width - 90, height - 240), 20, fill="#eceeee", outline="#6b6f73", width=4
-    )
-    lines = (
-        "ROOM AIR CONDITIONER",
-        "MODEL   KFR-35GW",
-        "220 V ~ 50 Hz   1080 W",
-        "R32   0.68 kg",
-        "S/N   8K2207M1194",
     )
     for number, line in enumerate(lines):
         draw.text((130, 270 + number * 130), line, fill="#23282c", font_size=46)

@@ -36,6 +36,8 @@ ANSWERS = {
     ),
     "money": "You will get a full refund of 300 yuan within 3 days, I promise.",
     "红灯": "照片1上红灯常亮：滤网堵塞或者过热。请先断电，清洗滤网后再试。",
+    # What the photo of the plate does not show: nobody may believe it.
+    "which its serial number": '{"brand": "Midea", "model": "KFR-35GW", "serial": "8K2207M1194"}',
     "rating plate": "Thank you, the plate says KFR-35GW. Please hold POWER for 5 s.",
 }
 

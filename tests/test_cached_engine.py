@@ -23,7 +23,7 @@ from context.health import Health
 from context.journal import read
 from context.turns import Chat, Message, Photo, Turn
 from prompts.house_styles import HouseStyles
-from prompts.prompt import Prompt, PromptImage
+from prompts.prompt import Manner, Prompt, PromptImage
 from prompts.prompts import Prompts
 from tests.clock import Clock
 from tests.in_thread import Served
@@ -237,6 +237,11 @@ async def test_a_draft_that_leaks_the_mark_is_not_kept(build: Build, scribe: Scr
     for _ in range(2):
         await build().draft(described(canary="MARK-7"))
     assert scribe.drafts == 2
+
+
+async def test_facts_are_kept_by_whoever_asks_for_them(build: Build, client: aioredis.Redis) -> None:
+    await build().draft(replace(BASE, manner=Manner(schema="{}")))
+    assert await client.keys("*") == []
 
 
 async def test_a_failure_is_not_kept(build: Build, scribe: Scribe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -11,9 +12,9 @@ import pytest_asyncio
 from bot.engines.fallback import FallbackEngine
 from context.conversations import Conversations
 from context.turns import Chat, Fact
-from tests.ac_panel import as_jpeg, draw_panel
+from tests.ac_panel import as_jpeg, draw_panel, draw_plate
 from tests.asked import asked
-from tests.staff_world import CHAT, Desk, open_desk
+from tests.staff_world import ANSWERS, CHAT, Desk, open_desk
 from tests.test_scene import is_retraced
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -31,7 +32,8 @@ async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
 async def test_what_was_read_is_told_with_the_next_question_of_the_case(desk: Desk) -> None:
     w = desk.world
     serial = 'photo 2: serial number "8K2207M1194"'
-    assert serial not in str([request.text for request in w.model.requests]), "no answer waits for a reading"
+    answered = [request.text for request in w.model.requests if "which its serial number" not in request.text]
+    assert serial not in str(answered), "no answer waits for a reading"
     lin = w.telegram.customer(101)
     lin.says("what now?")
     await w.telegram.replies(101)
@@ -43,6 +45,28 @@ async def test_what_was_read_is_told_with_the_next_question_of_the_case(desk: De
     lin.says("another thing")
     await w.telegram.replies(101)
     assert serial not in w.model.requests[-1].last_text
+
+
+async def test_what_a_plate_does_not_name_the_model_does_and_only_what_stands_there_counts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = desk.world
+    said = {"brand": "Great Cool", "model": "GC-260O/B", "serial": "AB9912345"}
+    monkeypatch.setitem(ANSWERS, "which its serial number", json.dumps(said))
+    gus = w.telegram.customer(204)
+    gus.sends_photo(
+        as_jpeg(draw_plate(("GREAT COOL", "GC-2600/B", "220 V ~ 50 Hz", "R32"))), caption="it leaks"
+    )
+    await w.telegram.replies(204)
+    while await w.app.second_look.look():
+        pass
+    asked = next(request for request in w.model.requests if "which its serial number" in request.text)
+    assert "<picture_text>" in asked.text
+    assert len(asked.images) == 1
+    gus.says("what now?")
+    await w.telegram.replies(204)
+    told = w.model.requests[-1].last_text
+    assert 'photo 1: brand "Great Cool"; photo 1: model "GC-260O/B"]' in told, "no serial number is on it"
 
 
 async def test_the_overlay_has_lines_and_facts_with_their_places(desk: Desk) -> None:

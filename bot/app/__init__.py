@@ -180,7 +180,7 @@ async def open_app(
         ready = asyncio.Event()
 
         health = partial(_health, stores, line, answering.guard, worker, trial, telegram, ready)
-        second_look = build_second_look(stores, reader=answering.reader, is_busy=lambda: worker.is_busy)
+        second_look = build_second_look(stores, answering, is_busy=lambda: worker.is_busy)
         console = await open_console(
             settings,
             stores,

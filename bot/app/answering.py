@@ -22,6 +22,7 @@ from bot.errors import BadConfiguration
 from bot.guard import Guard
 from bot.guard.mask import mask
 from bot.metrics import Metrics
+from bot.plates import Plates
 from bot.reading import CaseReading
 from bot.screen import Screen
 from bot.second_look import SecondLook
@@ -100,13 +101,14 @@ async def open_answering(
     return Answering(answerer, prompts, guard, reader, reading, engine, line, counts)
 
 
-def build_second_look(stores: Stores, *, reader: Reader, is_busy: Callable[[], bool]) -> SecondLook:
+def build_second_look(stores: Stores, answering: Answering, *, is_busy: Callable[[], bool]) -> SecondLook:
     """What reads photos behind their turns, with the words that the rules know labels by."""
     return SecondLook(
         photos=stores.photos,
         readings=stores.readings,
-        reader=reader,
+        reader=answering.reader,
         labels=load_rules().labels,
+        plates=Plates(engine=answering.engine, prompts=answering.prompts),
         duties=Duties(stores.db),
         me=stores.news.name,
         is_busy=is_busy,

@@ -74,6 +74,8 @@ class CachedEngine:
 
         Whoever is cancelled leaves; the generation stops when nobody waits for it any more.
         """
+        if prompt.manner.schema:  # facts are kept by whoever asked, and erased there
+            return await self.inner.draft(prompt, on_text=on_text)
         key = self.key(prompt)
         flight = self._flights.get(key)
         joined = flight is not None

@@ -69,9 +69,9 @@ class Labels:
         places = [place for place in self.fields.places(fold(text)) if place[2] in FIELDS]
         for at, (_, end, kind) in enumerate(places):
             until = places[at + 1][0] if at + 1 < len(places) else len(text)
-            if value := _value(kind, text[_after(text, end) : until]):
+            if value := value_in(kind, text[_after(text, end) : until]):
                 yield Fact(kind, value, line.confidence, line.box)  # type: ignore[arg-type]  # one of FIELDS
-            elif (beside := self._beside(line, lines)) and (value := _value(kind, beside.text)):
+            elif (beside := self._beside(line, lines)) and (value := value_in(kind, beside.text)):
                 confidence = min(line.confidence, beside.confidence)
                 yield Fact(kind, value, confidence, beside.box)  # type: ignore[arg-type]  # one of FIELDS
 
@@ -88,7 +88,8 @@ def _after(text: str, end: int) -> int:
     return match.end() if match else end
 
 
-def _value(kind: str, text: str) -> str:
+def value_in(kind: str, text: str) -> str:
+    """The value that a text begins with, as it is written there; empty where none of this kind does."""
     text = unicodedata.normalize("NFKC", text).strip(" :.#-")
     if kind == "brand":
         match = _BRAND.match(text)

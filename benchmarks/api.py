@@ -3,8 +3,8 @@
     python benchmarks/api.py [--part added|streams|jobs|soak] [--minutes 10]
 
 A stub model (20 ms), a local Telegram server and the clients run in this process on one core, the bot
-with all its children on another.  The yardstick of the first part is the same question put to the model
-server itself, in turn with the bot.
+with all its children on another.  The yardsticks of the first part are the same question put to the model
+server itself, and the same new photo to an intake of its own on the bot's core, in turn with the bot.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.processes import PeakMemory, cpu_s, keep_bytecode
 from benchmarks.turns import ANSWER, CORES, MODEL_S, ROOT, photo
+from context.intake.client import Intake
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
 
@@ -174,33 +175,55 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def added(questions: int) -> None:
-    """One question after the other, to the bot and to the model server in turn."""
+    """One question after the other: to the model server, to the intake where a photo is new, to the bot."""
     jpeg = photo()
     print(f"added to the model's time, one client, {questions} questions each")
-    print(f"  {'':18}{'model ms':>10}{'api ms':>10}{'added ms':>10}  (p50); p95 of the api")
-    async with bench(model_s=MODEL_S, at_once=16) as b:
+    print(f"  {'':18}{'model ms':>10}{'intake ms':>11}{'api ms':>10}{'rest ms':>10}  (p50); p95 of the api")
+    async with bench(model_s=MODEL_S, at_once=16) as b, intake() as eye:
         for name, kind in (
             ("text", {}),
             ("text, streamed", {"streams": True}),
             ("photo, new", {"image": ""}),
-            ("photo, again", {"image": _data_url(jpeg, 0)}),
+            ("photo, again", {"image": _data_url(jpeg)}),
         ):
-            direct, ours = [], []
+            direct, looks, ours = [], [], []
             for number in range(questions):
                 if name == "photo, new":
-                    kind = {"image": _data_url(jpeg, number)}  # noqa: PLW2901 - the same pixels, another file
+                    kind = {"image": _data_url(_own(jpeg, number))}  # noqa: PLW2901
+                    began = time.perf_counter()
+                    await eye.normalise(_own(jpeg, number))
+                    looks.append((time.perf_counter() - began) * 1000)
                 direct.append((await b.ask(b.model.url, **kind))[1] * 1000)  # type: ignore[arg-type]
                 ours.append((await b.ask(b.bot, **kind))[1] * 1000)  # type: ignore[arg-type]
-            base, api = statistics.median(direct), statistics.median(ours)
+            base, look, api = (statistics.median(each or [0.0]) for each in (direct, looks, ours))
             p95 = statistics.quantiles(ours, n=20)[-1]
-            print(f"  {name:18}{base:10.1f}{api:10.1f}{api - base:10.1f}  {p95:10.1f}")
+            print(f"  {name:18}{base:10.1f}{look:11.1f}{api:10.1f}{api - base - look:10.1f}  {p95:10.1f}")
 
 
-def _data_url(jpeg: bytes, number: int) -> str:
+@contextlib.asynccontextmanager
+async def intake() -> AsyncIterator[Intake]:
+    """What opens strangers' pictures, on the bot's core."""
+    own = os.sched_getaffinity(0)
+    opened = Intake()
+    os.sched_setaffinity(0, {CORES[0]})  # what it starts inherits this
+    try:
+        await opened.start()
+    finally:
+        os.sched_setaffinity(0, own)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def _own(jpeg: bytes, number: int) -> bytes:
     """The same pixels as a file of its own, by a comment in it."""
     comment = f"{number:08}".encode()
-    own = jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + jpeg[2:]
-    return "data:image/jpeg;base64," + base64.b64encode(own).decode()
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + jpeg[2:]
+
+
+def _data_url(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
 async def streams() -> None:

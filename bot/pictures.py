@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from dataclasses import dataclass
 
 from bot.errors import BotError
@@ -58,7 +59,9 @@ class Pictures:
         if name is not None and (found := self._remembered.get(name)):
             return found.image
         async with self._eye:
+            began = time.perf_counter()
             taken = await image_of(data, self._intake)
+            self._metrics.observe("look", time.perf_counter() - began)
         self._metrics.photo(taken.code if isinstance(taken, Rejection) else "ok")
         if isinstance(taken, Rejection):
             raise BadPicture(taken.code)

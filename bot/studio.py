@@ -12,6 +12,7 @@ from bot.answerer import Answerer
 from bot.engines import Engine
 from bot.guard import Guard
 from bot.metrics import Metrics
+from context.facts import facts_from
 from context.photos import Intake, Photos
 from context.turns import Photo, Rejection
 from prompts.prompt import PromptImage
@@ -34,9 +35,12 @@ async def image_of(data: bytes, intake: Intake) -> PromptImage | Rejection:
     taken = await intake.normalise(data)
     if isinstance(taken, Rejection):
         return taken
-    return PromptImage(
-        Photo(hashlib.sha256(taken.jpeg).hexdigest(), taken.width, taken.height, 1), taken.jpeg
-    )
+    try:
+        _, flaw = facts_from(taken.facts)
+    except ValueError:
+        return Rejection("damaged", "the decoder misbehaved")
+    sha256 = hashlib.sha256(taken.jpeg).hexdigest()
+    return PromptImage(Photo(sha256, taken.width, taken.height, 1, flaw=flaw), taken.jpeg)
 
 
 @asynccontextmanager

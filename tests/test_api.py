@@ -100,6 +100,7 @@ async def test_a_conversation_with_photos_reaches_the_model_in_order(a: ApiWorld
     assert [message["role"] for message in request.messages] == ["system", "user", "assistant", "user"]
     assert [same_colour(*pair) for pair in zip(colours(request), [RED, blue], strict=True)] == [True, True]
     assert "photo 2" in request.last_text
+    assert "photo 2: measured as blurred" in request.last_text, "as a customer's photo is measured"
     app, _, words = request.last_text.partition("</app_words>\n")
     assert "We sell Frosty fridges." in app
     assert "<|im_start|>" not in request.text

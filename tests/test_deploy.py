@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -44,6 +45,30 @@ def documents(*files: Path) -> list[dict[str, Any]]:
 
 def test_the_dockerfile_has_no_bad_habits() -> None:
     passes(SCRIPTS / "hadolint", DEPLOY / "Dockerfile")
+
+
+def test_one_command_pins_every_image_that_is_not_built_here(tmp_path: Path) -> None:
+    """No registry can be had here: what stands in for `docker buildx imagetools inspect` makes digests up."""
+    copy = tmp_path / "deploy"
+    shutil.copytree(DEPLOY, copy)
+    registry = tmp_path / "registry"
+    registry.write_text('#!/bin/sh\nprintf \'sha256:%s\' "$(printf %s "$1" | sha256sum | cut -c1-64)"\n')
+    registry.chmod(0o755)
+    with_registry = os.environ | {"PIN_WITH": str(registry)}
+
+    def pin() -> str:
+        command = ["sh", str(copy / "pin")]
+        return subprocess.run(command, env=with_registry, capture_output=True, text=True, check=True).stdout
+
+    assert "python:3.12-slim-bookworm@sha256:" in pin()
+    loose = re.compile(r"(?:image: |FROM |PYTHON=)([a-z0-9./-]+:.*)$", re.MULTILINE)
+    files = [copy / "Dockerfile", *copy.glob("compose/*.yaml"), *copy.glob("kubernetes/*.yaml")]
+    named = [image for file in files for image in loose.findall(file.read_text())]
+    ours = [image for image in named if image.startswith("photo-support-bot")]
+    pinned = [image for image in named if re.search(r":.+@sha256:[0-9a-f]{64}\}?$", image)]
+    assert len(pinned) == len(named) - len(ours) >= 10
+    assert pin() == "", "a second time there is nothing to do"
+    assert documents(*files[1:]), "still YAML"
 
 
 def test_compose_files_are_compose_files() -> None:

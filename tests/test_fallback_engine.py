@@ -187,6 +187,25 @@ async def test_numbers_and_addresses_on_a_photo_are_not_quoted(line: str) -> Non
     assert text.startswith("I read on the photo: KFR-35GW.")
 
 
+async def test_model_is_asked_for_until_a_label_has_told_it() -> None:
+    class Reads:
+        async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+            return (Line("MODEL KFR-35GW", 0.99, ()),)
+
+        async def close(self) -> None:
+            pass
+
+    without = (await FallbackEngine(reader=Reads()).draft(asked("it shows E4"))).text
+    assert "please tell me the model from the label" in without
+
+    told = (await FallbackEngine(reader=Reads()).draft(asked("it shows E4", E4))).text
+    assert "What E4 means exactly on the KFR-35GW" in told
+    assert "tell me the model" not in told
+
+    zh = (await FallbackEngine(reader=Reads()).draft(asked("显示E4", E4, language="zh"))).text
+    assert "再开机。E4 在 KFR-35GW 上的具体含义见说明书" in zh
+
+
 @pytest.mark.parametrize("error", [OcrUnavailable("models are broken"), TimeoutError()])
 async def test_rules_answer_when_photos_cannot_be_read(error: Exception) -> None:
     class Breaks:

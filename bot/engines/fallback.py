@@ -264,7 +264,16 @@ class _Answer:
     def _fill(self, template: str) -> str:
         codes = _shown(self._now.codes)
         light = self._say_light(self._now.lights[0]) if self._now.lights else ""
-        return _fill(template, {"codes": self._list(codes), "light": light})
+        values = {"codes": self._list(codes), "light": light, "model": self._ask_model()}
+        return _fill(template, values)
+
+    def _ask_model(self) -> str:
+        """The sentence that asks for the model, or takes up the one that a label has told."""
+        codes = self._list(_shown(self._now.codes))
+        models = [fact.value for fact in [*self._labels_before, *self._labels] if fact.kind == "model"]
+        if models:
+            return self._frame("model_known", codes=codes, model=models[-1])
+        return self._frame("ask_model", codes=codes)
 
     def _frame(self, name: str, **values: str) -> str:
         return _fill(self._book.frame[name][self._language], values)

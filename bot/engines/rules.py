@@ -40,10 +40,12 @@ _FRAME: Mapping[str, frozenset[str]] = {
     "changed_since": frozenset({"first", "before", "second", "now"}),
     "earlier": frozenset({"before"}),
     "ask_photo": frozenset(),
+    "ask_model": frozenset({"codes"}),
+    "model_known": frozenset({"codes", "model"}),
     "preliminary": frozenset(),
 }
 """Sentences of `frame.yaml`, and what each may fill in."""
-_FILLED = frozenset({"codes", "light"})
+_FILLED = frozenset({"codes", "light", "model"})
 _PLACE = re.compile(r"\{(\w*)\}")
 _FOLDED = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef]) (?=[\u3000-\u9fff\uff00-\uffef])")
 """The space that YAML puts where a Chinese sentence goes on in the next line."""

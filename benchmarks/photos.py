@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import io
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -21,13 +22,19 @@ from pathlib import Path
 
 import uvloop
 from PIL import Image
+from sqlalchemy import text
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.processes import PeakMemory, cpu_s, memory_mb
+from bot.engines.ocr import Ocr
+from context.db import Database
+from context.fingerprints import fingerprint
 from context.photos import Intake, Photos
-from context.turns import Photo
+from context.readings import COMPARED, Readings
+from context.turns import Chat, Photo
 from tests import pictures
+from tests.ac_panel import draw_panel, draw_plate
 
 KINDS: dict[str, Callable[[], bytes]] = {
     "Telegram photo, 1280 x 960": lambda: pictures.photo(1280, 960),
@@ -132,6 +139,57 @@ async def album(photos: Photos, files: dict[str, bytes]) -> None:
         )
 
 
+async def downloaded_album(photos: Photos, data: bytes) -> None:
+    """As a channel brings it: each photo is taken in when it has come, and all ten come at once."""
+
+    async def comes(after_s: float) -> float:
+        before = time.perf_counter()
+        await asyncio.sleep(after_s)
+        assert isinstance(await photos.take_in(data), Photo)
+        return time.perf_counter() - before
+
+    for after_s in (0.1, 0.2, 0.4):
+        slowest = max([await comes(after_s) for _ in range(10)])
+        whole = max(await asyncio.gather(*(comes(after_s) for _ in range(10))))
+        print(
+            f"* album of ten Telegram photos, {after_s * 1000:.0f} ms until each has come: "
+            f"{whole * 1000:.0f} ms, the slowest alone {slowest * 1000:.0f} ms ({whole / slowest:.2f} times)"
+        )
+
+
+async def reading(*, times: int) -> None:
+    """Text recognition of photos as they are stored, and the search for look-alikes."""
+    ocr = Ocr()
+    await ocr.start()
+    for name, drawn in (("panel", draw_panel()), ("rating plate", draw_plate())):
+        drawn.thumbnail((1024, 1024))
+        jpeg = pictures.jpeg(drawn)
+        for passes, enough in (("one pass", True), ("both passes", False)):
+            cpu, _ = await cpu_and_wall(lambda j=jpeg, e=enough: ocr.read(j, enough=lambda _: e), times)
+            print(f"* reading a {name}, {passes}: {cpu:.0f} ms of CPU")
+        before = time.process_time()
+        for _ in range(times):
+            fingerprint(jpeg)
+        print(f"* its fingerprint: {(time.process_time() - before) / times * 1000:.1f} ms")
+    await ocr.close()
+
+
+async def look_alikes(folder: Path) -> None:
+    db = Database(f"sqlite:///{folder}/bot.db")
+    dice = random.Random(1)
+    rows = [
+        {"photo": f"{number:064x}", "look": f"{dice.getrandbits(64):016x}{dice.randbytes(48).hex()}"}
+        for number in range(COMPARED)
+    ]
+    insert = text("INSERT INTO readings (photo, read_at, look) VALUES (:photo, 1, :look)")
+    await db.write(lambda connection: connection.execute(insert, rows))
+    before = time.perf_counter()
+    for _ in range(5):
+        await Readings(db).similar(Chat("web", "x"), rows[0]["photo"], before=2.0)
+    print(f"* similar cases among {COMPARED} photos: {(time.perf_counter() - before) / 5 * 1000:.0f} ms")
+    await db.close()
+
+
 async def main(*, quick: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos = Photos(Path(folder), intake=Intake())
@@ -148,7 +206,10 @@ async def main(*, quick: bool) -> None:
         await memory(photos, files["12 megapixels, JPEG"], times=20 if quick else 40)
         await arriving(photos, files, Path(folder))
         await album(photos, files)
+        await downloaded_album(photos, files["Telegram photo, 1280 x 960"])
         await photos.close()
+        await reading(times=4 if quick else 10)
+        await look_alikes(Path(folder))
 
 
 if __name__ == "__main__":

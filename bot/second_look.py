@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bot.engines.labels import Labels
@@ -21,6 +21,7 @@ from context.duties import Duties
 from context.fingerprints import Fingerprint, fingerprint
 from context.photos import Photos
 from context.readings import Reading, Readings
+from context.turns import Line
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ PATIENCE_S = 20.0
 """So long it waits for that: half a second of CPU in this time is what a busy bot gives."""
 READING_S, SHOWN_S = 120.0, 20.0
 """Behind everything else it may take long; a colleague who waits for it does not."""
+SURE = 0.85
 _DUTY = "second look"
 _DUTY_S = 120.0
 
@@ -85,7 +87,7 @@ class SecondLook:
             return False
         jpeg = await self._photos.read(sha256)
         # A photo that is not here any more has nothing on it; looking for it again would not help.
-        reading = Reading() if jpeg is None else await self._read(jpeg, READING_S)
+        reading = Reading(()) if jpeg is None else await self._read(jpeg, READING_S)
         await self._readings.keep(sha256, reading)
         if jpeg is not None and (facts := await self._plates.read(sha256, jpeg, reading)):
             await self._readings.add(sha256, facts)
@@ -105,13 +107,17 @@ class SecondLook:
         look = await asyncio.to_thread(_fingerprint, jpeg)
         try:
             async with asyncio.timeout(limit_s):
-                lines = await self._reader.read(jpeg, enough=lambda _: False)
+                lines = await self._reader.read(jpeg, enough=self._is_enough)
         except (OcrUnavailable, TimeoutError) as error:
             log.warning("a photo was not read: %s", type(error).__name__)
             return Reading(look=look)
         # As a customer's own words are kept: without cards and identity numbers.
         lines = tuple(replace(line, text=self._mask(line.text)) for line in lines)
         return Reading(lines, self._labels.facts(lines), look)
+
+    def _is_enough(self, lines: Sequence[Line]) -> bool:
+        """What a device shows or a label says, read with certainty, needs no look at a blurred copy."""
+        return any(fact.confidence >= SURE for fact in self._labels.facts(lines))
 
     async def _run(self) -> None:
         while True:

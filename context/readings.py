@@ -7,7 +7,7 @@ writes down what was found.  Named by content like the photo itself, and gone wi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -155,10 +155,10 @@ def erase(connection: Connection, photos: Sequence[str]) -> None:
         connection.execute(_ERASE, {"photos": list(photos[start : start + 500])})
 
 
-def _near(look: Fingerprint, rows: Any) -> list[tuple[str, Fingerprint]]:
+def _near(look: Fingerprint, rows: Iterable[Row[Any]]) -> list[tuple[str, Fingerprint]]:
     """Those that could be pictures of the same; most are ruled out by a prefix that is cheap to compare."""
-    others = ((row.photo, row.look) for row in rows if look.may_be_near(row.look))
-    return [(photo, other) for photo, text in others if look.is_near(other := Fingerprint.parse(text))]
+    others = [(row.photo, Fingerprint.parse(row.look)) for row in rows if look.may_be_near(row.look)]
+    return [(photo, other) for photo, other in others if look.is_near(other)]
 
 
 def _case(row: Row[Any]) -> SimilarCase:

@@ -177,7 +177,7 @@ async def test_a_picture_in_work_survives_the_helper(patient: Intake) -> None:
     assert isinstance(await task, Normalised)
 
 
-async def test_closing_ends_the_helper_and_its_children() -> None:
+async def test_closing_ends_the_helper_and_its_children(capfd: pytest.CaptureFixture[str]) -> None:
     intake = Intake()
     await intake.start()
     task, child = await caught_child(intake)
@@ -187,6 +187,7 @@ async def test_closing_ends_the_helper_and_its_children() -> None:
     task.cancel()
     await intake.close()
     assert (await intake.health()).state == "down"
+    assert capfd.readouterr().err == ""
 
 
 ORPHANED = """

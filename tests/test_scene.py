@@ -198,6 +198,8 @@ async def test_the_scene_on_the_chat_page(stage: Stage, browser: Browser) -> Non
         await play(stage, "en", say)
         if stage.engine != "demo":
             await check_cites(page)
+        if stage.engine == "remote":
+            await check_cites_of_a_new_case(page, say)
         watch.check()
 
 
@@ -213,6 +215,16 @@ async def check_cites(page: Page) -> None:
         await expect(cites.nth(number).locator("img")).to_have_attribute("src", address)
     await cites.last.click()
     await expect(page.locator("#lightbox .caption")).to_have_text("2 / 2")
+
+
+async def check_cites_of_a_new_case(page: Page, say: Callable[[str, bytes], Awaitable[str]]) -> None:
+    """Numbers begin anew: what was photo 2 of the old case is photo 1 of the new one."""
+    second = await page.locator("a.photo").nth(1).get_attribute("href")
+    await page.keyboard.press("Escape")
+    await say("/reset", b"")
+    assert "photo 1" in await say(SAID["en"][1], STEADY)
+    assert second is not None
+    await expect(page.locator(".row.bot").last.locator("a.cite")).to_have_attribute("href", second)
 
 
 async def test_the_scene_through_telegram(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,13 +10,22 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
+from bot import second_look
 from bot.engines.fallback import FallbackEngine
+from bot.engines.ocr import Enough
+from bot.engines.rules import load_rules
+from bot.plates import Plates
+from bot.second_look import SecondLook
 from context.conversations import Conversations
-from context.turns import Chat, Fact
+from context.duties import Duties
+from context.turns import Chat, Fact, Line
+from prompts.prompts import Prompts
 from tests.ac_panel import as_jpeg, draw_panel, draw_plate
 from tests.asked import asked
 from tests.staff_world import ANSWERS, CHAT, Desk, open_desk
 from tests.test_scene import is_retraced
+from tests.until import until
+from tests.world import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -23,7 +33,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
     async with open_desk(tmp_path_factory.mktemp("desk")) as made:
-        await made.world.app.second_look.stop()  # here it looks when it is told to
         while await made.world.app.second_look.look():
             pass
         yield made
@@ -107,6 +116,52 @@ async def test_staff_are_shown_similar_earlier_cases_and_the_customer_gets_an_an
     off.sends_photo(as_jpeg(lamp_off), caption="红灯不亮了，怎么办？")
     await w.telegram.replies(202)
     assert len(w.model.requests) == asked_before + 1, "a look-alike photo was answered without the model"
+
+
+class Glances:
+    """Reads nothing, and counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+        self.count += 1
+        return ()
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_it_waits_until_no_turn_runs_but_not_for_ever(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores, busy, reader = desk.world.app.stores, True, Glances()
+    look = SecondLook(
+        photos=stores.photos,
+        readings=stores.readings,
+        reader=reader,
+        labels=load_rules().labels,
+        plates=Plates(engine=desk.world.app.engine, prompts=Prompts()),
+        duties=Duties(stores.db),
+        me="a test",
+        is_busy=lambda: busy,
+        mask=str,
+    )
+    for name, seconds in (("EVERY_S", 0.02), ("QUIET_S", 0.06), ("PATIENCE_S", 3600.0)):
+        monkeypatch.setattr(second_look, name, seconds)
+    ann = desk.world.telegram.customer(203)
+    ann.sends_photo(picture((200, 30, 30)), caption="what is this?")
+    await desk.world.telegram.replies(203)
+    look.start()
+    await asyncio.sleep(0.3)
+    assert reader.count == 0
+    busy = False
+    await until(lambda: reader.count == 1)
+    busy = True
+    monkeypatch.setattr(second_look, "PATIENCE_S", 0.1)
+    ann.sends_photo(picture((30, 200, 30)), caption="and this?")
+    await until(lambda: reader.count == 2)
+    await look.stop()
 
 
 async def test_without_a_model_the_next_answer_still_knows_the_device() -> None:

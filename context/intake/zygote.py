@@ -131,6 +131,7 @@ class Zygote:
                 return
 
     def _kill_all(self) -> None:
+        signal.set_wakeup_fd(-1)  # the bell goes with us
         for pid in self._answers:
             os.kill(pid, signal.SIGKILL)
 

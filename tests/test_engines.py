@@ -10,8 +10,8 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
@@ -23,6 +23,7 @@ from bot.engines.first_available import FirstAvailable
 from bot.engines.local import LocalEngine
 from bot.engines.ocr import Enough
 from bot.engines.remote import RemoteEngine
+from bot.errors import EngineTimeout
 from context.turns import Line
 from tests.asked import asked
 from tests.displays import draw_display, shown
@@ -41,8 +42,12 @@ class Bench:
     engine: Engine
     block: Callable[[], None]
     blocked: Callable[[], AbstractAsyncContextManager[None]]
+    patience: tuple[object, str]
+    """Where its time limit is kept."""
     repeats: bool = True
     """Each answer has the question's words in it; otherwise the same question has the same answer."""
+    counts: bool = True
+    """It tells how many tokens an answer took."""
 
 
 @asynccontextmanager
@@ -57,7 +62,7 @@ async def remote() -> AsyncIterator[Bench]:
             yield
             await server.until(lambda s: s.in_flight == 0)
 
-        yield Bench(engine, lambda: server.fail(Fault.STALL), blocked)
+        yield Bench(engine, lambda: server.fail(Fault.STALL), blocked, (engine, "_timeout_s"))
         await engine.close()
 
 
@@ -90,7 +95,8 @@ async def fallback() -> AsyncIterator[Bench]:
         await reader.stopped.wait()
         yield
 
-    yield Bench(engine, lambda: setattr(reader, "stops", True), blocked)
+    patience = (engine, "_ocr_timeout_s")
+    yield Bench(engine, lambda: setattr(reader, "stops", True), blocked, patience, counts=False)
     await engine.close()
 
 
@@ -99,7 +105,7 @@ async def first_available() -> AsyncIterator[Bench]:
     async with remote() as one:
         engine = FirstAvailable([one.engine, FallbackEngine()])
         await engine.start()
-        yield Bench(engine, one.block, one.blocked)
+        yield replace(one, engine=engine)
         await engine.close()
 
 
@@ -121,7 +127,7 @@ async def cached() -> AsyncIterator[Bench]:
     async with remote() as one:
         engine = CachedEngine(one.engine, cache=Shelf(), about={}, policy=lambda: "2026.11")
         await engine.start()
-        yield Bench(engine, one.block, one.blocked)
+        yield replace(one, engine=engine)
         await engine.close()
 
 
@@ -145,7 +151,8 @@ async def local() -> AsyncIterator[Bench]:
         assert not engine._answers
         os.kill(worker, signal.SIGCONT)
 
-    yield Bench(engine, lambda: os.kill(worker, signal.SIGSTOP), blocked, repeats=False)
+    patience = (engine, "_timeout_s")
+    yield Bench(engine, lambda: os.kill(worker, signal.SIGSTOP), blocked, patience, repeats=False)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
@@ -177,6 +184,8 @@ async def test_answers_in_words_and_says_who_wrote_them(bench: Bench) -> None:
     assert draft.engine in ENGINES
     assert draft.model
     assert draft.finish == "stop"
+    assert (draft.usage.prompt_tokens > 0) is bench.counts
+    assert (draft.usage.completion_tokens > 0) is bench.counts
 
 
 async def test_pieces_together_are_the_answer(bench: Bench) -> None:
@@ -197,6 +206,20 @@ async def test_cancelling_ends_the_generation_at_once_and_harms_no_other(bench: 
             await running
 
     assert time.monotonic() - before < 10
+    assert (await bench.engine.draft(asked("it shows E3"))).text
+
+
+async def test_what_is_stuck_ends_by_its_deadline(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(*bench.patience, 0.5)
+    bench.block()
+    running = asyncio.create_task(bench.engine.draft(asked("stuck", PHOTO)))
+    before = time.monotonic()
+    async with bench.blocked():
+        with suppress(EngineTimeout):
+            assert (await running).preliminary, "rules may answer in its place"
+
+    assert time.monotonic() - before < 5
+    monkeypatch.undo()
     assert (await bench.engine.draft(asked("it shows E3"))).text
 
 

@@ -1,8 +1,8 @@
 """The line before the model: whose answer has not begun, in the order in which they asked.
 
 It stands before whatever engine there is and counts what it truly knows: an answer begins with its first
-word.  How a server or the local model orders its own work is theirs; first come, first served is what both
-do.
+word.  How a server or the local model orders its own work is theirs: about first come, first served, but for
+short questions, which the local model lets pass.
 """
 
 from __future__ import annotations

@@ -247,6 +247,14 @@ def test_an_answer_held_to_a_schema_goes_on_inside_it_after_a_restart(loaded: An
     assert again[1].text == whole
 
 
+def test_a_tokenizer_that_no_answer_can_be_held_with_costs_the_form_and_not_the_model(loaded: Any) -> None:
+    from bot.engines.local.forms import Forms
+
+    forms = Forms(replace(loaded, tokenizer=object()), 700)
+    forms.warm_up()
+    assert forms.open(SCHEMA) is None
+
+
 def test_a_schema_that_nothing_can_be_held_to_costs_no_answer(loaded: Any) -> None:
     odd = replace(ask(1, user("Hello")), schema='{"$ref": "#/nowhere"}')
     assert Desk(loaded).run(odd)[1].text

@@ -88,7 +88,8 @@ class Batches:
         return {"rows": self._rows, "context": self._context}
 
     def warm_up(self) -> None:
-        """Nothing to prepare: each batch is a `generate` of its own."""
+        """Learn what forms are written in; each batch is a `generate` of its own."""
+        self._forms.warm_up()
 
     def drop(self, ask_id: int) -> None:
         """Nobody waits for this answer any more."""

@@ -40,19 +40,28 @@ class Forms:
         self._tokenizer = loaded.tokenizer
         self._vocabulary = vocabulary
         self._alphabet: LLTokenizer | None = None
-        self._opening = threading.Lock()
+        self._is_learned = False
+        self._learning = threading.Lock()
         self._grammar = lru_cache(maxsize=REMEMBERED)(_grammar)
 
-    def open(self, schema: str) -> Form | None:
-        """A form to fill in; None for no schema, and for one that cannot be held to.
+    def warm_up(self) -> None:
+        """Learn the tokenizer's alphabet: a second with a large vocabulary, in which nobody should wait."""
+        with self._learning:
+            if self._is_learned:
+                return
+            self._is_learned = True
+            try:
+                self._alphabet = llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._vocabulary)
+            except Exception as fault:  # noqa: BLE001  # an unusual tokenizer costs the form, not the model
+                log.warning("no answer can be held to a schema: %s: %s", type(fault).__name__, fault)
 
-        The first takes a second with a large vocabulary, so that prompts are read before it is needed.
-        """
+    def open(self, schema: str) -> Form | None:
+        """A form to fill in; None for no schema, and for one that cannot be held to."""
         if not schema:
             return None
-        with self._opening:
-            if self._alphabet is None:
-                self._alphabet = llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._vocabulary)
+        self.warm_up()
+        if self._alphabet is None:
+            return None
         try:
             matcher = LLMatcher(self._alphabet, self._grammar(schema), log_level=0)
             fault = matcher.get_error()

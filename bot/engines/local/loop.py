@@ -101,8 +101,9 @@ class Loop:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Record the steps that can be recorded, while nobody waits."""
+        """Record the steps that can be recorded, and learn what forms are written in, while nobody waits."""
         self._decoder.warm_up()
+        self._forms.warm_up()
 
     @torch.inference_mode()
     def step(self) -> None:

@@ -31,7 +31,6 @@ _CEILINGS = {
     "aiohttp.access": logging.WARNING,
     "uvicorn": logging.WARNING,
     # At DEBUG these print request bodies and SQL parameters: customers' words and photos.
-    "openai": logging.INFO,
     "aiosqlite": logging.INFO,
     "sqlalchemy": logging.WARNING,
     # At DEBUG a line per chunk of a picture.

@@ -95,7 +95,8 @@ ADDRESSES = {
     "accelerate": ["bot/engines/"],
     "tokenizers": ["bot/engines/"],
     "llguidance": ["bot/engines/local/forms.py"],
-    "openai": ["bot/engines/"],
+    "openai": [],
+    "aiohttp": ["bot/engines/wire.py", "bot/guard/second.py", "bot/telegram/"],
     "rapidocr": ["bot/engines/"],
     "onnxruntime": ["bot/engines/"],
     "starlette": ["bot/web/"],
@@ -113,7 +114,7 @@ ADDRESSES = {
     "pydantic_settings": ["bot/settings.py", "bot/secret_files.py"],
     "telegramify_markdown": ["bot/markup.py"],
     "ahocorasick_rs": ["bot/guard/"],
-    "yaml": ["bot/guard/", "bot/engines/", "bot/staff/"],
+    "yaml": ["bot/guard/", "bot/engines/", "bot/staff/", "bot/yaml_files.py"],
     "opentelemetry": ["bot/traces.py"],
     "uvloop": ["bot/__main__.py"],
 }
@@ -208,12 +209,14 @@ def test_every_draft_is_judged_where_it_is_made() -> None:
     assert ast.unparse(tree_of(ROOT / "bot/answerer.py")).count(".draft(") == 1
 
 
-HEAVY = {"torch", "transformers", "accelerate", "onnxruntime", "rapidocr", "cv2", "numpy", "av", "openai"}
+HEAVY = {"torch", "transformers", "accelerate", "onnxruntime", "rapidocr", "cv2", "numpy", "av", "aiohttp"}
 # Behind a door: nothing imports these until the engine starts, as the next test shows.
 BEHIND_THE_DOOR = (
     "bot/engines/local/",
     "bot/engines/demo/",
     "bot/engines/wire.py",
+    "bot/guard/second.py",
+    "bot/telegram/",
     "context/intake/clip.py",
     "context/intake/blinks.py",
 )

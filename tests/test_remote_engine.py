@@ -363,10 +363,10 @@ def test_sampling_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
         Sampling(**wrong)
 
 
-def test_openai_is_not_imported_before_the_start() -> None:
+def test_the_http_client_is_not_imported_before_the_start() -> None:
     code = (
         "import sys, bot.engines.remote, bot.engines.fallback, bot.engines.first_available;"
-        "heavy = {'openai', 'rapidocr', 'onnxruntime', 'torch', 'numpy', 'PIL', 'yaml'} & set(sys.modules);"
+        "heavy = {'aiohttp', 'rapidocr', 'onnxruntime', 'torch', 'numpy', 'PIL', 'yaml'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

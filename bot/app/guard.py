@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from bot.guard import Guard, load_policy
-from bot.guard.second import SecondCheck
 from bot.settings import Settings
 
 
@@ -16,6 +15,8 @@ def build_guard(settings: Settings, *more: Path) -> Guard:
     """
     second = None
     if settings.guard_url:
+        from bot.guard.second import SecondCheck  # noqa: PLC0415 - aiohttp: only where it is asked
+
         second = SecondCheck(
             settings.guard_url,
             model=settings.guard_model,

@@ -101,7 +101,7 @@ class RemoteEngine:
         if self._wire is None or not self._is_known:
             async with self._starting:
                 if self._wire is None:
-                    self._wire = await asyncio.to_thread(_open, self._url, self._api_key, self._timeout_s)
+                    self._wire = _open(self._url, self._api_key, self._timeout_s)
                 if not self._is_known and self._clock() >= self._detect_at:
                     self._detect_at = self._clock() + DETECT_AGAIN_S
                     await self._detect(self._wire)
@@ -283,8 +283,7 @@ _HINTS = {
 
 
 def _open(url: str, api_key: str, timeout_s: float) -> Wire:
-    """Import the client and make it, in a thread: the import takes half a second."""
-    from bot.engines.wire import Wire  # noqa: PLC0415 - heavy
+    from bot.engines.wire import Wire  # noqa: PLC0415 - aiohttp: only where a server is asked
 
     return Wire(url=url, api_key=api_key, timeout_s=timeout_s)
 

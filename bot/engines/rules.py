@@ -195,8 +195,10 @@ def _parse(source: str) -> object:
     """
     import yaml  # noqa: PLC0415 - only where rules are read
 
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's own signature
+    from bot.yaml_files import SafeLoader  # noqa: PLC0415
+
+    class Loader(SafeLoader):  # type: ignore[misc]  # one of two
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - yaml's own signature
             keys = [key.value for key, _ in node.value]
             if twice := [key for key in keys if keys.count(key) > 1]:
                 raise ValueError(f"line {node.start_mark.line + 1}: `{twice[0]}` stands there twice")

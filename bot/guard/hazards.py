@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from bot.guard.lexicon import Lexicon
+from bot.yaml_files import parse
 
 _NEAR = 45  # characters; Chinese needs fewer, and says so in the file
 
@@ -40,7 +39,7 @@ class Hazard:
 def load_hazards() -> tuple[Lexicon, tuple[Hazard, ...]]:
     """Words and combinations from `hazards.yaml`.  Raises ValueError where a row names no such group."""
     text = (Path(__file__).parent / "hazards.yaml").read_text(encoding="utf-8")
-    tree = yaml.safe_load(text)
+    tree = parse(text)
     hazards = tuple(
         Hazard(
             row["name"],

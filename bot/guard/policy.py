@@ -17,6 +17,7 @@ import yaml
 from bot.errors import BadConfiguration
 from bot.guard.terms import Term, Terms
 from bot.guard.verdict import Action
+from bot.yaml_files import parse
 
 BUNDLED = (Path(__file__).parent / "terms.yaml", Path(__file__).parent / "policy.yaml")
 _ALLOW_KINDS = ("hosts", "local_hosts", "names", "phones", "emails", "handles")
@@ -122,7 +123,7 @@ class _Reader:
         self._file = path.name
         try:
             content = path.read_bytes()
-            tree = yaml.safe_load(content)
+            tree = parse(content)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             self._wrong("", f"cannot be read: {' '.join(str(error).split())[:200]}")
             return

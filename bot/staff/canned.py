@@ -13,6 +13,7 @@ import yaml
 
 from bot.errors import BadConfiguration
 from bot.staff.pack import Pack
+from bot.yaml_files import parse
 from context.turns import LANGUAGES, Language
 
 BUNDLED = Path(__file__).parent.parent.parent / "prompts" / "canned.yaml"
@@ -58,7 +59,7 @@ class Canned:
 
 def _read(path: Path) -> dict[str, dict[Language, str]]:
     try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
+        raw = parse(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadConfiguration([f"{path}: cannot be read: {type(error).__name__}"]) from error
     if not isinstance(raw, dict):

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Row
 
 from context.db import Database
 from context.facts import photo_in
-from context.open_turns import entities_from
+from context.rows import entities_from, turns_in
 from context.turns import Chat, Entity, Language, Photo, Rejection, Turn
 
 
@@ -152,18 +152,7 @@ class Conversations:
         def work(connection: Connection) -> tuple[Turn, ...]:
             values = {"chat": exchange.chat.key, "turn": exchange.id, "limit": limit}
             rows = connection.execute(_REMEMBERED, values).all()[::-1]
-            photos = _photos(connection, [row.answers or row.id for row in rows])
-            return tuple(
-                Turn(
-                    row.id,
-                    row.text,
-                    row.reply,
-                    photos.get(row.answers or row.id, ()),
-                    row.opened_at,
-                    row.language,
-                )
-                for row in rows
-            )
+            return turns_in(connection, rows)
 
         return await self._db.read(work)
 
@@ -191,13 +180,6 @@ class Conversations:
             return {row.photo: photo_in(row) for row in rows}
 
         return await self._db.read(work)
-
-
-def _photos(connection: Connection, turn_ids: Sequence[int]) -> dict[int, tuple[Photo, ...]]:
-    photos: dict[int, tuple[Photo, ...]] = {}
-    for row in connection.execute(_PHOTOS, {"turns": list(turn_ids)}) if turn_ids else ():
-        photos[row.turn_id] = (*photos.get(row.turn_id, ()), photo_in(row))
-    return photos
 
 
 def _said(row: Row[Any], exchanges: dict[int, Exchange]) -> Said:
@@ -267,11 +249,6 @@ _REMEMBERED = sa.text("""
     WHERE chat = :chat AND id < :turn AND state = 'closed' AND remembered = 1
     ORDER BY id DESC LIMIT :limit""")
 _PHOTO_COLUMNS = "photo, photo_width, photo_height, photo_number, photo_facts"
-_PHOTOS = sa.text(f"""
-    SELECT turn_id, {_PHOTO_COLUMNS} FROM messages
-    WHERE turn_id IN :turns AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
-    ORDER BY COALESCE(position, id), id
-    """).bindparams(sa.bindparam("turns", expanding=True))  # noqa: S608  (a constant)
 _PICTURES = sa.text(f"""
     SELECT {_PHOTO_COLUMNS}, rejection, rejection_detail FROM messages
     WHERE turn_id = :turn AND direction = 'in' AND file_id IS NOT NULL

@@ -5,24 +5,22 @@ Everything here is part of another transaction: of a claim, or of the outbox.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
-from context.facts import photo_in
+from context.rows import entities_from, turns_in
 from context.statement import Statement
-from context.turns import Entity, OpenTurn, Part, Photo, Turn
+from context.turns import OpenTurn, Part, Photo
 
 
 def read_open_turns(connection: Connection, chats: Sequence[str]) -> dict[str, OpenTurn]:
     """The open turn of each of these chats, if it has one."""
     turns: dict[str, OpenTurn] = {}
-    for row in connection.execute(_OPEN_TURNS, {"chats": chats}).all():
+    rows = connection.execute(_OPEN_TURNS, {"chats": chats}).all()
+    for row, turn in zip(rows, turns_in(connection, rows), strict=True):
         parts = tuple(_part(part) for part in connection.execute(_PARTS, {"turn": row.id}))
-        photos = photos_of(connection, row.answers or row.id)
-        turn = Turn(row.id, row.text, row.reply, photos, row.opened_at, row.language)
         turns[row.chat] = OpenTurn(
             row.id,
             parts,
@@ -39,12 +37,6 @@ def _part(row: Row[Any]) -> Part:
     photo = Photo(row.photo, row.photo_width, row.photo_height) if row.photo else None
     entities = entities_from(row.entities)
     return Part(row.text, entities, row.id, row.number, row.state, row.unsure, photo)
-
-
-def photos_of(connection: Connection, turn_id: int) -> tuple[Photo, ...]:
-    """The photos of a turn, in the order in which they were sent."""
-    rows = connection.execute(_TURN_PHOTOS, {"turn": turn_id})
-    return tuple(photo_in(row) for row in rows)
 
 
 def silence(connection: Connection, chat: str, turn_id: int, now: float) -> None:
@@ -72,11 +64,6 @@ def close(connection: Connection, turn_id: int, state: str, now: float) -> None:
     connection.execute(_CLOSE, {"turn": turn_id, "state": state, "now": now})
 
 
-def entities_from(text: str) -> tuple[Entity, ...]:
-    """Read entities as the outbox stores them."""
-    return tuple(Entity(*row) for row in json.loads(text))
-
-
 _OPEN_TURNS = Statement("""
     SELECT id, chat, text, reply, language, opened_at, origin, remembered, handoff, answers
     FROM turns WHERE state = 'open' AND chat IN :chats ORDER BY id
@@ -84,10 +71,6 @@ _OPEN_TURNS = Statement("""
 _PARTS = Statement("""
     SELECT id, text, entities, number, state, unsure, photo, photo_width, photo_height FROM messages
     WHERE turn_id = :turn AND direction = 'out' ORDER BY number""")
-_TURN_PHOTOS = Statement("""
-    SELECT photo, photo_width, photo_height, photo_number, photo_facts FROM messages
-    WHERE turn_id = :turn AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
-    ORDER BY COALESCE(position, id), id""")
 # What was edited meanwhile is out of date.
 _UNTAKE = Statement("""
     UPDATE messages SET turn_id = NULL, state = CASE WHEN EXISTS (

@@ -5,7 +5,6 @@ Everything here reads the ledger's own tables; nothing is stored twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 
 from context.db import Database
 from context.facts import photo_in
-from context.open_turns import entities_from
+from context.rows import entities_from, photos_of, turns_in
 from context.statement import Statement
 from context.turns import Ask, Chat, Entity, Photo, Rejection, Turn
 
@@ -66,18 +65,7 @@ class Transcripts:
 
         def work(connection: Connection) -> tuple[Turn, ...]:
             rows = connection.execute(_TURNS, {"chat": chat.key, "limit": limit}).all()
-            photos = _photos(connection, [row.answers or row.id for row in rows])
-            return tuple(
-                Turn(
-                    row.id,
-                    row.text,
-                    row.reply,
-                    photos.get(row.answers or row.id, ()),
-                    row.opened_at,
-                    row.language,
-                )
-                for row in reversed(rows)
-            )
+            return turns_in(connection, rows[::-1])
 
         return await self._db.read(work)
 
@@ -95,7 +83,7 @@ class Transcripts:
 
         def work(connection: Connection) -> Heard:
             rows = connection.execute(_HEARD, {"chat": chat.key, "limit": HEARD_TURNS}).all()[::-1]
-            photos = _photos(connection, [row.id for row in rows])
+            photos = photos_of(connection, [row.id for row in rows])
             text = "\n".join(row.text for row in rows if row.text)[-HEARD_CHARS:]
             turn_id = max(photos, default=rows[-1].id if rows else 0)
             return Heard(text, turn_id, photos.get(turn_id, ()))
@@ -104,7 +92,7 @@ class Transcripts:
 
     async def photos_of_turn(self, turn_id: int) -> tuple[Photo, ...]:
         """The photos that came with a turn's question."""
-        return await self._db.read(lambda connection: _photos(connection, [turn_id]).get(turn_id, ()))
+        return await self._db.read(lambda connection: photos_of(connection, [turn_id]).get(turn_id, ()))
 
     async def has_photo(self, chat: Chat, sha256: str) -> bool:
         """Whether this photo was sent in this chat."""
@@ -121,14 +109,6 @@ class Transcripts:
         """Answer this chat in this language from now on, whatever language it is written in."""
         values = {"chat": chat.key, "language": language}
         await self._db.write(lambda connection: connection.execute(_CHOOSE_LANGUAGE, values))
-
-
-def _photos(connection: Connection, turn_ids: Sequence[int]) -> dict[int, tuple[Photo, ...]]:
-    photos: dict[int, tuple[Photo, ...]] = {}
-    if turn_ids:
-        for row in connection.execute(_PHOTOS, {"turns": list(turn_ids)}):
-            photos[row.turn_id] = (*photos.get(row.turn_id, ()), photo_in(row))
-    return photos
 
 
 def _entry(row: Row[Any]) -> Entry:
@@ -175,11 +155,6 @@ _HEARD = Statement("""
       AND id > COALESCE((SELECT MAX(id) FROM turns WHERE chat = :chat AND remembered = 1
                          AND state = 'closed'), 0)
     ORDER BY id DESC LIMIT :limit""")
-_PHOTOS = Statement("""
-    SELECT turn_id, photo, photo_width, photo_height, photo_number, photo_facts FROM messages
-    WHERE turn_id IN :turns AND direction = 'in' AND kind <> 'staff' AND photo IS NOT NULL
-    ORDER BY COALESCE(position, id), id
-    """)
 _ENTRIES = Statement("""
     SELECT m.id, m.direction, m.text, m.command, m.entities, m.at, m.source, m.photo, m.photo_width,
            m.photo_height, m.photo_number, m.photo_facts, m.rejection, m.rejection_detail,

@@ -17,7 +17,7 @@ from bot import __version__
 from bot.app.answering import build_second_look, open_answering
 from bot.app.api import open_api
 from bot.app.console import open_console
-from bot.app.engines import has_gpu, keeping
+from bot.app.engines import has_gpu
 from bot.app.records import build_sweeper
 from bot.app.release import open_trial
 from bot.app.staff import open_desk, open_follow_up
@@ -134,15 +134,7 @@ async def open_app(
         trial = open_trial(
             settings,
             stores,
-            answering.answerer,
-            prompts=prompts,
-            engine=line,
-            guard=answering.guard,
-            reader=answering.reader,
-            reading=answering.reading,
-            keep=lambda its, model, its_guard: keeping(
-                its, model, redis=stores.redis, guard=its_guard, metrics=metrics
-            ),
+            answering,
             metrics=metrics,
             sender=sender,
             staff=staff_chat(settings),

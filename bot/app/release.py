@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bot.answerer import Answerer
-from bot.app.engines import build_model
+from bot.app.answering import Answering
+from bot.app.engines import build_model, keeping
 from bot.app.guard import build_guard
 from bot.app.stores import Stores
 from bot.engines import Engine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
-from bot.engines.ocr import Ocr, Reader
+from bot.engines.ocr import Ocr
 from bot.errors import BadConfiguration
 from bot.guard import Guard
 from bot.metrics import Metrics
-from bot.reading import CaseReading
 from bot.screen import Screen
 from bot.sender import Sender
 from bot.settings import Settings
@@ -25,22 +25,13 @@ from context.duties import Duties
 from context.releases import Release, Releases
 from context.templates import Templates
 from context.turns import Chat
-from prompts.prompts import Prompts
-
-Keep = Callable[[Settings, Engine, Guard], Engine]
 
 
 def open_trial(
     settings: Settings,
     stores: Stores,
-    stable: Answerer,
+    answering: Answering,
     *,
-    prompts: Prompts,
-    engine: Engine,
-    guard: Guard,
-    reader: Reader,
-    reading: CaseReading,
-    keep: Keep,
     metrics: Metrics,
     sender: Sender,
     staff: Chat | None,
@@ -50,30 +41,31 @@ def open_trial(
     @asynccontextmanager
     async def open_candidate(release: Release) -> AsyncIterator[Answerer]:
         wish = release.candidate
-        its_prompts, its_guard, its_engine = prompts, guard, engine
+        its_prompts, its_guard = answering.prompts, answering.guard
+        its_engine: Engine = answering.line
         if wish.templates is not None:
-            its_prompts = prompts.worded(wish.templates)
+            its_prompts = answering.prompts.worded(wish.templates)
             await Templates(stores.db).keep(its_prompts.version, its_prompts.sources)
         try:
             if wish.policy:
                 its_guard = _guard(settings, release)
                 await its_guard.start()
             if wish.model or wish.model_url:
-                its_engine = await _engine(settings, release, guard=its_guard, keep=keep)
+                its_engine = await _engine(settings, stores, release, guard=its_guard, metrics=metrics)
             yield Answerer(
                 prompts=its_prompts,
                 photos=stores.photos,
                 engine=its_engine,
                 guard=its_guard,
                 metrics=metrics,
-                screen=Screen(its_guard, reader=reader),
-                reading=reading,
-                condenser=stable.condenser,
+                screen=Screen(its_guard, reader=answering.reader),
+                reading=answering.reading,
+                condenser=answering.answerer.condenser,
             )
         finally:
-            if its_engine is not engine:
+            if its_engine is not answering.line:
                 await its_engine.close()
-            if its_guard is not guard:
+            if its_guard is not answering.guard:
                 await its_guard.close()
 
     async def tell(words: str) -> None:
@@ -81,7 +73,7 @@ def open_trial(
             await sender.tell(staff, words)
 
     return Trial(
-        stable,
+        answering.answerer,
         releases=Releases(stores.db),
         duties=Duties(stores.db),
         me=stores.news.name,
@@ -101,7 +93,9 @@ def _guard(settings: Settings, release: Release) -> Guard:
     return build_guard(settings, file)
 
 
-async def _engine(settings: Settings, release: Release, *, guard: Guard, keep: Keep) -> Engine:
+async def _engine(
+    settings: Settings, stores: Stores, release: Release, *, guard: Guard, metrics: Metrics
+) -> Engine:
     """The candidate's model with the rules behind it.  It has to start before it gets any chat."""
     wish = release.candidate
     changed = {"model_url": wish.model_url or settings.model_url, "model": wish.model or settings.model}
@@ -111,8 +105,8 @@ async def _engine(settings: Settings, release: Release, *, guard: Guard, keep: K
         raise BadConfiguration(["the candidate names no model, and there is no GPU"])
     try:
         await model.start()
-        behind = [keep(its_settings, model, guard), FallbackEngine(reader=Ocr())]
-        both = FirstAvailable(behind, patience_s=settings.model_timeout_s)
+        kept = keeping(its_settings, model, redis=stores.redis, guard=guard, metrics=metrics)
+        both = FirstAvailable([kept, FallbackEngine(reader=Ocr())], patience_s=settings.model_timeout_s)
         await both.start()
     except BaseException:
         await model.close()

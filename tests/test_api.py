@@ -31,7 +31,9 @@ from tests.world import World, colours, newest_record, picture, same_colour, set
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+API_PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
 
 
 class Model:
@@ -577,8 +579,11 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("block", [*blocks("sh")[1:], *blocks("python")])
-async def test_the_examples_of_the_readme_work_as_printed(a: ApiWorld, tmp_path: Path, block: str) -> None:
+JOB = re.search(r"^## Jobs\n.*?^```sh\n(.*?)^```", API_PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", [*blocks("sh")[1:], *blocks("python"), JOB[1] if JOB else ""])
+async def test_the_examples_of_the_documents_work_as_printed(a: ApiWorld, tmp_path: Path, block: str) -> None:
     (tmp_path / "photo.jpg").write_bytes(picture(RED))
     program = [sys.executable, "-c"] if block.startswith("import") else ["sh", "-c"]
     environment = os.environ | {"OPENAI_BASE_URL": f"{a.w.app.url}/v1", "OPENAI_API_KEY": KEY}

@@ -255,6 +255,7 @@ async def test_a_job_that_is_not_sent_whole_is_not_taken_in(tmp_path: Path) -> N
         kind = {"content-type": "application/jsonl"}
         refused = await a.client.post("/v1/jobs", content=broken(), headers=kind)
         assert refused.json()["error"]["code"] == "invalid_json"
+        assert refused.json()["error"]["param"] == "items[1]"
         assert (await a.client.get("/v1/jobs")).json()["data"] == []
         empty = await a.client.post("/v1/jobs", json={"items": []})
         assert empty.status_code == 400

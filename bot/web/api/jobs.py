@@ -131,13 +131,13 @@ class JobDesk:
                     rest += line
                     if rest.strip():
                         number += 1
-                        yield number, await parsed(bytes(rest))
+                        yield number, await _line(bytes(rest), number)
                     rest.clear()
                     held.release()
                 held.add(len(last))
                 rest += last
             if rest.strip():
-                yield number + 1, await parsed(bytes(rest))
+                yield number + 1, await _line(bytes(rest), number + 1)
         finally:
             held.release()
 
@@ -185,6 +185,15 @@ class JobDesk:
         if job is None:
             raise ApiError(404, "This key has no such job.", param="job", code="job_not_found")
         return job
+
+
+async def _line(line: bytes, number: int) -> dict[str, Any]:
+    """One item.  Raises `ApiError` that names it."""
+    try:
+        return await parsed(line)
+    except ApiError as error:
+        message = f"Item {number}: {error.message} Each line holds one item."
+        raise ApiError(error.status, message, param=f"items[{number - 1}]", code=error.code) from None
 
 
 async def _next(stream: AsyncIterator[bytes]) -> bytes | None:

@@ -19,6 +19,8 @@ _MOST_NAMES = 6
 _MOST_PICKED = 8
 _LONGEST = 140
 """Characters of one sentence."""
+_LONGEST_NAME = 40
+"""Of a device."""
 
 _SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?](?=\d)[^.!?。！？\n]+)*[.!?。！？]*")
 _CODE = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{1,2})-?(\d{1,3})(?![A-Za-z0-9])")
@@ -106,12 +108,18 @@ def picked(turn: Turn, value: object) -> Gist | None:
     asked, reply = _dense(turn.text), _dense(turn.reply)
     rules = _of(turn)
     photos = {photo.number for photo in turn.photos}
-    seen = [(number, words) for number, words in found["seen"] if number in photos and _dense(words) in reply]
+    names = (name for name in _quoted(found["devices"], asked, reply) if len(name) <= _LONGEST_NAME)
+    seen = (
+        (number, quote)
+        for number, words in found["seen"]
+        if number in photos
+        for quote in _quoted([words], reply)
+    )
     return Gist(
         1,
-        devices=_named([*rules.devices, *_quoted(found["devices"], asked, reply)]),
+        devices=_named([*rules.devices, *names]),
         codes=rules.codes,
-        seen=tuple(dict.fromkeys((number, _clean(words)) for number, words in seen)) or rules.seen,
+        seen=tuple(dict.fromkeys(seen)) or rules.seen,
         tried=_unique(_quoted(found["tried"], asked)) or rules.tried,
         said=_unique(_quoted(found["said"], asked)) or rules.said,
         advised=_unique(_quoted(found["advised"], reply)) or rules.advised,
@@ -127,6 +135,8 @@ def _lists(value: object) -> dict[str, list[Any]] | None:
     seen = [(one.get("photo"), one.get("words")) for one in lists["seen"] if isinstance(one, dict)]
     texts = [*chain(*(lists[name] for name in names if name != "seen")), *(words for _, words in seen)]
     if len(seen) != len(lists["seen"]) or not all(isinstance(text, str) for text in texts):
+        return None
+    if any(type(number) is not int for number, _ in seen):  # JSON's true is 1 to Python
         return None
     return lists | {"seen": seen}
 

@@ -253,11 +253,13 @@ NOTHING: dict[str, object] = {name: [] for name in ("devices", "seen", "tried", 
     [
         ({"devices": ["Robot mower"]}, {"devices": ("Robot mower",)}),
         ({"devices": ["Husqvarna"]}, {"devices": ()}),
+        ({"devices": ["The robot mower hums, code E4. I pulled it out of the shed."]}, {"devices": ()}),
         ({"said": ["The robot mower hums"]}, {"said": ("The robot mower hums",)}),
         ({"tried": ["pulled it out of the shed"]}, {"tried": ("pulled it out of the shed",)}),
         ({"tried": ["Lift the cover"]}, {"tried": ()}),
         ({"advised": ["Lift the cover", "Pay 100"]}, {"advised": ("Lift the cover",)}),
         ({"seen": [{"photo": 2, "words": "has a red ring"}]}, {"seen": ((2, "has a red ring"),)}),
+        ({"seen": [{"photo": 2, "words": ""}]}, {"seen": ((2, "Photo 2 has a red ring."),)}),
         ({"seen": [{"photo": 1, "words": "has a red ring"}]}, {"seen": ((2, "Photo 2 has a red ring."),)}),
         ({}, {"codes": ("E4",), "said": ("hums, code E4.",)}),
     ],
@@ -273,7 +275,16 @@ def test_a_model_picks_only_what_was_said_by_whom_it_was_said(
 
 @pytest.mark.parametrize(
     "value",
-    [None, [], "E4", {}, NOTHING | {"said": "hums"}, NOTHING | {"seen": ["hums"]}, NOTHING | {"tried": [7]}],
+    [
+        None,
+        [],
+        "E4",
+        {},
+        NOTHING | {"said": "hums"},
+        NOTHING | {"seen": ["hums"]},
+        NOTHING | {"tried": [7]},
+        NOTHING | {"seen": [{"photo": True, "words": "has a red ring"}]},
+    ],
 )
 def test_what_is_no_such_json_picks_nothing(value: object) -> None:
     assert picked(SPOKEN, value) is None

@@ -88,7 +88,7 @@ class Picker:
             return logits
         logits = logits.clone()
         for row, form in held.items():
-            logits[row, ~form.allowed().to(logits.device)] = -torch.inf
+            logits[row].masked_fill_(~form.allowed().to(logits.device), -torch.inf)
         return logits
 
     def _draw(self, logits: Any, rows: slice) -> Any:

@@ -182,9 +182,15 @@ async def test_words_not_sent_yet_outlive_filters_and_other_conversations(
         await expect(page.locator("#reply")).to_have_value(re.compile("^Dear Lin,\n.+"))
         await page.reload()
         await expect(page.locator("#reply")).to_have_value(re.compile("^Dear Lin,\n.+"))
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("n")
+        await page.keyboard.type("Asked twice.")
+        await page.get_by_role("button", name="Keep").click()
+        await expect(page.locator("#note")).to_have_value("")
         await page.fill("#reply", "")
         await page.reload()
         await expect(page.locator("#reply")).to_have_value("")
+        assert await page.evaluate("sessionStorage.length") == 0
 
 
 async def test_a_photo_that_an_answer_names_is_the_one_of_its_own_case(browser: Browser, desk: Desk) -> None:

@@ -7,9 +7,26 @@ from starlette.routing import BaseRoute
 
 from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.pages import Pages
+from bot.web.console.words import N_
 from context.staff import Staff
 
 SHOWN = 300
+ACTION_WORDS = {
+    "signed in": N_("signed in"),
+    "opened": N_("opened the conversation"),
+    "photo": N_("opened a photo"),
+    "why": N_("looked at why"),
+    "took over": N_("took over"),
+    "handed back": N_("handed back"),
+    "wrote": N_("wrote to the customer"),
+    "released": N_("released a held reply"),
+    "refused": N_("refused a held reply"),
+    "done": N_("done with it"),
+    "exported": N_("exported, masked"),
+    "exported unmasked": N_("exported, not masked"),
+    "about to erase": N_("looked at what erasing would take"),
+    "erased": N_("erased a customer"),
+}
 
 
 class AccessPage:
@@ -33,5 +50,6 @@ class AccessPage:
             visit=visit,
             theme=theme_of(visit.request),
             chat=chat,
+            action_words=ACTION_WORDS,
             accesses=await self._staff.accesses(chat, limit=SHOWN),
         )

@@ -93,10 +93,11 @@ def iso(moment: float) -> str:
 
 
 def ms(milliseconds: float) -> str:
-    """A duration as people read it: `340 ms`, `4.2 s`."""
-    if milliseconds < 1000:  # noqa: PLR2004 - a second
-        return f"{milliseconds:.0f} ms"
-    return f"{milliseconds / 1000:.1f} s"
+    """A duration as people read it: `340 ms`, `4.2 s`, `26 min`, `3.1 h`."""
+    for unit, length, digits in (("h", 3_600_000, 1), ("min", 60_000, 0), ("s", 1000, 1)):
+        if milliseconds >= length:
+            return f"{milliseconds / length:.{digits}f} {unit}"
+    return f"{milliseconds:.0f} ms"
 
 
 def marked(text: str, words: tuple[str, ...], chars: int = 160) -> Markup:

@@ -31,6 +31,9 @@ export function startDrafts() {
             const field = document.querySelector(`textarea[data-draft="${CSS.escape(sent.dataset.draft)}"]`);
             if (field?.value) sessionStorage.setItem(keyOf(field), field.value);
         }
+        for (const card of document.querySelectorAll(".held-card[id]")) {
+            if (!fields(card).length) sessionStorage.removeItem(`draft:${card.id}`);  // it is decided
+        }
         bring();
     });
     document.addEventListener("submit", (event) => {  // whoever signs out leaves nothing behind

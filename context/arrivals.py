@@ -90,40 +90,55 @@ def _insert(connection: Connection, arrival: Arrival, now: float) -> str:
                 state = "ignored"
             elif original.state == "waiting":
                 outdated = original.id
-    file = arrival.attachment
-    photo = arrival.taken if isinstance(arrival.taken, Photo) else None
-    row = connection.execute(
-        _INSERT,
-        {
-            "chat": arrival.chat.key,
-            "state": state,
-            "at": now,
-            "text": arrival.text,
-            "message_id": arrival.message_id,
-            "source": arrival.source,
-            "position": _position(arrival.message_id),
-            "kind": arrival.kind.value,
-            "command": arrival.command,
-            "album": arrival.album,
-            "hint": arrival.hint,
-            "reply_to": arrival.reply_to,
-            "sent_at": arrival.sent_at,
-            "edited": int(arrival.edited),
-            "file_id": file.file_id if file else None,
-            "file_size": file.size if file else None,
-            "staff": arrival.staff or None,
-            "photo": photo.sha256 if photo else None,
-            "width": photo.width if photo else None,
-            "height": photo.height if photo else None,
-            "number": photo.number if photo else None,
-            "facts": (written(photo.clip, photo.flaw) or None) if photo else None,
-        },
-    ).first()
+    values = _row(arrival, state, now)
+    row = connection.execute(_INSERT, values).first()
+    if row is None and _is_another(connection, arrival):
+        values["source"] = f"{arrival.source}:{arrival.chat.key}:{arrival.message_id}:{int(arrival.edited)}"
+        row = connection.execute(_INSERT, values).first()
     if row is None:
         return ""
     if outdated:  # only now: an old edit that is delivered again replaces nothing
         connection.execute(_REPLACE, {"id": outdated})
     return str(row.state)
+
+
+def _row(arrival: Arrival, state: str, now: float) -> dict[str, Any]:
+    file = arrival.attachment
+    photo = arrival.taken if isinstance(arrival.taken, Photo) else None
+    return {
+        "chat": arrival.chat.key,
+        "state": state,
+        "at": now,
+        "text": arrival.text,
+        "message_id": arrival.message_id,
+        "source": arrival.source,
+        "position": _position(arrival.message_id),
+        "kind": arrival.kind.value,
+        "command": arrival.command,
+        "album": arrival.album,
+        "hint": arrival.hint,
+        "reply_to": arrival.reply_to,
+        "sent_at": arrival.sent_at,
+        "edited": int(arrival.edited),
+        "file_id": file.file_id if file else None,
+        "file_size": file.size if file else None,
+        "staff": arrival.staff or None,
+        "photo": photo.sha256 if photo else None,
+        "width": photo.width if photo else None,
+        "height": photo.height if photo else None,
+        "number": photo.number if photo else None,
+        "facts": (written(photo.clip, photo.flaw) or None) if photo else None,
+    }
+
+
+def _is_another(connection: Connection, arrival: Arrival) -> bool:
+    """Whether the source was another message's: Telegram numbers updates anew, at random, after a quiet week.
+
+    https://core.telegram.org/bots/api#update
+    """
+    known = connection.execute(_OF_SOURCE, {"source": arrival.source}).first()
+    ours = (arrival.chat.key, arrival.message_id, int(arrival.edited))
+    return known is not None and (known.chat, known.message_id, int(known.edited)) != ours
 
 
 def _position(message_id: str) -> int | None:
@@ -179,6 +194,7 @@ _ORIGINAL = Statement("""
     SELECT id, text, command, file_size, state FROM messages
     WHERE chat = :chat AND message_id = :message_id AND direction = 'in' AND state <> 'ignored'
     ORDER BY edited DESC, id DESC LIMIT 1""")
+_OF_SOURCE = Statement("SELECT chat, message_id, edited FROM messages WHERE source = :source")
 _REPLACE = Statement("UPDATE messages SET state = 'replaced' WHERE id = :id")
 # An original that comes after its own edit is out of date before it is read.
 _INSERT = Statement("""

@@ -38,6 +38,16 @@ async def test_a_message_under_a_second_update_id_is_stored_once(ledger: Ledger)
     assert await ledger.inbox.put([says(ANNA, "E4", source="update:2", message_id="5")]) == 0
 
 
+async def test_an_update_id_that_telegram_gives_out_again_hides_no_message(ledger: Ledger) -> None:
+    """After a week without updates it begins at a random number, which may be one of long ago."""
+    await ledger.inbox.put([says(ANNA, "long ago", source="update:7", message_id="1")])
+    await ledger.answer(await ledger.claim_one())
+    for again in (says(BEN, "new", source="update:7", message_id="1"), says(ANNA, "and", source="update:7")):
+        assert await ledger.inbox.put([again]) == 1
+        assert await ledger.inbox.put([again]) == 0
+    assert sorted(texts(batch)[0] for batch in await ledger.claim()) == ["and", "new"]
+
+
 async def test_listeners_hear_only_of_what_is_new(ledger: Ledger) -> None:
     heard: list[str] = []
     ledger.inbox.on_put(lambda arrivals: heard.extend(arrival.text for arrival in arrivals))

@@ -128,6 +128,18 @@ async def test_nothing_is_confirmed_before_it_is_stored(telegram: BotApiServer, 
     await world.until(lambda: telegram.pending == 0)
 
 
+async def test_an_offset_is_named_only_to_confirm(telegram: BotApiServer, world: World) -> None:
+    """Held for ever it would hide updates that Telegram numbers anew, after a week without any."""
+    telegram.customer().says("hello")
+    await world.until(lambda: telegram.pending == 0)
+    asked = len(telegram.calls_of("getUpdates"))
+    telegram.state.queue.end_poll()
+    await world.until(lambda: len(telegram.calls_of("getUpdates")) > asked)
+    confirming, resting = telegram.calls_of("getUpdates")[-2:]
+    assert "offset" in confirming.parameters
+    assert "offset" not in resting.parameters
+
+
 async def test_what_the_store_refused_comes_again(telegram: BotApiServer, world: World) -> None:
     world.store.is_down = True
     telegram.customer().says("one")

@@ -93,6 +93,10 @@ class Poller:
             updates = await self._api.updates(offset=self._offset, timeout_s=self._timeout_s)
             if updates:
                 await _finish(self._store(updates))
+            else:
+                # All below the offset is confirmed.  After a quiet week Telegram numbers updates anew, at
+                # random, and an offset above them would hide them: https://core.telegram.org/bots/api#update
+                self._offset = 0
         except TelegramError as error:
             return await self._turned_away(error)
         except _StoreFailed as error:

@@ -438,6 +438,16 @@ async def test_who_reads_further_up_is_told_instead_of_moved(browser: Browser, w
         await page.click("#below")
         await expect(page.get_by_text("one more thing")).to_be_in_viewport()
         await expect(page.locator("#below")).to_be_hidden()
+        # photos that take their place late move the end away: who was there goes with it, who is not stays
+        await page.locator("#log > :last-child").evaluate("(row) => row.style.paddingTop = '900px'")
+        await expect(page.get_by_text("one more thing")).to_be_in_viewport()
+        await page.locator("#scroll").evaluate("(scroll) => scroll.scrollTop = 50")
+        await page.locator("#log > :last-child").evaluate("(row) => row.style.paddingTop = '1800px'")
+        assert await page.locator("#scroll").evaluate(_TWO_FRAMES_LATER) == 50
+
+
+_TWO_FRAMES_LATER = """(scroll) => new Promise((done) =>
+    requestAnimationFrame(() => requestAnimationFrame(() => done(scroll.scrollTop))))"""
 
 
 async def test_a_picture_of_a_conversation_for_the_readme(

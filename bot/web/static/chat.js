@@ -9,6 +9,8 @@ import { refusal, switchLanguage, word } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const scroll = $("scroll");
+let following = true; // the end of the conversation, wherever it moves
+let lastTop = 0;
 const unsent = new Set();
 
 const lightbox = new Lightbox($("lightbox"));
@@ -33,11 +35,25 @@ const feed = new Feed({
 /** Change the conversation; who reads its end stays at its end, who reads further up is told. */
 function keepPlace(change, { down = false } = {}) {
   const rows = $("log").children.length;
-  const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 120;
+  look();
+  following ||= down || left() < 120;
   change();
   $("hello").hidden = !transcript.empty || $("state").dataset.state !== "online";
-  if (down || atEnd) scroll.scrollTop = scroll.scrollHeight;
+  if (following) scroll.scrollTop = scroll.scrollHeight;
   else if ($("log").children.length > rows) $("below").hidden = false;
+}
+
+/** See whether the reader is at the end: only going up leaves it, photos that take their place move it away. */
+function look() {
+  const atEnd = left() < 40;
+  if (atEnd) $("below").hidden = true;
+  if (atEnd || scroll.scrollTop < lastTop) following = atEnd;
+  lastTop = scroll.scrollTop;
+}
+
+/** Pixels below what is seen. */
+function left() {
+  return scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;
 }
 
 function showState(state) {
@@ -50,11 +66,11 @@ function showState(state) {
   if (state === "online") for (const message of [...unsent]) if (message.error === "offline") outbox.again(message);
 }
 
-scroll.addEventListener("scroll", () => {
-  if (scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40) $("below").hidden = true;
-});
+scroll.addEventListener("scroll", look);
 $("below").addEventListener("click", () => scroll.scrollTo({ top: scroll.scrollHeight }));
-new ResizeObserver(() => keepPlace(() => {}, { down: $("below").hidden })).observe(scroll);
+const resized = new ResizeObserver(() => keepPlace(() => {}));
+resized.observe(scroll);
+resized.observe($("log"));
 
 $("switch").addEventListener("click", () => {
   switchLanguage();

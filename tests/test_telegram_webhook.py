@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -152,6 +153,19 @@ async def test_webhook_that_somebody_removed_is_set_again(world: World) -> None:
     await world.telegram.state.queue.set_webhook({})
     world.looks.release()
     await world.telegram.until(lambda: bool(world.telegram.state.queue.webhook))
+
+
+async def test_an_address_that_does_not_stay_is_set_again_without_haste(world: World) -> None:
+    await world.telegram.until(lambda: world.webhook.health().state == "ok")
+    info = {"url": "https://other.example", "has_custom_certificate": False, "pending_update_count": 0}
+    elsewhere = json.dumps({"ok": True, "result": info}).encode()
+    world.telegram.faults.on("getWebhookInfo", faults.garbled(elsewhere), times=None)
+    world.looks.release()
+    await world.telegram.until(lambda: "another address" in world.webhook.health().detail)
+    assert len(world.telegram.calls_of("setWebhook")) == 2
+    world.telegram.faults.clear()
+    world.looks.release()
+    await world.telegram.until(lambda: world.webhook.health().state == "ok")
 
 
 @pytest.mark.parametrize(

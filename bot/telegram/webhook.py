@@ -14,6 +14,7 @@ import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
+from telegram import WebhookInfo
 from telegram.error import InvalidToken, TelegramError
 
 from bot.telegram.api import UNREADABLE, UPDATES, BotApi, words
@@ -107,14 +108,8 @@ class Webhook:
         registered = False
         while True:
             try:
-                if not registered:
-                    await self._register()
-                    registered = True
-                info = await self._api.bot.get_webhook_info()
-                registered = info.url == self._url
-                if not registered:
-                    _log.warning("telegram: somebody changed the webhook")
-                    continue
+                info = await self._look(registered=registered)
+                registered = True
             except Flooded as error:
                 delay = self._failed(error, error.after_s)
             except InvalidToken as error:
@@ -130,6 +125,19 @@ class Webhook:
                     self._health = Health("degraded", f"{pending}: {info.last_error_message}")
                 delay = _LOOK_S
             await self._sleep(delay)
+
+    async def _look(self, *, registered: bool) -> WebhookInfo:
+        """What Telegram says of the webhook, which is set (again) where it is not ours."""
+        if registered:
+            info = await self._api.bot.get_webhook_info()
+            if info.url == self._url:
+                return info
+            _log.warning("telegram: somebody changed the webhook")
+        await self._register()
+        info = await self._api.bot.get_webhook_info()
+        if info.url != self._url:  # to register again at once would be as fast as Telegram answers
+            raise Broken("another address is registered than ours")
+        return info
 
     async def _register(self) -> None:
         await self._api.bot.set_webhook(

@@ -63,7 +63,7 @@ def _convert(text: str) -> tuple[str, list[Entity]]:
     )
     plain, entities = telegramify_markdown.convert(escaped, latex_escape=False, config=_CONFIG)
     plain = plain.rstrip()
-    if _substance(plain) != _substance(_without_links(text)):
+    if not plain or _substance(plain) != _substance(_without_links(text)):
         return text.strip(), []
     units = utf16_len(plain)
     return plain, [

@@ -32,6 +32,8 @@ def span(text: str, entity: Entity) -> str:
         ("- filter\n- fan", "• filter\n• fan"),
         ("# Steps", "Steps"),
         ("红灯常亮,请**断电**", "红灯常亮,请断电"),
+        ("![](x)", "![](x)"),
+        ("&nbsp;", "&nbsp;"),
     ],
 )
 def test_no_word_of_a_reply_is_lost_in_formatting(markdown: str, shown: str) -> None:

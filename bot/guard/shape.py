@@ -40,6 +40,8 @@ _BOT_LINE = re.compile(r"[ \t*]*(?:assistant|bot|助手|客服|机器人)[ *]*[:
 _STRANGE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
 )
+# Markdown that shows nothing: a link or picture without a name, an entity, the fence of a code block.
+_UNSEEN = re.compile(r"!?\[\s*\]\([^()\n]*\)|&#?\w{1,10};|```[\w+-]*(?=\s|\Z)")
 _SENTENCE = re.compile(r"[^。！？!?\n]+[。！？!?\n]*")
 _CODE = re.compile(r"[!-~]{0,64}[./_\\=][!-~]*")
 _HAN = re.compile(r"[\u3400-\u9fff]")
@@ -78,17 +80,24 @@ def shape(text: str, *, max_chars: int) -> Shaped:
     if not _BRACKETS.isdisjoint(text):
         mended("thinking", _THOUGHT_END.sub("", _TOOL.sub("", _THINKING.sub("", text))))
         mended("tags", _without_tags(text))
+    lines = text.split("\n")
     mended("role", _ROLE_AT_START.sub("", text, count=1))
     mended("long", cut(text, max_chars))
     text = text.strip()
-    if not any(character.isalnum() or unicodedata.category(character) == "So" for character in text):
+    if _is_empty(text):
         reasons.append(Reason("shape.empty", "shape", Action.HOLD))
-    lines = text.split("\n")
     if any(map(_USER_LINE.match, lines)) and any(map(_BOT_LINE.match, lines)):
         reasons.append(Reason("shape.dialogue", "shape", Action.HOLD))
     if is_loop(text):
         reasons.append(Reason("shape.loop", "shape", Action.HOLD))
     return Shaped(text, tuple(reasons))
+
+
+def _is_empty(text: str) -> bool:
+    """Whether a customer would see neither a letter nor a picture of it."""
+    if "](" in text or "&" in text or "```" in text:
+        text = _UNSEEN.sub("", text)
+    return not any(character.isalnum() or unicodedata.category(character) == "So" for character in text)
 
 
 def cut(text: str, max_chars: int) -> str:

@@ -8,7 +8,20 @@ from bot.guard import Action
 from tests.guard.cases import judge, rules
 
 
-@pytest.mark.parametrize("reply", ["", "   \n\t", "\u200b\u200b", "---", "<think>only thoughts", "。。。"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "   \n\t",
+        "\u200b\u200b",
+        "---",
+        "<think>only thoughts",
+        "。。。",
+        "&nbsp;",
+        "![](x)",
+        "```python\n```",
+    ],
+)
 async def test_empty_reply_never_leaves(reply: str) -> None:
     verdict = await judge(reply)
     assert verdict.action is Action.HOLD
@@ -93,8 +106,15 @@ async def test_leftovers_of_the_template_are_taken_out(reply: str, left: str) ->
     verdict.text.encode("utf-8")
 
 
-async def test_invented_dialogue_is_held() -> None:
-    verdict = await judge("Check the filter.\nUser: thanks\nAssistant: you get a voucher")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Check the filter.\nUser: thanks\nAssistant: you get a voucher",
+        "Assistant: Check the filter.\nUser: thanks",
+    ],
+)
+async def test_invented_dialogue_is_held(reply: str) -> None:
+    verdict = await judge(reply)
     assert "shape.dialogue" in rules(verdict)
 
 

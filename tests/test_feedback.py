@@ -121,6 +121,8 @@ async def test_the_chat_pages_buttons_do_the_same(w: World) -> None:
         bad: Any
         for bad in ({}, [], *broken):
             assert (await page.post("/chat/votes", json=bad)).status_code == 400
+        endless = '{"turn": 1e999, "about": "helpful", "vote": "up"}'
+        assert (await page.post("/chat/votes", content=endless)).status_code == 400
         assert (await page.post("/chat/human")).status_code == 202
     async with browse(w.app.url, sec_fetch_site="cross-site") as elsewhere:
         assert (await elsewhere.post("/chat/votes", json=ballot)).status_code == 403

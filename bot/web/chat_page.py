@@ -124,7 +124,7 @@ class ChatPage:
             if about not in ("helpful", "fixed") or vote not in ("up", "down") or not 0 < turn < 2**63:
                 raise Refused(400, "bad_form")
             await self._cast(chat, turn, about, vote, reason=str(ballot.get("reason") or ""))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, NotTheirs):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, NotTheirs):
             raise Refused(400, "bad_form") from None
         return Response(status_code=204)
 

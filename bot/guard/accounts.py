@@ -14,10 +14,10 @@ _ACCOUNT = either(
     r"(?:微信|薇信|(?<![a-z])(?:wechat|weixin|qq|telegram|whatsapp|skype|wx))(?:[ ]?(?:群|公众"
     r"|客服)?(?:号码?|id|账号|account|number)[ ]?(?:是|为|is)?[ ]?[:是为]?|[ ]?[:=]"
     r"|[ ]is(?=[ ][a-z]*[-_]?[a-z]*\d))[ ]?([a-z0-9][a-z0-9_+-]{4,24})",
-    r"(?<![a-z])(?:wechat|weixin|telegram|whatsapp|skype|line|discord)[ ]?,[ ]?(?:his|her|their|the|my|our"
+    r"\b(?:wechat|weixin|telegram|whatsapp|skype|line|discord)[ ]?,[ ]?(?:his|her|their|the|my|our"
     r"|username|user|id|name|number)(?:[ ][a-z]{2,8}){0,2}[ ](?:is[ ]|:[ ]?)([a-z0-9][a-z0-9_+.#-]{4,24})",
     r"(?:微信|扣扣|qq|telegram),(?:号码?|账号|id|名字)[是为叫:][ ]?([a-z0-9][a-z0-9_+-]{4,24})",
-    r"(?<![a-z])(?:on|via|over) (?:wechat|weixin|telegram|whatsapp|skype|line|discord|instagram)(?: under"
+    r"\b(?:on|via|over) (?:wechat|weixin|telegram|whatsapp|skype|line|discord|instagram)(?: under"
     r"| as| at|: )[ ]?(?=[a-z0-9_.-]*[\d_])([a-z0-9][a-z0-9_+.-]{4,24})",
     r"(?:微信|扣扣|qq|telegram)(?:上|里)?(?:搜索?|搜一下|查找?|找)[ :]?([a-z0-9][a-z0-9_+-]{4,24})(?![.\w])",
     # names that only those use who hide them need no `:`

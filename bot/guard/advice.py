@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 
 from bot.guard.clauses import either, is_negated, sentence_ends
 from bot.guard.fold import Folded
@@ -131,7 +132,7 @@ def _named(
     spoken = 0
     for _, _, groups in words:
         spoken |= groups
-    likely = [number for number, mask in _MASKS[spilling] if spoken & mask == mask]
+    likely = _likely(spoken, spilling=spilling)
     if not likely:
         return None
     sentence = text[start:end]
@@ -147,6 +148,12 @@ def _named(
                     start + max(place[1] for place in places),
                 )
     return None
+
+
+@lru_cache(maxsize=4096)
+def _likely(spoken: int, *, spilling: bool) -> tuple[int, ...]:
+    """Rows all of whose groups were heard; most sentences share their groups with others."""
+    return tuple(number for number, mask in _MASKS[spilling] if spoken & mask == mask)
 
 
 def _is_harmless(hazard: Hazard, sentence: str, words: list[Heard]) -> bool:

@@ -47,7 +47,8 @@ def _alternatives(pattern: str) -> list[str]:
     return [*found, pattern[start:]]
 
 
-_SENTENCE_END = re.compile(r"[。!?;…\n]|\.(?=[ \n]|\Z)")  # a point inside a number or a name ends none
+_SENTENCE_MARKS = ("。", "!", "?", ";", "…", "\n", ". ", ".\n")  # a point inside a number or a name ends none
+_ENDS = ahocorasick_rs.AhoCorasick(_SENTENCE_MARKS, store_patterns=False)
 _LONGEST = 400  # characters of a sentence
 _CLAUSE_EDGE = either(
     r"[,、:;。()\[\]]",
@@ -135,7 +136,11 @@ def _around(text: str, places: Iterable[int]) -> Iterator[tuple[int, int]]:
 @lru_cache(maxsize=4)
 def sentence_ends(text: str) -> tuple[int, ...]:
     """Positions after each end of a sentence; every rule asks for those of the same text."""
-    return tuple(match.end() for match in _SENTENCE_END.finditer(text))
+    marks = _ENDS.find_matches_as_indexes(text, overlapping=True)
+    ends = [start + 1 for _, start, _ in marks]
+    if text.endswith("."):
+        ends.append(len(text))
+    return tuple(ends)
 
 
 def clause_start(sentence: str, position: int) -> int:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from bot.guard.clauses import Words
 from bot.guard.fold import Folded, fold, is_han
 from bot.guard.verdict import Action, Reason
 
@@ -50,8 +51,10 @@ def _shows(canary: str, readings: tuple[str, ...]) -> bool:
 
 def _copies(system: str, readings: tuple[str, ...]) -> Iterator[Reason]:
     """Long stretches of the prompt, said forwards, backwards or encoded."""
-    known = _stretches(system)
+    known, crumbs = _stretches(system)
     for number, reading in enumerate(readings):
+        if not crumbs.occur_in(reading):
+            continue
         for size, step in _STEPS.items():
             if size == _HAN_LENGTH and reading.isascii():
                 continue
@@ -64,17 +67,30 @@ def _copies(system: str, readings: tuple[str, ...]) -> Iterator[Reason]:
 
 
 @lru_cache(maxsize=_KEPT_PROMPTS)
-def _stretches(system: str) -> frozenset[int]:
-    """Hashes of every stretch of the prompt in each of its spellings; short ones only where it is Chinese."""
+def _stretches(system: str) -> tuple[frozenset[int], Words]:
+    """Hashes of every stretch of the prompt in each of its spellings; short ones only where it is Chinese.
+
+    With it a search for the prompt's crumbs: half as long as a stretch, end to end, so that every stretch
+    has one, and a reply without any need not be read more closely.
+    """
     text = _letters(fold(system).text)
     plain = system.encode(errors="ignore")
-    return frozenset(
+    ways = (text, text[::-1], codecs.encode(text, "rot13"), plain.hex())
+    stretches = frozenset(
         hash(way[at : at + size])
-        for way in (text, text[::-1], codecs.encode(text, "rot13"), plain.hex())
+        for way in ways
         for size in _STEPS
         for at in range(len(way) - size + 1)
         if size == _LENGTH or _is_chinese(way[at : at + size])
     )
+    crumbs = {
+        way[at : at + size // 2]
+        for way in ways
+        for size in _STEPS
+        for at in range(0, len(way) - size // 2 + 1, size // 2)
+        if size == _LENGTH or any(map(is_han, way[at : at + size // 2]))
+    }
+    return stretches, Words(*crumbs or "\0")
 
 
 def _letters(text: str) -> str:

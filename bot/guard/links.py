@@ -30,15 +30,16 @@ _ACTIVE = either(
 _NUMERIC = re.compile(
     r"(?<![a-z0-9])h(?:tt|xx)ps?:/{1,3}(?:0x[0-9a-f]{5,8}|\d{6,12}|\[[0-9a-f:.]{2,45}\])(?![\w.])[^\s]{0,200}"
 )
-_HAN_HOST = either(
-    r"[\u4e00-\u9fff]\.(?:com|cn|net|org|top|xyz|vip|cc|shop)(?![a-z0-9])",
-    r"[\u4e00-\u9fffa-z0-9]\.(?:中国|公司|网络|网址|商城|集团)",
+# Each begins with the point, which a search jumps to.
+_HAN_HOST = re.compile(
+    r"\.(?:(?<=[\u4e00-\u9fff]\.)(?:com|cn|net|org|top|xyz|vip|cc|shop)(?![a-z0-9])"
+    r"|(?<=[\u4e00-\u9fffa-z0-9]\.)(?:中国|公司|网络|网址|商城|集团))"
 )
 _ENDINGS = TOP_LEVEL | WORDS | FILE_ENDINGS | LOCAL_ENDINGS
 # Something of which there is one in every text that the patterns above could match.
 _SCHEMES = Words(":/|javascript:|vbscript:|data:|bitcoin:")
 _HOST_HINTS = Words(
-    "://|www.|xn--|dot|d0t|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|,com|0x",
+    "://|www.|xn--|dot|d0t|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|,com",
     ".中国|.公司|.网络|.网址|.商城|.集团",
     *(f".{ending}" for ending in _ENDINGS),
     *(f"{dot}{ending}" for dot in ("。", "。 ", "点", "点 ") for ending in STRONG),
@@ -62,8 +63,8 @@ def find_links(text: str, folded: Folded, *, allowed: Lists) -> Iterator[Link]:
         if _SPACED_HOST.search(match.group().replace(" ", "")):
             yield Link("link", folded.span(*match.span()), "disguised")
     if _HOST_HINTS.occur_in(seen):
-        for match in _HAN_HOST.finditer(seen):
-            yield Link("link", folded.span(*match.span()))
+        for match in _HAN_HOST.finditer(seen) if not seen.isascii() else ():
+            yield Link("link", folded.span(match.start() - 1, match.end()))
         yield from _hosts(text, folded, allowed)
 
 

@@ -78,7 +78,7 @@ def find_numbers(folded: Folded) -> Iterator[Number]:
             yield _number(folded, after.span(1))
     for start, end, digits in _named(text):
         yield Number(digits, folded.span(start, end))
-    for match in _SPELLED.finditer(text):
+    for match in _SPELLED.finditer(text) if not text.isascii() else ():
         spelled = match.group().translate(_SPELLING)
         if not match.group().isascii() and (_SHAPES.search(spelled) or _calls(text, match.start())):
             yield Number(only_digits(spelled), folded.span(*match.span()))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from bot.guard.clauses import Watch, clause_end, clause_start, either, is_negated
+from bot.guard.clauses import Watch, Words, clause_end, clause_start, either, is_negated
 from bot.guard.fold import Folded
 from bot.guard.statements import STATEMENTS
 from bot.guard.verdict import Action, Reason
@@ -84,6 +84,13 @@ _AFTERWARDS = either(
     r"|declined)\b|不|无法|没法|未)",
 )
 
+# A date alone is no promise: most sentences with one speak of nobody who comes and nothing that is sent.
+_COMES = Words(
+    "will|'ll|shall|arriv|come|coming|visit|deliver|ship|land|reach|due|booked|scheduled|arranged|reserved",
+    "guaranteed|pick|collect|drop|expect",
+    "师傅|工程师|维修员|维修人员|技术员|快递|客服|专员|同事|专人|司机|人员|包裹|新机|配件|货|送|寄|上门|到您|到家|到账",
+    "到你|修好|联系|回电|回复|答复|电话|处理|解决|退款|保证|一定|约|安排|定好|定在|给您|给你|跟您|有人",
+)
 _WATCH = Watch(
     {
         "promise.refund": (
@@ -120,14 +127,16 @@ _WATCH = Watch(
         "promise.replacement": (
             "free|no cost|no charge|no extra|no additional|免费|换一台|换新|换台|换货|给您换|给你换",
         ),
-        "promise.date": (
-            "stand at|knock|turn up|show up|之内|以内|司机|会给|给您|跟您|明晚|今早|周末|in an hour|hour",
-            "minute|booked|scheduled|arranged|reserved|约好",
-            "约了|预约|安排|定好|定在|号|today|tomorrow|tonight",
-            "this |next |within |will|'ll |comes|arrive|visit|coming|guaranteed",
-            "ship|arrives|expect |be there|be with you|马上|立刻|立即|很快|在路上|今天|明天|后天|今晚|明早",
-            "今日|明日|当天|小时|天|分钟|工作日|周",
-            "星期|礼拜|上午|中午|下午|晚上|早上|点",
+        "promise.date": (  # only times: who or what comes is looked for where one stands
+            "today|tomorrow|tonight|this afternoon|this morning|this evening|this week|next week|next day",
+            "next morning|within |hour|minute| days| day,|noon|guaranteed|booked|scheduled|arranged|reserved",
+            "at 1|at 2|at 3|at 4|at 5|at 6|at 7|at 8|at 9|by 1|by 2|by 3|by 4|by 5|by 6|by 7|by 8|by 9",
+            " in 1| in 2| in 3| in 4| in 5| in 6|before 1|after 1|before 9|by mon|by tue|by wed|by thu",
+            "by fri|by sat|by sun|on mon|on tue|on wed|on thu|on fri|on sat|on sun|before mon|before tue|before wed",
+            "before thu|before fri|before sat|before sun|for mon|for tue|for wed|for thu|for fri|for sat",
+            "for sun|be there |be with you |at your door |at your place |at your home ",
+            "马上|立刻|立即|很快|在路上|已发|今天|明天|后天|今晚|明早|今早|明晚|今日|明日|当天|小时|天|分钟|工作日",
+            "周|星期|礼拜|上午|中午|下午|晚上|早上|点|约好|约了|约在|预约|安排|定好|定在",
         ),
         "promise.free": (
             "invoice|on the house|账单|算我们|当我们|算是我们|不要您|cost|bill|fee|expense|postage|shipping",
@@ -170,6 +179,8 @@ def _subject(rule: str, sentence: str) -> tuple[int, int] | None:
 
 
 def _statement(rule: str, sentence: str) -> tuple[int, int] | None:
+    if rule == "promise.date" and not _COMES.occur_in(sentence):
+        return None
     stated = STATEMENTS[rule].search(sentence)
     if stated is None or _QUESTION.search(sentence) or _is_open(sentence, stated.start(), stated.end(), rule):
         return None

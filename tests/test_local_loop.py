@@ -452,6 +452,27 @@ def test_running_out_of_memory_while_reading_costs_nothing_the_second_time(loade
     assert desk.loop.faults == 2
 
 
+def test_running_out_of_memory_at_the_first_word_costs_nothing_the_second_time(
+    loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    desk, (one, other) = Desk(loaded), mixed_asks()[:2]
+    pick, calls = desk.loop._picker.pick, iter(range(100))
+
+    def full_once(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 1:
+            raise torch.OutOfMemoryError("injected")
+        return pick(*args, **kwargs)
+
+    monkeypatch.setattr(desk.loop._picker, "pick", full_once)
+    answers = desk.run(one, other)
+    assert {number: answer.text for number, answer in answers.items()} == {
+        each.id: text_of(loaded, by_generate(loaded, each)[0]) for each in (one, other)
+    }
+    assert desk.loop.faults == 1
+
+
 def test_a_prompt_that_never_fits_costs_one_answer(loaded: Any) -> None:
     asks = mixed_asks()
     limits = replace(LIMITS, piece=1024, prefix_bytes=0)

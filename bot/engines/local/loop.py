@@ -196,10 +196,12 @@ class Loop:
 
     def _settle_read(self, reading: Reading) -> None:
         """A prompt is read: the row takes a slot and says its first token."""
-        row = reading.row
+        row, slot = reading.row, len(self._writing)
         try:
             self._reserve(max([row.most, *(other.most for other in self._writing)]))
-            slot = self._slots.join(reading.cache)
+            self._picker.set(slot, row.ask.sampling, row.said, form=row.form)
+            tokens = self._picker.pick(reading.logits, slot, speak=not row.said)
+            self._slots.join(reading.cache)
         except torch.OutOfMemoryError:
             self._survive()
             self._try_again(row)
@@ -207,9 +209,7 @@ class Loop:
         self._failures.pop(row.ask.id, None)
         row.prompt.sights.clear()
         self._writing.append(row)
-        self._picker.set(slot, row.ask.sampling, row.said, form=row.form)
         self._decoder.deltas[slot] = reading.delta
-        tokens = self._picker.pick(reading.logits, slot, speak=not row.said)
         self._decoder.last[slot] = tokens[0]
         self._say(slot, int(tokens[0]))
 

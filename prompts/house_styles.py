@@ -1,7 +1,7 @@
-"""House styles: how one picture is described, in words that a shop's editor finds in `prompts/styles/`.
+"""House styles: how a picture is described, in templates that editors find in `prompts/styles/`.
 
-A style is a file a language; two frames that all share add the rules that always hold and the line
-below the picture.  What the model once wrote comes back only as a value, made `neutral`.
+A style has one file per language.  Two frames shared by all styles add the rules that always apply and the
+line below the picture.  Earlier output of the model is only inserted as an escaped (`neutral`) value.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage
 
 FOLDER = Path(__file__).parent / "styles"
 MAX_EXAMPLE_CHARS = 1_500
-"""More than any of our styles asks for."""
+"""Longest example; no style of ours asks for so much text."""
 _FRAMES = {"_frame": {"words", "canary"}, "_ask": {"example"}}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VARIABLES = re.compile(r"\A\{#- variables: ([\w, ]+) -#\}\n")
@@ -31,7 +31,7 @@ _HEAD = re.compile(
 
 
 class HouseStyles:
-    """The styles in `folder`, by name.  A file that is changed afterwards counts at the next start."""
+    """The styles in `folder`, by name.  A changed file takes effect at the next start."""
 
     def __init__(self, *, folder: Path = FOLDER) -> None:
         self._folder = folder
@@ -42,17 +42,17 @@ class HouseStyles:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Every style that has a file in at least one language, in alphabetical order."""
+        """All styles with a file in at least one language, in alphabetical order."""
         files = {path.name.partition(".")[0] for path in self._folder.glob("*.j2")}
         return tuple(sorted(name for name in files if _NAME.fullmatch(name)))
 
     def title(self, name: str, language: Language) -> str:
-        """What the style is called in a list."""
+        """The title of the style in lists."""
         head = _HEAD.match(self._source(name, language))
         return head["title"] if head else name
 
     def version(self, name: str) -> str:
-        """`food@<hash>`: over the style's words in all languages, and the frames."""
+        """`food@<hash>`: a hash of the style's templates in all languages, and of the frames."""
         digest = hashlib.sha256()
         for part in (name, *sorted(_FRAMES)):
             for language in LANGUAGES:
@@ -60,7 +60,7 @@ class HouseStyles:
         return f"{name}@{digest.hexdigest()[:10]}"
 
     def keeps_series(self, name: str) -> bool:
-        """Whether pictures of a series should sound alike; else each is looked at by itself."""
+        """Whether pictures of a series should have the same tone; otherwise each is described by itself."""
         return self._series(name) == {_ONE_VOICE}
 
     def assemble(
@@ -97,7 +97,7 @@ class HouseStyles:
         )
 
     def lint(self) -> list[str]:
-        """What is wrong with the files, one line each; empty when all can be used."""
+        """What is wrong with the files, one line each; empty if they are correct."""
         problems = []
         for language in LANGUAGES:
             for name, variables in _FRAMES.items():
@@ -145,7 +145,7 @@ class HouseStyles:
 
 
 def _lint_head(file: str, source: str, variables: set[str]) -> list[str]:
-    """What is wrong with the lines that stand above the words."""
+    """What is wrong with the header lines of a template."""
     if not variables:
         if _HEAD.match(source):
             return []

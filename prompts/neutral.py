@@ -18,9 +18,9 @@ from functools import cache
 from itertools import accumulate, pairwise
 
 MAX_CHARS = 8_000
-"""What one text may bring into a prompt; about four pages."""
+"""Longest text in a prompt, in characters: about four pages."""
 CUT = "[…]"
-"""Ends a text that was longer.  The system prompt tells the model what it means."""
+"""Marks the end of a text that was cut.  The system prompt explains it to the model."""
 
 # Marks of every chat format and processor that we know of.  All that begin with `<|` need no name.
 _TAGS = (
@@ -65,10 +65,10 @@ _SENTENCE_END = re.compile(r"[。！？!?\n]|\.(?=\s)")
 
 
 def neutral(text: str, *, max_chars: int = MAX_CHARS) -> str:
-    """The text as plain words: no marks, no control characters, at most `max_chars` long.
+    """The text as harmless plain text: no markup, no control characters, at most `max_chars` long.
 
-    What is longer is cut after a sentence and ends in `[…]`.  Ordinary text, technical text too,
-    comes back as it is.  Takes time in proportion to the length.  Doing it twice changes nothing.
+    A longer text is cut after a sentence and ends in `[…]`.  Ordinary text, including technical text, is
+    returned unchanged.  Takes time in proportion to the length.  Applying it twice changes nothing more.
     """
     sound = _sound(text[: max_chars * 2])
     spaced = _spaced(sound)
@@ -78,7 +78,7 @@ def neutral(text: str, *, max_chars: int = MAX_CHARS) -> str:
 
 
 def is_neutral(text: str) -> bool:
-    """True when nothing in the text could be taken for a role, a special token or a tag."""
+    """Whether nothing in the text could be mistaken for a role, a special token or a tag."""
     return not _places(_folded(text))
 
 
@@ -102,7 +102,10 @@ def _spaced(text: str) -> str:
 
 
 def _places(folded: str) -> list[int]:
-    """Where a space has to go, in order.  Most texts hold none of the characters and end early."""
+    """Positions at which a space has to be inserted, in order.
+
+    Most texts contain none of the characters.
+    """
     places: set[int] = set()
     if "<" in folded or "|>" in folded or "[" in folded or "]" in folded:
         places.update(found.start() for found in _MARK.finditer(folded))
@@ -127,7 +130,7 @@ def _cut(text: str, max_chars: int) -> str:
 
 
 def _folded(text: str) -> str:
-    """The text as a later NFKC or stripping could leave it, for looking only."""
+    """The text as it could look after NFKC or stripping; only for inspection."""
     if text.isascii():
         return text
     folds = _folds()
@@ -145,7 +148,7 @@ def _foldable() -> re.Pattern[str]:
 
 @cache
 def _folds() -> dict[str, str]:
-    """Characters that fold to what marks are written with, or to nothing; about 20 ms, once."""
+    """Characters that fold to markup characters or to nothing; computed once, in about 20 ms."""
     speakers = set(_SPEAKERS)
     written = set(" <>|[]/:=_-.~#*>`\"'" + string.ascii_letters + string.digits) | speakers
     folds = {}

@@ -15,55 +15,56 @@ from prompts.counts import Counts, fitted
 from prompts.neutral import CUT, neutral
 
 FULL_SIDE, SMALL_SIDE = 1024, 640
-"""Longest side of a photo in full detail (as it is stored), and of an earlier one: 300 tokens for 768."""
+"""Longest side of a photo in full detail (as it is stored), and of an earlier photo, which takes 300 tokens
+instead of 768."""
 _SIDES = (FULL_SIDE, 896, 768, SMALL_SIDE, 512)
-"""What an album may be brought down to, all of its photos alike."""
+"""Longest sides to which the photos of an album are scaled down, all alike."""
 _FRAME_TOKENS = 16
-"""Roles, marks and photo numbers around the words of one earlier turn."""
+"""Tokens for roles, markup and photo numbers of one earlier turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A photo as it goes into a prompt."""
+    """A photo as it is shown in a prompt."""
 
     photo: Photo
     longest: int
-    """Pixels that its longest side may have there."""
+    """Largest longest side in pixels."""
     tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What goes into a prompt."""
+    """The earlier turns and photos of a prompt."""
 
     turns: tuple[Turn, ...]
-    """Earlier turns that stand in it as they were, oldest first; a single long one is cut."""
+    """Earlier turns in full, oldest first; if there is only one and it is too long, it is cut."""
     condensed: tuple[Turn, ...]
-    """Turns before those, of which only the facts stand in it."""
+    """Still earlier turns, of which only the facts are included."""
     earlier: tuple[tuple[View, ...], ...]
-    """The photos to show with each of `turns`."""
+    """The photos shown with each of `turns`."""
     own: tuple[View, ...]
-    """The photos to show with the question."""
+    """The photos shown with the question."""
 
     @property
     def views(self) -> tuple[View, ...]:
-        """All photos to show, those that are asked about first, then from the newest turn back."""
+        """All photos shown: those of the question first, then from the newest turn back."""
         return (*self.own, *(view for views in reversed(self.earlier) for view in views))
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much a prompt may hold beside the question's own words."""
+    """How much a prompt may contain beside the question's own text."""
 
     words: int
-    """Tokens of earlier words, their summary included."""
+    """Tokens of earlier text, including the summary."""
     photos: int
-    """Tokens of photos; what is asked about is shown all the same, at 512 in the worst case."""
+    """Tokens of photos.  The question's own photos are always shown, at 512 pixels in the worst case."""
     most_photos: int
 
     @property
     def gist(self) -> int:
-        """Tokens of the summary, where there is one."""
+        """Tokens of the summary, if there is one."""
         return self.words // 4
 
 
@@ -75,7 +76,10 @@ def plan(
     counts: Counts,
     condensed: Sequence[Turn] = (),
 ) -> Plan:
-    """Share the room out.  `condensed` are turns before `turns` of which the facts alone are wanted."""
+    """Plan a prompt within its room.
+
+    `condensed` are turns before `turns` of which only the facts are wanted.
+    """
     kept = turns if condensed else _fitting(turns, room.words, counts)
     if condensed or len(kept) < len(turns):
         kept = _fitting(turns, room.words - room.gist, counts)
@@ -85,7 +89,7 @@ def plan(
 
 
 def _fitting(turns: Sequence[Turn], room: int, counts: Counts) -> Sequence[Turn]:
-    """The newest turns whose words fit, oldest first; the newest one in any case, cut."""
+    """The newest turns whose text fits, oldest first; at least the newest one, cut if necessary."""
     left = room
     for taken, turn in enumerate(reversed(turns)):
         left -= counts.text(turn.text) + counts.text(turn.reply) + _FRAME_TOKENS
@@ -99,7 +103,7 @@ def _cut(turn: Turn, half: int, counts: Counts) -> Turn:
 
 
 def _shortened(text: str, most: int, counts: Counts) -> str:
-    """Its beginning, as much as fits."""
+    """The beginning of a text, as much as fits."""
     if counts.text(text) <= most:
         return text
     chars = max(len(CUT) + 2, 4 * most)
@@ -111,7 +115,7 @@ def _shortened(text: str, most: int, counts: Counts) -> str:
 
 
 def _views(message: Message, turns: Sequence[Turn], *, room: Room, counts: Counts) -> list[tuple[View, ...]]:
-    """The photos to show with the message and, after it, with each turn from the newest back."""
+    """The photos shown with the message, and then with each turn from the newest back."""
     # What is being asked about is always shown, a whole album too.
     own = _alike(_each_once((*message.recalled, *message.photos)), room=room.photos, counts=counts)
     chosen = [own]
@@ -136,7 +140,7 @@ def _views(message: Message, turns: Sequence[Turn], *, room: Room, counts: Count
 
 
 def _each_once(photos: Sequence[Photo]) -> Sequence[Photo]:
-    """An old photo may be named and sent anew in one message: it stands where it came last."""
+    """Each photo once, at its last place: an old one may be both named and sent again."""
     kept: dict[str, Photo] = {}
     for photo in photos:
         kept.pop(photo.sha256, None)
@@ -145,7 +149,7 @@ def _each_once(photos: Sequence[Photo]) -> Sequence[Photo]:
 
 
 def _alike(photos: Sequence[Photo], *, room: int, counts: Counts) -> tuple[View, ...]:
-    """All of them in the same detail: the most that fits."""
+    """All photos in the same detail, the highest that fits."""
     views: tuple[View, ...] = ()
     for side in _SIDES:
         views = tuple(_view(photo, side, counts) for photo in photos)

@@ -18,12 +18,12 @@ class PromptImage:
     photo: Photo
     jpeg: bytes
     longest: int = 0
-    """What its longest side was brought down to; 0 where it is as it is stored."""
+    """Longest side to which it was scaled; 0 if it is as stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptMessage:
-    """One role's words.  Images come before the text."""
+    """The text of one role.  Images come before it."""
 
     role: Literal["system", "user", "assistant"]
     text: str
@@ -32,41 +32,41 @@ class PromptMessage:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How an answer is wanted, where whoever asks decides it instead of the engine."""
+    """How the answer should be generated, if the caller decides instead of the engine."""
 
     max_tokens: int = 0
-    """Length of the answer; 0 leaves it to the engine."""
+    """Longest answer in tokens; 0 leaves it to the engine."""
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
-    """For engines that can repeat a draw; others draw afresh."""
+    """Seed for engines that can repeat a sample; others ignore it."""
     stop: tuple[str, ...] = ()
-    """The answer ends before the first of these."""
+    """The answer ends before the first of these strings."""
     by_model: bool = False
-    """Only the model itself may answer: neither rules nor a notice in its place."""
+    """Only the model may answer; neither rules nor a notice may take its place."""
     schema: str = ""
     """JSON schema of the answer, for servers that can be held to one; whoever asks checks it anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """How many tokens each part of a prompt takes, without roles and marks."""
+    """Tokens of each part of a prompt, without roles and markup."""
 
     system: int
     turns: int
-    """Earlier words, as they were said."""
+    """Earlier turns in full."""
     gist: int
-    """The summary of still earlier ones."""
+    """The summary of still earlier turns."""
     question: int
     photos: tuple[tuple[int, int, int], ...]
-    """Each photo shown, oldest first: its number, its longest side there, its tokens."""
+    """Each photo shown, oldest first: its number, its longest side in the prompt, its tokens."""
     lines: tuple[int, ...]
-    """Numbers of the photos that are a line of text."""
+    """Numbers of the photos that are only mentioned in text."""
     exact: bool
-    """Counted as the model counts, not by the formula."""
+    """Whether it was counted by the model's tokenizer, not estimated."""
 
     def record(self) -> dict[str, object]:
-        """For the transcript."""
+        """As JSON values, for the record of the turn."""
         parts = {"system": self.system, "turns": self.turns, "gist": self.gist, "question": self.question}
         shown = [list(photo) for photo in self.photos]
         return {**parts, "photos": shown, "lines": list(self.lines), "exact": self.exact}
@@ -74,16 +74,16 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """All that an engine needs to answer: complete, it reaches back for nothing."""
+    """Everything that an engine needs to answer; it reads nothing else."""
 
     messages: tuple[PromptMessage, ...]
     language: Language
     version: str
-    """Names the templates that made it: `<template>@<hash of its sources>`."""
+    """Names the templates: `<template>@<hash of their sources>`."""
     question: str
-    """The customer's current words as they were sent: for engines that work by rules."""
+    """The customer's current text as it was sent, for engines that work with rules."""
     affinity: str = ""
-    """The same for every prompt of a chat, meaningless outside: lets a server reuse its cache."""
+    """The same for every prompt of a chat, and meaningless outside: lets a server reuse its cache."""
     turns_used: tuple[int, ...] = ()
     """Ids of the earlier turns in it, oldest first."""
     condensed: tuple[int, ...] = ()
@@ -91,7 +91,7 @@ class Prompt:
     gists: Mapping[int, Gist] = field(default_factory=dict)
     """Those facts as a model picked them, by turn; of the other turns rules did."""
     photos_shown: tuple[str, ...] = ()
-    """sha256 of the photos in it, oldest first."""
+    """sha256 of the photos shown, oldest first."""
     read: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What text recognition found on photos of the question, by sha256, where it was asked."""
     facts: tuple[tuple[int, Fact], ...] = ()
@@ -99,12 +99,12 @@ class Prompt:
     split: Split | None = None
     """What its room went to; None for a prompt that has no room to share out."""
     canary: str = ""
-    """The mark in it that must never come back in an answer."""
+    """A marker in the system prompt that must never appear in an answer."""
     manner: Manner = Manner()
 
     @property
     def digest(self) -> str:
-        """Tells whether two prompts say the same and show the same photos alike, whatever their canaries."""
+        """A digest: equal for prompts that say the same and show the same photos, whatever their canaries."""
         digest = hashlib.blake2b(digest_size=8)
         for message in self.messages:
             text = message.text.replace(self.canary, "") if self.canary else message.text

@@ -57,10 +57,10 @@ _SAMPLES: dict[str, object] = {
     "questions": 2,
     "seconds": 40,
 }
-"""Values with which `lint` tries a notice; any other parameter is a word."""
+"""Sample values with which `lint` renders notices; any other parameter is a word."""
 _LONGEST_FACT = 40
 _SILENT = "…"
-"""Stands where an answer must and none was given."""
+"""Placeholder where a turn needs an answer and had none."""
 
 
 class Prompts:
@@ -81,7 +81,7 @@ class Prompts:
         photo_tokens: int = 4096,
         counts: Counts | None = None,
     ) -> None:
-        """`sources` are prompt templates by name, as an earlier `Prompts.sources` gave them."""
+        """`sources` are prompt templates by name, as returned by `Prompts.sources`."""
         loaders: list[BaseLoader] = [DictLoader(sources)] if sources else []
         loaders += [FileSystemLoader(path) for path in ([folder, _PACKAGE] if folder else [_PACKAGE])]
         # Prompts and chat messages are plain text: escaping would only disfigure them.
@@ -97,7 +97,7 @@ class Prompts:
         self._system = lru_cache(maxsize=16)(self._render_system)
 
     def worded(self, sources: Mapping[str, str]) -> Prompts:
-        """The same room, counted in the same way, in the words of other templates."""
+        """The same limits and counting, with other templates."""
         return Prompts(
             sources=sources,
             context_tokens=self._room.words,
@@ -116,7 +116,7 @@ class Prompts:
 
     @cached_property
     def sources(self) -> dict[str, str]:
-        """The prompt templates by name: what has to be kept to make a prompt of this version again."""
+        """The prompt templates by name: everything needed to rebuild prompts of this version."""
         names = [f"{kind}.{language}.j2" for kind in sorted(_VARIABLES) for language in LANGUAGES]
         return {name: self._source(name) for name in names}
 
@@ -234,7 +234,7 @@ class Prompts:
         return str(macro(**values)).strip()
 
     def lint(self) -> list[str]:
-        """What is wrong with the templates, one line each; empty when all can be used."""
+        """What is wrong with the templates, one line each; empty if they are correct."""
         problems = []
         for language in LANGUAGES:
             for kind, variables in (_VARIABLES | _BESIDE).items():

@@ -1,6 +1,6 @@
-"""What staff do: take chats, write in them, decide held replies; in the console or in their group.
+"""What staff do: take over chats, write in them, decide held replies; in the console or in their group.
 
-Whatever staff say to a customer is a row in that chat's inbox and leaves by the same sender as
+Everything that staff say to a customer goes through that chat's inbox and is sent by the same sender as
 everything else, in its place in the conversation.
 """
 

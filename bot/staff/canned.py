@@ -1,6 +1,6 @@
-"""Canned replies: what staff say often, in both languages, with places that are filled from the case.
+"""Canned replies: texts that staff use often, in both languages, with placeholders filled from the case.
 
-They lie in `prompts/canned.yaml`; a `canned.yaml` in the data folder adds to them.
+They are in `prompts/canned.yaml`; a `canned.yaml` in the data folder adds to them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class Canned:
-    """All of them, by name: words by language."""
+    """All canned replies by name: the text in each language."""
 
     replies: dict[str, dict[Language, str]]
 
     @classmethod
     def read(cls, folder: Path) -> Canned:
-        """The bundled ones and the operator's.  Raises `BadConfiguration` with every problem of a file."""
+        """Read the bundled ones and the operator's.
+
+        Raises `BadConfiguration` with all problems of a file.
+        """
         replies: dict[str, dict[Language, str]] = {}
         for path in (BUNDLED, folder / OWN):
             if path.exists():
@@ -39,9 +42,9 @@ class Canned:
         return cls(replies)
 
     def filled(self, name: str, pack: Pack, *, staff: str) -> str | None:
-        """A reply for this case, in the customer's language; None for a name that there is not.
+        """A reply filled in for this case, in the customer's language; None for an unknown name.
 
-        A place that nothing is known for stays as it is written, for staff to see and fill.
+        A placeholder without a known value is left as it is, for staff to fill in.
         """
         words = self.replies.get(name)
         if words is None:
@@ -53,7 +56,7 @@ class Canned:
 
     @staticmethod
     def is_whole(text: str) -> bool:
-        """Whether no place is left to be filled."""
+        """Whether no placeholder is left."""
         return not any(found[1] in _KNOWN for found in _PLACE.finditer(text))
 
 

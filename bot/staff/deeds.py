@@ -1,7 +1,7 @@
-"""What staff put into a chat, as it comes out of the inbox: the words that the customer gets for it.
+"""Deeds: what staff did in a chat, and the words that the customer gets for it.
 
-A deed is an `Arrival` of `Kind.STAFF` whose command names it.  `Desk` puts them in; a turn each, they are
-carried by the chat's lane like everything else, so they stand where they belong and are said once.
+A deed is an `Arrival` of `Kind.STAFF` whose command names it.  `Desk` puts deeds into the inbox.  Each is a
+turn of its own in the chat's lane, so it is said once, and in its place in the conversation.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SAY, RELEASE, JOINED, HANDED_BACK, ASKED, FOLLOW_UP = (
     "follow_up",
 )
 _FOR_NOBODY_ELSE = {HANDED_BACK, ASKED, FOLLOW_UP}
-"""What the bot says by itself."""
+"""Deeds of the bot itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What becomes of a deed."""
+    """What the customer is told of a deed."""
 
     message: Message
     reply: Reply
@@ -40,7 +40,7 @@ class Said:
 
 
 class Deeds:
-    """Turns deeds into replies.  Sends nothing and decides nothing: that happened when they were put in."""
+    """Turns deeds into replies.  It sends nothing and decides nothing: that happened before."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Deeds:
         self._clock = clock
 
     async def said(self, batch: Batch) -> Said | None:
-        """What the customer is told of the deed in this batch; None where that is nothing any more."""
+        """What the customer is told of the deed in this batch; None if nothing any more."""
         deed = batch.arrivals[0]
         if deed.command in _FOR_NOBODY_ELSE and batch.holder is not None:  # a person has the chat by now
             return None
@@ -78,7 +78,7 @@ class Deeds:
                 return self._announce(batch, name, answers=int(deed.reply_to or 0))
 
     async def when(self, chat: Chat, language: Language) -> str:
-        """What a customer who waits for a person is told about how long; empty when that is not long."""
+        """How long a waiting customer may have to wait, in words; empty if not long."""
         place, opens = await self._handoffs.place(chat), self._hours.opens_at(self._clock())
         if not place and opens is None:
             return ""

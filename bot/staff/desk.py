@@ -1,8 +1,8 @@
-"""The desk: everything that staff can do with a chat.  The console and the staff's group both come here.
+"""The desk: everything that staff can do with a chat, from the console or from the staff's group.
 
-Each deed is one transaction: who may do it is checked, the state changes, and what the customer is told
-goes into the chat's inbox, or nothing happens and a typed error says why.  So of two people on one case,
-or of a double click, one succeeds.
+Each action is one transaction: it checks who may do it, changes the state, and puts what the customer is told
+into the chat's inbox; or it does nothing and raises a typed error that says why.  So if two people act at
+once, or somebody clicks twice, only one action succeeds.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from context.turns import Arrival, Chat, Kind, Language, Photo, Rejection
 log = logging.getLogger(__name__)
 
 MAX_WORDS = 8000
-"""Characters in one message of staff's: two of Telegram's."""
+"""Longest message of staff in characters: two Telegram messages."""
 MAX_PHOTOS = 10
 
 
 class NothingToSay(Exception):
-    """A message without words or pictures, or with more than one message holds.  `code` says which."""
+    """A message that is empty or too large.  `code` says which."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -43,13 +43,13 @@ class NothingToSay(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """What the guard's rules think of words that staff want to say: told to them, enforced on nobody."""
+    """An objection of the guard's rules to a text of staff.  They see it, but it does not stop them."""
 
     rule: str
     """`promise.refund`."""
     category: str
     quote: str
-    """The words that it is about; empty where it is about the whole."""
+    """The words in question; empty if it is about the whole text."""
 
 
 class Desk:
@@ -78,28 +78,28 @@ class Desk:
         self._clock = clock
         self.held = held
         self.packs = packs
-        """What to know of a chat."""
+        """Summaries of chats for staff."""
         self.canned = canned
         self.suggestions = suggestions
 
     async def take(self, chat: Chat, who: str) -> None:
-        """Take the chat: the bot is silent from here on, and the customer is told that somebody is there.
+        """Take the chat: the bot becomes silent in it, and the customer is told that somebody is there.
 
-        Twice is once.  Raises `NotWaiting` (with the holder's name) when somebody else has it.
+        Repeating it is harmless.  Raises `NotWaiting` (with the holder's name) if somebody else has it.
         """
         await self._put(chat, who, JOINED, first=taking(chat, who))
         self._handoffs.note(chat, held=True)
         log.info("a person took a chat", extra={"chat": chat.key})
 
     async def assign(self, chat: Chat, who: str, to: str) -> None:
-        """Give a chat, one's own or nobody's, to a colleague.  Raises `NotWaiting`."""
+        """Assign a chat, one's own or nobody's, to a colleague.  Raises `NotWaiting`."""
         await self._put(chat, to, JOINED, first=giving(chat, who, to))
         self._handoffs.note(chat, held=True)
 
     async def hand_back(self, chat: Chat, who: str, *, over: bool = False) -> bool:
-        """Give the chat back to the bot, or end a wait that needs nobody; the customer is told.
+        """Hand the chat back to the bot, or end a wait for a person; the customer is told.
 
-        False when the bot had it already.  Raises `NotWaiting` when somebody else has it, unless `over`.
+        False if the bot had it already.  Raises `NotWaiting` if somebody else has it, unless `over` is set.
         """
         if not await self._put(chat, who, HANDED_BACK, first=closing(chat, who, over=over)):
             return False
@@ -110,11 +110,11 @@ class Desk:
     async def say(
         self, chat: Chat, who: str, text: str, photos: Sequence[bytes] = (), *, once: str = ""
     ) -> tuple[Rejection, ...]:
-        """Write to the customer: words, then pictures.  Whoever writes takes the chat.
+        """Write to the customer: text, then pictures.  Whoever writes takes the chat.
 
-        `once` names the message (a form's id, an update): sent again under the same name it is one message.
-        Returns what could not be used of the pictures; the rest goes out.
-        Raises `NothingToSay`, and `NotWaiting` when somebody else has the chat.
+        `once` identifies the message (a form's id, an update): sent again with the same name, it is stored
+        once.  Returns the pictures that could not be used; the others are sent.  Raises `NothingToSay`, and
+        `NotWaiting` if somebody else has the chat.
         """
         text = text.strip()
         if not text and not photos:
@@ -138,12 +138,11 @@ class Desk:
         return tuple(one for one in taken if isinstance(one, Rejection))
 
     async def release(self, turn_id: int, who: str, *, words: str | None = None, why: str = "") -> None:
-        """Say a held reply after all: as drafted, or with `words` instead.
+        """Send a held reply after all, as drafted or with `words` instead.
 
-        The guard does not stop it again: a person has read it, and answers for it.  What its rules
-        think of other words is for `objections`, before.
-        Raises `NoSuchReply`, `DecidedAlready`, `MovedOn` or `InOtherHands` (all `NotDecided`), and
-        `NothingToSay`.
+        The guard does not stop it again: a person has read it and is responsible for it.  `objections` shows
+        beforehand what the rules think of other words.  Raises `NoSuchReply`, `DecidedAlready`, `MovedOn` or
+        `InOtherHands` (all `NotDecided`), and `NothingToSay`.
         """
         held = await self.held.one(turn_id)
         if held is None:
@@ -160,18 +159,21 @@ class Desk:
         log.info("a held reply was released", extra={"chat": held.chat.key, "turn": turn_id})
 
     async def refuse(self, turn_id: int, who: str, *, why: str = "") -> Held:
-        """Decide that a held reply is never said; the customer goes on waiting for a person.
+        """Decide never to send a held reply; the customer keeps waiting for a person.
 
         Raises `NoSuchReply` or `DecidedAlready`.
         """
         return await self.held.refuse(turn_id, who, why)
 
     async def ask(self, chat: Chat, reason: str) -> None:
-        """A person is asked for by something other than a message; the customer is told.  Twice is once."""
+        """Request a person for another reason than a message, and tell the customer.
+
+        Repeating it is harmless.
+        """
         await self._put(chat, "", ASKED, text=reason, first=asking(chat, reason))
 
     def objections(self, words: str, *, asked: str, language: Language) -> tuple[Objection, ...]:
-        """What the guard's rules think of words that staff are about to say.  They stop nothing."""
+        """Objections of the guard's rules to a text that staff want to send.  They do not stop it."""
         verdict = self._guard.review(words, asked=asked, language=language)
         return tuple(
             Objection(one.rule, one.category, verdict.checked[slice(*one.span)] if one.span else "")

@@ -30,36 +30,36 @@ from prompts.prompts import Prompts
 log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
-"""Between two looks at the database: a net under the wake-ups."""
+"""Time between two reads of the database, a safety net under the wake-ups."""
 GATHER_S = 0.3
-"""For what comes together: a customer's words, the answer to them."""
+"""Delay so that messages that belong together are shown together."""
 RETRY_S = 5.0
 MOST_CHARS = 3800
-"""In one message: Telegram takes 4,096."""
+"""Longest message to the group: Telegram allows 4,096 characters."""
 NOTE = "//"
-"""What begins so is for colleagues and goes nowhere."""
+"""Text that begins so is a note for colleagues and is not sent to anybody."""
 
 
 class Topics(Protocol):
-    """One group's topics: `bot.telegram.topics.ForumTopics`."""
+    """The topics of a group, as in `bot.telegram.topics.ForumTopics`."""
 
     group: str
 
     async def make(self, name: str) -> int:
-        """A new topic.  Raises `Unavailable` where there can be none, or `Again`."""
+        """Create a topic.  Raises `Unavailable` if that is impossible, or `Again`."""
 
     async def close(self, thread: int) -> None:
-        """Close it; never raises."""
+        """Close a topic; never raises."""
 
     async def delete(self, thread: int) -> bool:
-        """Delete it; False where we may not, and then it is closed.  Raises `Again`."""
+        """Delete a topic; False if the bot may not, and then it is closed.  Raises `Again`."""
 
     async def reopen(self, thread: int) -> None:
-        """Open it again; never raises."""
+        """Reopen a topic; never raises."""
 
 
 class Post(Protocol):
-    """What somebody wrote in the group: `bot.telegram.updates.InGroup`."""
+    """A message in the group, as in `bot.telegram.updates.InGroup`."""
 
     @property
     def arrival(self) -> Arrival:
@@ -67,11 +67,11 @@ class Post(Protocol):
 
     @property
     def who(self) -> str:
-        """The writer, by a name that is theirs alone."""
+        """The writer, by a unique name."""
 
 
 class Group:
-    """Shows cases in the group, and takes what staff write there.  `start` it, `stop` it."""
+    """Shows cases in the group and accepts what staff write there, from `start` to `stop`."""
 
     def __init__(
         self,
@@ -95,11 +95,11 @@ class Group:
         self._plain_because = ""
 
     def start(self) -> None:
-        """Begin to show; calling twice is harmless."""
+        """Start; calling it twice is harmless."""
         self._background.start()
 
     async def stop(self) -> None:
-        """End it; it may be started again."""
+        """Stop; it may be started again."""
         for one in self._suggesting:
             one.cancel()
         await asyncio.gather(self._background.stop(), *self._suggesting, return_exceptions=True)
@@ -111,7 +111,7 @@ class Group:
         return Health("ok", "a topic for each case")
 
     def wake(self) -> None:
-        """Something may have changed."""
+        """Look at once: something may have changed."""
         self._wake.set()
 
     async def _run(self) -> None:
@@ -136,7 +136,7 @@ class Group:
                     await asyncio.sleep(GATHER_S)
 
     async def _clear_away(self) -> None:
-        """Delete the topics of customers who were erased."""
+        """Delete the topics of erased customers."""
         for number, thread in await self._cases.gone(self._topics.group):
             if not await self._topics.delete(thread):
                 log.warning("an erased customer's topic may not be deleted: the bot needs the right to")
@@ -159,7 +159,7 @@ class Group:
             await self._open(case, again=True)
 
     async def _open(self, case: Case, *, again: bool = False) -> None:
-        """Say that a person is wanted, in the topic of this chat where there can be one."""
+        """Announce a case, in a topic of its own if possible."""
         newest = await self._cases.newest(case.chat)
         pack = await self._desk.packs.pack(case.chat)
         reuse = case.thread is not None and case.place == self._topics.group and not again
@@ -193,7 +193,7 @@ class Group:
             task.add_done_callback(self._suggesting.discard)
 
     async def _suggest(self, pack: Pack, thread: int) -> None:
-        """Show what the engine would say; a courtesy, which nothing waits for."""
+        """Show a suggested answer; nothing waits for it."""
         try:
             suggestion = await self._desk.suggestions.suggest(pack.chat)
             if suggestion is not None:
@@ -204,7 +204,7 @@ class Group:
             log.info("nothing is suggested", extra={"chat": pack.chat.key, "reason": type(error).__name__})
 
     async def _topic(self, pack: Pack) -> int | None:
-        """A new topic; None where there can be none, which the message then says."""
+        """Create a topic; None if that is impossible, which the message then says."""
         try:
             thread = await self._topics.make(f"{pack.name or pack.chat.key} · {pack.why}")
         except Unavailable as error:
@@ -216,7 +216,7 @@ class Group:
         return thread
 
     async def _go_on(self, case: Case, thread: int) -> None:
-        """Show what is new: words, pictures, and who has the chat."""
+        """Show what is new: messages, pictures, and who has the chat."""
         lines = await self._cases.news(case.chat, case.shown)
         if not (lines or case.is_closed or case.holder != case.shown_holder):
             return
@@ -248,7 +248,7 @@ class Group:
             await self._topics.close(thread)
 
     async def take(self, post: Post) -> None:
-        """Do what a post asks for; raises what the store raises, and then it comes again."""
+        """Handle a post; raises what the store raises, and then Telegram delivers it again."""
         thread = post.arrival.chat.thread
         chat = None if thread is None else await self._cases.in_topic(self._topics.group, thread)
         if chat is None or thread is None:  # their own talk
@@ -267,7 +267,7 @@ class Group:
         self.wake()
 
     async def _do(self, post: Post, chat: Chat) -> str:
-        """Empty when it was done; else what to answer: a code of `PROBLEMS`, or words."""
+        """Handle a post; empty if done, otherwise a code of `PROBLEMS` or a text to answer with."""
         match post.arrival.command:
             case "take":
                 await self._desk.take(chat, post.who)
@@ -327,7 +327,7 @@ class Group:
 
 
 PROBLEMS = ("edit", "unreadable", "no_photo", "unknown_command")
-"""Why something written in the group is not said to the customer, besides `NothingToSay`'s."""
+"""Why a post is not sent to the customer, besides the codes of `NothingToSay`."""
 
 
 def _shown(line: Line) -> str:

@@ -1,6 +1,6 @@
-"""The context pack: what somebody who takes a chat should know, in five lines, without a model.
+"""The context pack: five lines about a chat for a person who takes it, made without a model.
 
-Who is there, why a person is wanted, what they ask, what was seen, what was tried.
+They say who is there, why a person is wanted, what they ask, what was seen and what was tried.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _LISTED: dict[Language, str] = {"en": "; ", "zh": "；"}
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """What staff are shown of a chat that they have not read."""
+    """A summary of a chat for staff."""
 
     chat: Chat
     name: str
-    """What the channel calls the customer; may be empty."""
+    """The customer's name in the channel; may be empty."""
     reason: str
-    """Why a person is wanted, as `Handoff.reason`; empty when nobody asked."""
+    """Why a person is wanted, as in `Handoff.reason`; empty if none is."""
     why: str
     """The same in words, in `language`."""
     since: float | None
-    """Since when they wait, Unix seconds."""
+    """When they began to wait, Unix seconds."""
     question: str
-    """The newest words that nobody has answered, else the newest."""
+    """The newest unanswered text, otherwise the newest."""
     codes: tuple[str, ...]
-    """Fault codes in the customer's words and in what the bot read."""
+    """Fault codes in the customer's messages and in what the bot read."""
     devices: tuple[str, ...]
     """Model numbers, from the same."""
     steps: tuple[str, ...]
-    """What the customer was told to do, the newest first."""
+    """What the customer was told to do, newest first."""
     failed: int
-    """Answers that did not help, by the customer's word."""
+    """Number of answers that did not help, according to the customer."""
     photos: tuple[Photo, ...]
-    """Of the case, in their order."""
+    """Photos of the case, in order."""
     turns: int
     language: Language
     lines: tuple[str, ...]
@@ -53,22 +53,22 @@ class Pack:
 
 
 class Packs:
-    """Makes them."""
+    """Makes context packs."""
 
     def __init__(self, *, cases: Cases, prompts: Prompts) -> None:
         self._cases = cases
         self._prompts = prompts
 
     def why(self, reason: str, language: Language) -> str:
-        """Why a person is wanted, in words: of `Handoff.reason`, such as `held: promise.refund`."""
+        """The reason in words, given a `Handoff.reason` such as `held: promise.refund`."""
         return self._prompts.notice("staff_reason", language, reason=reason) if reason else ""
 
     def rule(self, rule: str, language: Language) -> str:
-        """What a rule of the guard speaks of, in words; the rule's own name where there are none."""
+        """A rule of the guard in words; the rule's own name if there are none."""
         return self._prompts.notice("staff_rule", language, rule=rule)
 
     async def pack(self, chat: Chat, *, language: Language | None = None) -> Pack:
-        """The pack of a chat, in the customer's language unless told another; empty without words."""
+        """The pack of a chat, in the customer's language unless `language` is given."""
         facts = await self._cases.facts(chat)
         wanted = language or facts.language
         seen = "\n".join([*facts.questions, *facts.answers])

@@ -1,4 +1,4 @@
-"""A suggested reply: what the engine would say now, checked by the guard, for staff to read.  Never sent."""
+"""Suggested replies: what the engine would answer, checked by the guard, for staff to read.  Never sent."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ TURNS = 5
 
 
 class Answers(Protocol):
-    """Makes replies: `bot.answerer.Answerer`."""
+    """Makes replies, as `bot.answerer.Answerer` does."""
 
     async def answer(self, message: Message, turns: Sequence[Turn], stages: Stages) -> Reply:
-        """Answer a message in the light of the last turns."""
+        """Answer a message, given the last turns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Words for staff to take, change or leave."""
+    """A suggested text for staff to use, change or ignore."""
 
     text: str
     origin: str
-    """The engine."""
+    """Name of the engine."""
     stopped: bool
-    """The guard would not have let it out: to be read with care."""
+    """The guard would have stopped it: read it with care."""
 
 
 class Suggestions:
-    """Makes them, on the road of every answer but for its end."""
+    """Makes suggestions in the same way as answers, without sending them."""
 
     def __init__(self, *, answers: Answers, cases: Cases, transcripts: Transcripts) -> None:
         self._answers = answers
@@ -41,7 +41,7 @@ class Suggestions:
         self._transcripts = transcripts
 
     async def suggest(self, chat: Chat) -> Suggestion | None:
-        """What the engine would answer to what is open; None where nothing is, or no engine answers."""
+        """What the engine would answer now; None if nothing is unanswered, or no engine answers."""
         facts = await self._cases.facts(chat)
         heard = await self._transcripts.heard(chat)
         question = heard.text or (facts.questions[0] if facts.questions else "")

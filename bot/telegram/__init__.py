@@ -1,7 +1,7 @@
-"""Both ends of Telegram: updates come in as arrivals, replies go out as parts.
+"""Telegram: updates come in as arrivals, replies go out as parts.
 
-Nothing else in the house knows Telegram.  `updates` reads what came, `poll` and `webhook` are the
-two ways in (store, then confirm), `channel` is the way out, `limits` keeps it slow enough.
+No other package knows Telegram.  `updates` parses what comes in, `poll` and `webhook` are the two ways to
+receive it (store, then confirm), `channel` sends, `limits` keeps within Telegram's rate limits.
 """
 
 from bot.telegram.channel import TelegramChannel, open_telegram

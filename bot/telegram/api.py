@@ -1,4 +1,4 @@
-"""One Bot API server and one token: the connections that both ends of Telegram share."""
+"""One Bot API server and one token: the connections shared by receiving and sending."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bot.telegram.updates import Me
 TELEGRAM = "https://api.telegram.org"
 
 UPDATES = ("message", "edited_message", "callback_query", "my_chat_member")
-"""What we ask Telegram for."""
+"""The kinds of updates that we ask Telegram for."""
 
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-"""What python-telegram-bot raises at an answer that is not shaped as the Bot API's."""
+"""What python-telegram-bot raises for an answer that does not have the Bot API's format."""
 
 _START_S = 10.0
 
@@ -74,7 +74,7 @@ class BotApi:
         await self.request.shutdown()
 
     async def me(self) -> Me:
-        """Who the bot is; asked once."""
+        """Who the bot is; asked only once."""
         async with self._asking:
             if self._me is None:
                 try:
@@ -122,5 +122,5 @@ def _address(url: str) -> str:
 
 
 def words(error: TelegramError) -> str:
-    """The error in a form that may be logged: its kind and the server's sentence."""
+    """The error in a form that may be logged: its kind and the server's message."""
     return f"{type(error).__name__}: {error.message}"[:200]

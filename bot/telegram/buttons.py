@@ -1,7 +1,7 @@
-"""Buttons below an answer, and what Telegram carries when one is pressed.
+"""The buttons below an answer, and the data that Telegram returns when one is pressed.
 
-The data of a button names the turn that it is about; who pressed it in which chat comes with the
-press, so a forged one can only be about somebody's own chat.
+A button's data names its turn.  Who pressed it, and in which chat, comes with the press; so a forged press
+can only affect the forger's own chat.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _DATA = re.compile(r"(up|down|human|fixed|broken|why-[a-z_]{1,20}):(\d{1,18}):(z
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """What a press on one of our buttons means."""
+    """The meaning of a press on a button."""
 
     what: str
     """`up`, `down`, `human`, `fixed`, `broken`, or one of `REASONS`."""
@@ -58,12 +58,12 @@ class Press:
 
     @property
     def question(self) -> Question:
-        """Which question it answers."""
+        """The question that it answers."""
         return "fixed" if self.what in {"fixed", "broken"} else "helpful"
 
     @property
     def vote(self) -> Vote:
-        """What it says to it."""
+        """The answer to the question."""
         return "up" if self.what in {"up", "fixed"} else "down"
 
 
@@ -75,7 +75,7 @@ def keyboard(ask: Ask) -> InlineKeyboardMarkup:
 
 
 def after(press: Press) -> InlineKeyboardMarkup | None:
-    """The buttons that remain when one was pressed; None for none.  A person can always be had."""
+    """The buttons that remain after a press; None for none.  The one for a person always remains."""
     human = _button("human", press.turn, press.language)
     if press.what == "down":
         reasons = [[_button(name, press.turn, press.language, prefix="why-")] for name in REASONS]
@@ -84,7 +84,7 @@ def after(press: Press) -> InlineKeyboardMarkup | None:
 
 
 def read(data: str) -> Press | None:
-    """The inverse of what a button carries; None for what no button of ours does."""
+    """Read a button's data; None if it is not ours."""
     found = _DATA.fullmatch(data)
     if found is None:
         return None
@@ -95,7 +95,7 @@ def read(data: str) -> Press | None:
 
 
 def label(name: str, language: Language) -> str:
-    """A word of ours."""
+    """The label of a button."""
     return _LABELS[language][name]
 
 

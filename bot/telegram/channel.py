@@ -1,7 +1,7 @@
-"""The sending end of Telegram: replies, the typing sign, photo downloads, the command menu.
+"""Sending to Telegram: replies, the typing sign, photo downloads, the command menu.
 
-Telegram has no idempotency key, so every failure is sorted by whether the message can have been
-delivered; what to do about it is for those who called.
+Telegram has no idempotency keys, so every failure is classified by whether the message may have been
+delivered; what to do about it is for the caller to decide.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 _log = logging.getLogger(__name__)
 
 MAX_FILE = 20 * 2**20
-"""Bytes that Telegram lets a bot download."""
+"""Largest file that Telegram lets a bot download."""
 _DOWNLOADS = 8
-"""At once: each may hold `MAX_FILE` bytes."""
+"""Concurrent downloads: each may hold `MAX_FILE` bytes."""
 _FETCH_TRIES = 3
 
 _FIRST_SIGN_S = 0.3
-"""An answer that is faster than this needs no typing sign, and costs none."""
+"""An answer that is ready sooner gets no typing sign."""
 _SIGN_EVERY_S = 4.5
-"""Telegram shows it for 5 s."""
+"""Telegram shows the typing sign for 5 s."""
 _LONGEST_SIGN_S = 180.0
 
 _LONGEST_PAUSE_S = 5.0
-"""A chat paused for longer is handed back, rather than waited for with its messages in hand."""
+"""A chat that is paused for longer is released instead of waited for."""
 _UNREACHABLE_S = 2.0
 _HARMLESS_S = 5.0
-"""For an answer to a question that changes nothing."""
+"""Time limit of a request that changes nothing."""
 _REFUSED_S = 30.0
 
 # What Telegram's 400s say when the chat, not the text, is the trouble.
@@ -78,7 +78,7 @@ _TOPIC_IS_GONE = ("message thread not found", "topic_deleted", "topic_id_invalid
 
 
 class TelegramChannel:
-    """Sends to Telegram.  Safe for many chats at once; within a chat the caller keeps the order."""
+    """Sends to Telegram.  Safe for concurrent chats; within a chat the caller keeps the order."""
 
     name = "telegram"
 
@@ -117,7 +117,7 @@ class TelegramChannel:
         self._aside(self._publish_commands())
 
     async def close(self) -> None:
-        """Drop what is not essential and close the connections; calling twice is harmless."""
+        """Cancel what is not essential and close the connections; calling it twice is harmless."""
         for task in self._side_calls:
             task.cancel()
         await asyncio.gather(*self._side_calls, return_exceptions=True)
@@ -188,7 +188,7 @@ class TelegramChannel:
         return receipt
 
     async def _make_sure(self) -> None:
-        """After a send of unknown fate, ask Telegram something harmless; one asks for all."""
+        """After a send with unknown result, send a harmless request; one does it for all."""
         async with self._asking:
             if not self._in_doubt:
                 return
@@ -217,7 +217,7 @@ class TelegramChannel:
             await asyncio.wait([sign])
 
     async def _deliver(self, address: str, chat: Chat, part: Part) -> Receipt:
-        """Send, following a group that became a supergroup and leaving a topic that was deleted."""
+        """Send; follow a group that became a supergroup, and leave a topic that was deleted."""
         try:
             return await self._send(address, chat.thread, part)
         except ChatMigrated as error:
@@ -276,7 +276,7 @@ class TelegramChannel:
             await self._sleep(_SIGN_EVERY_S)
 
     async def _sign(self, chat: Chat) -> bool:
-        """Show it once; False when there is no use in going on."""
+        """Show the typing sign once; False if there is no point in repeating it."""
         address = self._moved.get(chat.address, chat.address)
         try:
             await self.api.bot.send_chat_action(
@@ -303,7 +303,7 @@ class TelegramChannel:
                 _log.warning("telegram: no command menu (%s): %s", language, type(error).__name__)
 
     def _aside(self, call: Coroutine[None, None, T]) -> asyncio.Task[T]:
-        """Run something that nobody waits for; `close` does."""
+        """Run something in the background; `close` cancels it."""
         task = asyncio.create_task(call)
         self._side_calls.add(task)
         task.add_done_callback(self._side_calls.discard)
@@ -318,7 +318,7 @@ def _says(error: BadRequest, phrases: tuple[str, ...]) -> bool:
 async def open_telegram(
     *, token: str, api_url: str = "", sends_per_s: float = 30, chat_sends_per_s: float = 1
 ) -> TelegramChannel:
-    """The channel, connected.  0 sends per second means no ceiling.  Raises `BadConfiguration`."""
+    """The connected channel. 0 sends per second means no limit.  Raises `BadConfiguration`."""
     limiter = Limiter(overall_s=sends_per_s, chat_s=chat_sends_per_s)
     channel = TelegramChannel(BotApi(token, url=api_url), limiter=limiter)
     await channel.open()

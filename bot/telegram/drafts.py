@@ -20,9 +20,9 @@ from bot.telegram.api import UNREADABLE, BotApi, words
 from context.turns import Entity, Part
 
 EVERY_S = 1.0
-"""Between two drafts of one answer."""
+"""Shortest time between two drafts of one answer."""
 LASTS_S = 20.0
-"""After this it is shown again: Telegram lets it fade after 30 s."""
+"""A draft is shown again after this time: Telegram removes it after 30 s."""
 ANSWER_S = 3.0
 """For one call; the answer itself waits so long for the last one, or a late draft would stand below it."""
 
@@ -30,10 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 class Drafts:
-    """Shows drafts, until the server says that it cannot."""
+    """Shows drafts, unless the server does not support them."""
 
     def __init__(self, api: BotApi, *, is_busy: Callable[[str], bool], every_s: float = EVERY_S) -> None:
-        """`is_busy`: whether messages to a chat wait, and there is no time for courtesies."""
+        """`is_busy` says whether messages to a chat are waiting, which leaves no room for drafts."""
         self._api = api
         self._is_busy = is_busy
         self._every_s = every_s
@@ -41,7 +41,7 @@ class Drafts:
 
     @asynccontextmanager
     async def open(self, address: str, thread: int | None) -> AsyncIterator[Draft | None]:
-        """What shows an answer's beginning while the block runs; None where there are no drafts."""
+        """Yields what shows the beginning of an answer, or None if there are no drafts."""
         if not self._is_known or not address.isdecimal():  # groups have none; their numbers are negative
             yield None
             return
@@ -86,7 +86,7 @@ class Drafts:
 
 
 class Draft:
-    """The beginning of one answer, as it is to be seen."""
+    """The visible beginning of one answer."""
 
     def __init__(self) -> None:
         self.part: Part | None = None
@@ -94,20 +94,20 @@ class Draft:
         self._end = asyncio.Event()
 
     def show(self, parts: Sequence[Part]) -> None:
-        """Let it be seen: of a long answer the first part.  No part takes back what is not yet shown."""
+        """Show the first part of an answer.  Without parts, what is not shown yet is withdrawn."""
         part = parts[0] if parts else None
         if part != self.part:
             self.part = part
             self._news.set()
 
     def end(self) -> None:
-        """There is nothing more to see."""
+        """The answer is finished; show no more."""
         self.part = None
         self._end.set()
         self._news.set()
 
     async def changed(self, *, within_s: float) -> bool:
-        """Wait for something new, or until it would fade; False when it has ended."""
+        """Wait for something new, or until the draft would disappear; False if it has ended."""
         try:
             async with asyncio.timeout(within_s):
                 await self._news.wait()
@@ -117,7 +117,7 @@ class Draft:
         return not self._end.is_set()
 
     async def ended(self, *, within_s: float) -> bool:
-        """Wait so long; True when it ends before."""
+        """Wait for this time; True if it ends before."""
         try:
             async with asyncio.timeout(within_s):
                 await self._end.wait()
@@ -127,7 +127,7 @@ class Draft:
 
 
 def entity_of(item: Entity) -> MessageEntity:
-    """Formatting as Telegram has it."""
+    """An entity in Telegram's format."""
     return MessageEntity(
         item.type, item.offset, item.length, url=item.url or None, language=item.language or None
     )

@@ -1,8 +1,8 @@
-"""What both ways of receiving share: read the updates, keep them, and only then say so.
+"""Receiving updates: read them, store them, and only then let them be confirmed.
 
-The caller confirms to Telegram after `take` has returned.  Whatever goes wrong before that leaves
-the updates with Telegram, and they come again; the store knows them by their `source`, so twice is
-once.
+Polling and webhook share this.  The caller confirms to Telegram after `take` has returned.  If anything fails
+before that, Telegram keeps the updates and delivers them again; the store recognises them by their `source`
+and stores them once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from context.turns import Arrival
 
 Put = Callable[[Sequence[Arrival]], Awaitable[object]]
 SetAside = Callable[[str, str, str], Awaitable[object]]
-"""Source, the raw update as JSON, the reason."""
+"""Called with the source, the raw update as JSON, and the reason."""
 OnMembership = Callable[[Membership], Awaitable[object]]
 OnPress = Callable[[Pressed], Awaitable[object]]
 OnPost = Callable[[InGroup], Awaitable[object]]
@@ -31,25 +31,25 @@ OnPost = Callable[[InGroup], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """Who hears what is no customer's message.  Each may be called twice for the same."""
+    """Receives updates that are not messages of customers.  May be called twice for the same update."""
 
     on_membership: OnMembership | None = None
     on_press: OnPress | None = None
     on_post: OnPost | None = None
     group: str = ""
-    """The staff's group; what is written there is for `on_post`."""
+    """The staff's group, whose messages go to `on_post`."""
 
 
 Other = InGroup | Membership | Pressed
 
 _ALBUMS = 256
-"""Albums remembered; their pictures come within seconds of each other."""
+"""Number of albums remembered; their pictures arrive within seconds."""
 
 _log = logging.getLogger(__name__)
 
 
 class Intake:
-    """Takes raw updates in.  Safe to call with updates that were taken before."""
+    """Stores raw updates.  Repeating an update is harmless."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Intake:
         self._albums: OrderedDict[str, None] = OrderedDict()
 
     async def take(self, updates: Sequence[object]) -> None:
-        """Store them all, in one call to `put`.  Raises what the store raises, or Telegram's errors."""
+        """Store all updates in one call to `put`.  Raises what the store raises, or Telegram's errors."""
         arrivals, others, odd = await self._read(updates)
         if arrivals:
             await self._put(arrivals)
@@ -94,7 +94,7 @@ class Intake:
                     await self.take([raw])
 
     async def set_aside(self, source: str, raw_json: str, reason: str) -> None:
-        """Keep something that is not even an update."""
+        """Store something that is not even an update."""
         _log.warning("telegram: %s kept aside: %s", source, reason)
         await self._set_aside(source, raw_json, reason)
 

@@ -1,8 +1,8 @@
-"""Our own ceiling on sending, so that Telegram never has to set one.
+"""Our own rate limits for sending, so that Telegram never has to enforce its own.
 
-Telegram publishes about one message a second to a chat, 20 a minute to a group and 30 a second
-overall (https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this).  Each of
-these is kept exactly: no more than so many in any such span of time, not merely on average.
+Telegram publishes limits of about one message per second to a chat, 20 per minute to a group and 30 per
+second overall (https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this).  Each is
+kept exactly, in every time span of that length, not only on average.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 _BURST = 3
-"""Messages to one private chat at once: a long answer in parts should not crawl."""
+"""Messages to one private chat at once, so that a long answer in parts is not slow."""
 _GROUP_SPAN_S = 60.0
 _TOGETHER_S = 1.0
 _SWEPT = 2
-"""Chats looked at on every send: more than the one that it may add, so idle ones cannot pile up."""
+"""Chats checked for idleness at each send: more than it may add, so that idle ones are removed."""
 
 
 class Span:
-    """At most `count` in any `seconds`; a count of 0 allows everything."""
+    """Allows at most `count` in any `seconds`; a count of 0 allows everything."""
 
     __slots__ = ("_count", "_seconds", "_taken")
 
@@ -33,7 +33,7 @@ class Span:
         self._taken: deque[float] = deque(maxlen=count or None)
 
     def free_at(self, now: float) -> float:
-        """When the next one is allowed; `now` or earlier when it is at once."""
+        """When the next one is allowed; not later than `now` if at once."""
         if not self._count or len(self._taken) < self._count:
             return now
         return self._taken[0] + self._seconds
@@ -44,7 +44,7 @@ class Span:
             self._taken.append(now)
 
     def is_idle(self, now: float) -> bool:
-        """Whether nothing it remembers matters any more."""
+        """Whether everything it counted has expired."""
         return not self._taken or self._taken[-1] + self._seconds <= now
 
 
@@ -85,11 +85,11 @@ class Limiter:
 
     @property
     def chats(self) -> int:
-        """How many it remembers."""
+        """Number of chats that it remembers."""
         return len(self._lanes)
 
     async def wait(self, chat: str) -> None:
-        """Return when a message to this chat may go out, and count it."""
+        """Wait until a message to this chat may be sent, and count it."""
         lane = self._lane(chat)
         lane.waiting += 1
         try:
@@ -112,13 +112,13 @@ class Limiter:
         self._last_flood = (chat, now)
 
     def paused_s(self, chat: str) -> float:
-        """Seconds for which nothing may go to this chat; 0 when it is not paused."""
+        """Seconds for which nothing may be sent to this chat; 0 if it is not paused."""
         lane = self._lanes.get(chat)
         until = max(self._paused_until, lane.paused_until if lane else 0.0)
         return max(0.0, until - self._clock())
 
     def is_busy(self, chat: str) -> bool:
-        """Whether a message to this chat would have to wait: no time for courtesies."""
+        """Whether a message to this chat would have to wait, which leaves no room for extras."""
         now = self._clock()
         return self.paused_s(chat) > 0 or self._turn.locked() or self._overall.free_at(now) > now
 

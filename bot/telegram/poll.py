@@ -28,12 +28,12 @@ _log = logging.getLogger(__name__)
 _LONGEST_BACKOFF_S = 30.0
 _CONFLICT_S = 5.0
 _PATIENCE = 5
-"""Failed stores of the same batch after which its messages are tried one by one."""
+"""After so many failed attempts to store a batch, its messages are tried one by one."""
 _ALARM_S = 60.0
 
 
 class Poller:
-    """The long-polling loop.  `start` it, ask its `health`, `stop` it."""
+    """The long-polling loop, from `start` to `stop`."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Poller:
         self._trouble = "has not polled yet"
 
     def start(self) -> None:
-        """Begin to receive; calling twice is harmless."""
+        """Start receiving; calling it twice is harmless."""
         self._background.start()
 
     async def stop(self) -> None:
@@ -67,7 +67,7 @@ class Poller:
         await self._background.stop()
 
     def health(self) -> Health:
-        """Ok while polls return; down when none has for a while, or nobody is polling."""
+        """Ok while polls succeed; down if none has for a while, or nobody is polling."""
         if not self._background.is_running:
             return Health("down", "not polling")
         age = self._clock() - self._polled_at
@@ -146,7 +146,7 @@ class Poller:
             _log.warning("telegram: deleteWebhook: %s", type(error).__name__)
 
     def _failed(self, trouble: str) -> float:
-        """Note the trouble and return how long to wait: doubling, with jitter so that bots spread out."""
+        """Record the failure and return how long to wait: doubling, with random variation."""
         self._failures += 1
         self._trouble = trouble
         level = logging.ERROR if self._clock() - self._polled_at > _ALARM_S else logging.WARNING
@@ -160,7 +160,7 @@ class _StoreFailed(Exception):
 
 
 async def _finish(work: Awaitable[None]) -> None:
-    """Run it to its end even when the caller is cancelled: half a store would only be stored again."""
+    """Finish the work even if the caller is cancelled: half a store would only have to be repeated."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

@@ -1,7 +1,7 @@
-"""Presses on the buttons below an answer: kept, then acknowledged, whatever became of them.
+"""Presses of the buttons below an answer: stored, then acknowledged in any case.
 
-Telegram shows a spinner on the button until it is acknowledged, so that always happens; it is a courtesy,
-done aside, and no failure of it loses the press.
+Telegram shows a spinner on the button until the press is acknowledged, so that always happens, in the
+background; its failure does not lose the press.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ANSWER_S = 10.0
 
 
 class Presses:
-    """Takes presses in.  Twice the same is once."""
+    """Stores presses.  Repeating one is harmless."""
 
     def __init__(
         self, api: BotApi, *, cast: Cast, put: Callable[[Sequence[Arrival]], Awaitable[object]]
@@ -37,7 +37,7 @@ class Presses:
         self._courtesies: set[asyncio.Task[None]] = set()
 
     async def take(self, pressed: Pressed) -> None:
-        """Keep what it means; raises what the store raises, and then it comes again."""
+        """Store a press; raises what the store raises, and then Telegram delivers it again."""
         press = read(pressed.data)
         is_known = press is not None
         if press is not None:
@@ -50,7 +50,7 @@ class Presses:
         task.add_done_callback(self._courtesies.discard)
 
     async def close(self) -> None:
-        """Drop what is a courtesy only."""
+        """Cancel pending acknowledgements."""
         for task in self._courtesies:
             task.cancel()
         await asyncio.gather(*self._courtesies, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Topics of the staff's group.  Telegram has no way to list them, so whoever makes one keeps its number."""
+"""Topics of the staff's group.  Telegram cannot list them, so whoever creates one stores its number."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _log = logging.getLogger(__name__)
 
 _AGAIN_S = 5.0
 _MOST_LETTERS = 128
-"""In a topic's name."""
+"""Longest name of a topic."""
 
 
 class NoTopics(Unavailable):
-    """The group has none, or the bot may not make any; the message is Telegram's own sentence."""
+    """The group has no topics, or the bot may not create any; the message is Telegram's own."""
 
 
 class ForumTopics:
-    """Makes, closes and opens topics in one group."""
+    """Creates, closes, deletes and reopens topics in one group."""
 
     def __init__(self, api: BotApi, group: str) -> None:
         self._api = api
         self.group = group
 
     async def make(self, name: str) -> int:
-        """A new topic; its number.  Raises `NoTopics`, or `Again` while Telegram does not do it."""
+        """Create a topic and return its number.  Raises `NoTopics`, or `Again` if Telegram fails."""
         try:
             topic = await self._api.bot.create_forum_topic(self.group, name[:_MOST_LETTERS] or "?")
         except (BadRequest, Forbidden) as error:
@@ -42,7 +42,7 @@ class ForumTopics:
         return topic.message_thread_id
 
     async def close(self, thread: int) -> None:
-        """Close a topic; one that is gone or closed is closed enough."""
+        """Close a topic.  One that is gone or closed is no error."""
         with contextlib.suppress(TelegramError, *UNREADABLE):
             await self._api.bot.close_forum_topic(self.group, thread)
 
@@ -68,6 +68,6 @@ class ForumTopics:
         return True
 
     async def reopen(self, thread: int) -> None:
-        """Open it again; one that is gone shows itself when something is said in it."""
+        """Reopen a topic.  If it is gone, the next message to it shows that."""
         with contextlib.suppress(TelegramError, *UNREADABLE):
             await self._api.bot.reopen_forum_topic(self.group, thread)

@@ -1,7 +1,7 @@
-"""Let Telegram push updates to us: answered with 200 only after the store has committed.
+"""Receiving by webhook: Telegram gets status 200 only after the update is committed.
 
-Until then Telegram keeps the update and sends it again.  The web server's route only calls
-`receive`; this module knows no web framework.
+Until then Telegram keeps the update and sends it again.  The web server's route only calls `receive`; this
+module knows no web framework.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from context.health import Health
 _log = logging.getLogger(__name__)
 
 MAX_BODY = 2**20
-"""Bytes; an update is far smaller."""
+"""Largest request body in bytes; an update is far smaller."""
 _STORE_S = 20.0
-"""Telegram gives up on an answer after about a minute, and then sends the update again."""
+"""Time limit for storing: Telegram gives up after about a minute, and then sends the update again."""
 _LOOK_S = 60.0
 _RETRY_S = 10.0
 _REFUSED_S = 30.0
@@ -36,7 +36,7 @@ _UPDATE_ID = re.compile(rb'"update_id"\s*:\s*(\d{1,19})')
 
 
 class Webhook:
-    """The receiving end of a webhook.  `start` registers it with Telegram and keeps it registered."""
+    """Receives a webhook's updates.  `start` registers it with Telegram and keeps it registered."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class Webhook:
         self._background.start()
 
     async def stop(self) -> None:
-        """Stop looking after the registration.  It stays: Telegram keeps the updates until we are back."""
+        """Stop maintaining the registration, which stays: Telegram keeps updates until the bot is back."""
         await self._background.stop()
 
     def health(self) -> Health:
-        """As Telegram last described it."""
+        """The state as Telegram last described it."""
         if not self._background.is_running:
             return Health("down", "not registered with Telegram")
         return self._health

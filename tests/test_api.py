@@ -446,7 +446,7 @@ async def test_what_was_spent_on_a_stream_that_nobody_reads_to_its_end_is_on_rec
     monkeypatch.setattr(a.w.model, "chunks", 80)
     monkeypatch.setattr(a.w.model, "chunk_delay_s", 0.02)
     monkeypatch.setattr("bot.web.api.keyring.LOOK_AGAIN_S", 0.0)
-    keys, rows = ApiKeys(a.w.app.stores.db), await broken_off(a.w)
+    keys, rows, hung_up = ApiKeys(a.w.app.stores.db), await broken_off(a.w), requests(a, "hung_up")
     key, plain = await keys.add("hangs up", Allowance())
     async with browse(a.w.app.url, authorization=f"Bearer {plain}") as client:
         for words in ("once", "many words"):  # the first answer of an engine is seen whole
@@ -463,7 +463,13 @@ async def test_what_was_spent_on_a_stream_that_nobody_reads_to_its_end_is_on_rec
     assert 0 < wrote < 400, "what was written until then, and not the whole"
     used = (await keys.used([key.id]))[key.id]
     assert used.requests == 2
+    await until(lambda: requests(a, "hung_up") == hung_up + 1)
     assert used.tokens > read + wrote, "both answers count"
+
+
+def requests(a: ApiWorld, outcome: str) -> float:
+    """Chat completions that came to this."""
+    return a.w.app.metrics.value("bot_api_requests_total", endpoint="chat", outcome=outcome)
 
 
 async def broken_off(w: World) -> int:
@@ -488,6 +494,20 @@ async def test_a_stream_that_waits_is_kept_alive(a: ApiWorld, monkeypatch: pytes
             if comments == 3:
                 break
     await a.w.model.until(lambda server: server.in_flight == 0)
+
+
+async def test_what_fails_after_a_stream_has_begun_is_told_in_it(
+    a: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.web.api.answering.HEADERS_S", 0.05)
+    a.w.model.fail_always(Fault.BUSY_503)
+    before = requests(a, "429")
+    answered = await a.chat(user("It shows E4"), stream=True)
+    assert answered.status_code == 200
+    (told,) = events(answered.text)
+    jsonschema.validate(told, _schema("Error"))
+    assert told["error"]["code"] == "overloaded"
+    await until(lambda: requests(a, "429") == before + 1)
 
 
 async def test_a_stop_lets_a_running_question_be_answered(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from bot import __version__
 from bot.inquiries import Inquiries
 from bot.jobs import Runner
 from bot.metrics import Metrics
-from bot.web.api.answering import HungUp
+from bot.web.api.answering import HUNG_UP, EventStream, HungUp
 from bot.web.api.bodies import Bodies
 from bot.web.api.completions import Completions
 from bot.web.api.describe import Describe
@@ -95,11 +95,14 @@ class Api:
             try:
                 response = await handler(request)
             except HungUp:
-                self._metrics.api(name, "hung_up")
+                self._metrics.api(name, HUNG_UP)
                 return Response(status_code=_GONE)
             except Exception as error:  # noqa: BLE001 - whatever it is, the client gets what it can read
                 response = refusal_of(error).response()
-            self._metrics.api(name, str(response.status_code))
+            if isinstance(response, EventStream):  # at its end it knows
+                response.tell = partial(self._metrics.api, name)
+            else:
+                self._metrics.api(name, str(response.status_code))
             return response
 
         return handle

@@ -19,6 +19,8 @@ HEADERS_S = 3.0
 """A stream begins after this at the latest.  An error before it has a status of its own, which clients
 know how to try again after."""
 PING_S = 10.0
+HUNG_UP = "hung_up"
+"""What a request came to whose client did not wait."""
 
 
 class HungUp(Exception):
@@ -91,7 +93,8 @@ async def begin(receive: Receive, work: Coroutine[Any, Any, T], words: Words) ->
 class EventStream(Response):
     """The answer as server-sent events: sentences as they are approved, comments while there is none.
 
-    `after` is called when it ends, however it does.  A client that hangs up ends the work.
+    `after` is called when it ends, however it does, and `tell` with what it came to: a status as an answer
+    in one piece would have, or `hung_up`.  A client that hangs up ends the work.
     """
 
     media_type = "text/event-stream"
@@ -113,6 +116,8 @@ class EventStream(Response):
         self._envelope = envelope
         self._wants_usage = wants_usage
         self._after = after
+        self._outcome = "200"
+        self.tell: Callable[[str], None] = lambda _outcome: None
         self.body = b""
         self.init_headers(headers | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
@@ -124,9 +129,12 @@ class EventStream(Response):
             await asyncio.wait((writing, gone), return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
                 writing.result()
+            else:
+                self._outcome = HUNG_UP
         finally:
             await _end(writing, gone, self._work)
             self._after()
+            self.tell(self._outcome)
 
     async def _write(self, send: Send) -> None:
         headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
@@ -149,7 +157,9 @@ class EventStream(Response):
         try:
             answered = self._work.result()
         except Exception as error:  # noqa: BLE001 - the status is sent: it is told as an event
-            yield event_of(refusal_of(error).body())
+            refusal = refusal_of(error)
+            self._outcome = str(refusal.status)
+            yield event_of(refusal.body())
             return
         said = self._words.taken
         yield b"".join(self._envelope.pieces(answered, said=said, wants_usage=self._wants_usage))

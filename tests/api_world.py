@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
 
 from bot.guard import Guard
 from tests.model_server import ModelServer, Received
@@ -64,3 +65,15 @@ def events(text: str) -> list[Any]:
     """The events of a stream, comments left out; `[DONE]` as it is."""
     data = [line[6:] for line in text.split("\n") if line.startswith("data: ")]
     return [each if each == "[DONE]" else json.loads(each) for each in data]
+
+
+async def broken_off(w: World) -> int:
+    """Answers on record that broke off."""
+    await w.app.stores.verdicts.seal()
+    counted = sa.text("SELECT COUNT(*) FROM verdicts WHERE payload LIKE '%\"broke_off\"%'")
+    return await w.app.stores.db.read(lambda c: int(c.execute(counted).scalar_one()))
+
+
+async def have_broken_off(w: World, rows: int) -> bool:
+    """Whether so many are on record by now."""
+    return await broken_off(w) == rows

@@ -17,17 +17,27 @@ import httpx
 import jsonschema
 import pytest
 import pytest_asyncio
-import sqlalchemy as sa
 
 from bot.app import open_app
 from bot.web.api import openapi
 from context.api_keys import Allowance, ApiKeys
 from prompts.prompts import Prompts
-from tests.api_world import KEY, RED, ApiWorld, api_world, data_url, events, said, user
+from tests.api_world import (
+    KEY,
+    RED,
+    ApiWorld,
+    api_world,
+    broken_off,
+    data_url,
+    events,
+    have_broken_off,
+    said,
+    user,
+)
 from tests.model_server import Fault, ModelServer, Received
 from tests.until import until
 from tests.web_world import browse
-from tests.world import World, colours, newest_record, picture, same_colour, settings_for
+from tests.world import colours, newest_record, picture, same_colour, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -431,7 +441,7 @@ async def test_a_client_that_hangs_up_stops_its_generation(a: ApiWorld, streams:
     await asyncio.gather(task, return_exceptions=True)
     await a.w.model.until(lambda server: server.hung_up == before + 1)
     assert a.w.model.in_flight == 0
-    await until(lambda: is_noted(a.w, rows + 1))
+    await until(lambda: have_broken_off(a.w, rows + 1))
     read, wrote = (await newest_record(a.w))["tokens"]
     assert read > 500, "the model may have read the whole prompt"
     assert wrote == 0
@@ -455,7 +465,7 @@ async def test_what_was_spent_on_a_stream_that_nobody_reads_to_its_end_is_on_rec
                 async for line in stream.aiter_lines():
                     if words != "once" and '"content":"Please' in line:
                         break
-    await until(lambda: is_noted(a.w, rows + 1))
+    await until(lambda: have_broken_off(a.w, rows + 1))
     record = await newest_record(a.w)
     made_by = (record["model"], record["prompt"])
     assert (record["broke_off"], made_by) == ("cancelled", ("stub-model", Prompts().version))
@@ -470,17 +480,6 @@ async def test_what_was_spent_on_a_stream_that_nobody_reads_to_its_end_is_on_rec
 def requests(a: ApiWorld, outcome: str) -> float:
     """Chat completions that came to this."""
     return a.w.app.metrics.value("bot_api_requests_total", endpoint="chat", outcome=outcome)
-
-
-async def broken_off(w: World) -> int:
-    """Answers on record that broke off."""
-    await w.app.stores.verdicts.seal()
-    counted = sa.text("SELECT COUNT(*) FROM verdicts WHERE payload LIKE '%\"broke_off\"%'")
-    return await w.app.stores.db.read(lambda c: int(c.execute(counted).scalar_one()))
-
-
-async def is_noted(w: World, rows: int) -> bool:
-    return await broken_off(w) == rows
 
 
 async def test_a_stream_that_waits_is_kept_alive(a: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:

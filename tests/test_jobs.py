@@ -24,9 +24,10 @@ from context.db import Database
 from context.jobs import CRASHES, KEPT_S, JobGone, Jobs, NewItem
 from context.turns import Chat
 from context.verdicts import Verdicts
-from tests.api_world import KEY, RED, ApiWorld, api_world, data_url
+from tests.api_world import KEY, RED, ApiWorld, api_world, data_url, have_broken_off
 from tests.clock import Clock
 from tests.model_server import Fault, ModelServer, Received
+from tests.until import until
 from tests.web_world import browse
 from tests.world import picture
 
@@ -244,6 +245,7 @@ async def test_cancelling_stops_what_is_being_made(tmp_path: Path) -> None:
         cancelled = await a.client.post(f"/v1/jobs/{job['id']}/cancel")
         assert cancelled.json()["status"] == "cancelled"
         await a.w.model.until(lambda server: server.in_flight == 0)
+        await until(lambda: have_broken_off(a.w, 8))  # what they have cost is on record
 
 
 async def test_a_job_that_is_not_sent_whole_is_not_taken_in(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from context.held import HeldReplies
 from context.inbox import Inbox
 from context.outbox import Outbox
 from context.photos import Intake, Photos
+from context.readings import Readings
 from context.transcripts import Transcripts
 from context.turns import Arrival, Attachment, Chat, Kind, Message, Part, Receipt, Reply, Turn
 from context.usage import Usage
@@ -134,7 +135,7 @@ async def stage(folder: Path, *, looks_last: bool = True) -> AsyncIterator[tuple
         held=held,
         photos=photos,
         guard=guard,
-        packs=Packs(cases=cases, prompts=prompts),
+        packs=Packs(cases=cases, readings=Readings(db), prompts=prompts),
         canned=Canned({}),
         suggestions=Suggestions(answers=silent, cases=cases, transcripts=transcripts),
     )

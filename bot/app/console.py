@@ -44,7 +44,7 @@ async def open_console(
         spool=spool,
         second_look=second_look,
         readings=stores.readings,
-        packs=Packs(cases=Cases(stores.db), prompts=prompts),
+        packs=Packs(cases=Cases(stores.db), readings=stores.readings, prompts=prompts),
         exporter=Exporter(
             extracts=Extracts(stores.db), reviews=Reviews(stores.db), read_photo=stores.photos.read
         ),

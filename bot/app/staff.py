@@ -37,7 +37,7 @@ def open_desk(
         held=held,
         photos=stores.photos,
         guard=guard,
-        packs=Packs(cases=cases, prompts=prompts),
+        packs=Packs(cases=cases, readings=stores.readings, prompts=prompts),
         canned=Canned.read(settings.data_dir),
         suggestions=Suggestions(answers=answers, cases=cases, transcripts=stores.transcripts),
         clock=clock,

@@ -6,10 +6,12 @@ They say who is there, why a person is wanted, what they ask, what was seen and 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.engines.clues import code_key
 from context.cases import CaseFacts, Cases
+from context.readings import Readings
 from context.turns import Chat, Language, Photo
 from prompts.prompts import Prompts
 
@@ -37,9 +39,9 @@ class Pack:
     question: str
     """The newest unanswered text, otherwise the newest."""
     codes: tuple[str, ...]
-    """Fault codes in the customer's messages and in what the bot read."""
+    """Fault codes in what was said and on the photos."""
     devices: tuple[str, ...]
-    """Model numbers, from the same."""
+    """Brand, model and serial number as read on the photos; model numbers in what was said."""
     steps: tuple[str, ...]
     """What the customer was told to do, newest first."""
     failed: int
@@ -55,8 +57,9 @@ class Pack:
 class Packs:
     """Makes context packs."""
 
-    def __init__(self, *, cases: Cases, prompts: Prompts) -> None:
+    def __init__(self, *, cases: Cases, readings: Readings, prompts: Prompts) -> None:
         self._cases = cases
+        self._readings = readings
         self._prompts = prompts
 
     def why(self, reason: str, language: Language) -> str:
@@ -72,8 +75,10 @@ class Packs:
         facts = await self._cases.facts(chat)
         wanted = language or facts.language
         seen = "\n".join([*facts.questions, *facts.answers])
-        codes = _distinct(code_key(found) for found in _CODE.findall(seen))
-        devices = _distinct(_DEVICE.findall(seen))
+        read = await self._read(facts.photos)
+        codes = _distinct(code_key(found) for found in [*_CODE.findall(seen), *read.get("code", ())])
+        labels = [value for kind in ("brand", "model", "serial") for value in read.get(kind, ())]
+        devices = _distinct([*labels, *_DEVICE.findall(seen)])
         steps = tuple(step.strip() for answer in facts.answers for step in _STEP.findall(answer))[:_MOST]
         pack = Pack(
             chat=chat,
@@ -92,6 +97,14 @@ class Packs:
             lines=(),
         )
         return _with_lines(pack, self._prompts, facts)
+
+    async def _read(self, photos: Sequence[Photo]) -> dict[str, list[str]]:
+        """What was read on the photos, by kind."""
+        found = await self._readings.facts([photo.sha256 for photo in photos])
+        read: dict[str, list[str]] = {}
+        for fact in (fact for photo in photos for fact in found.get(photo.sha256, ())):
+            read.setdefault(fact.kind, []).append(fact.value)
+        return read
 
 
 def _with_lines(pack: Pack, prompts: Prompts, facts: CaseFacts) -> Pack:

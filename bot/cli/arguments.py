@@ -76,7 +76,7 @@ def _prompts(commands: Commands) -> None:
     prompts = commands.add_parser("prompts", help="look at the templates that make a prompt")
     prompts.set_defaults(command="prompts")
     jobs = prompts.add_subparsers(dest="job", metavar="COMMAND", required=True)
-    jobs.add_parser("lint", help="say what is wrong with the templates, a line each")
+    jobs.add_parser("lint", help="say what is wrong with the templates and rules, a line each")
     jobs.add_parser("list", help="name the templates")
     preview = jobs.add_parser("preview", help="print the prompt that a template makes")
     preview.add_argument("template", help="`support` for customers' questions, or a style")

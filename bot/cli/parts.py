@@ -249,12 +249,13 @@ async def _model_server(settings: Settings) -> Standing:
 
 
 async def _prompts(asked: Asked) -> Standing:
+    from bot.engines.rules import lint_rules  # noqa: PLC0415 - yaml
     from prompts.house_styles import HouseStyles  # noqa: PLC0415 - jinja2
     from prompts.prompts import Prompts  # noqa: PLC0415
 
     prompts, styles = Prompts(context_tokens=asked.settings.context_tokens), HouseStyles()
-    if problems := prompts.lint() + styles.lint():
-        return Standing("fail", "; ".join(problems), "the templates named")
+    if problems := prompts.lint() + styles.lint() + lint_rules():
+        return Standing("fail", "; ".join(problems), "the templates or rules named")
     return Standing("ok", f"{prompts.version}, {len(styles.names)} house styles")
 
 

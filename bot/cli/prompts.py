@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from bot.engines.rules import lint_rules
 from prompts.house_styles import HouseStyles
 from prompts.prompts import Prompts
 
 
 def lint() -> int:
-    """Print what is wrong with the templates, a line each; 1 when something is."""
+    """Print what is wrong with templates and rules, one line each; 1 if something is."""
     prompts, styles = Prompts(), HouseStyles()
-    problems = prompts.lint() + styles.lint()
+    problems = prompts.lint() + styles.lint() + lint_rules()
     for problem in problems:
         print(problem)
     if not problems:

@@ -1,7 +1,6 @@
-"""Engines turn a prompt into a draft: `remote`, `local`, `fallback`, behind one protocol.
+"""Engines turn a prompt into a draft: `remote`, `local` and `fallback`, behind one protocol.
 
-Nothing here knows a customer, a channel or a store.  A draft is the model's raw words: it goes
-nowhere but to the guard.
+No engine knows customers, channels or stores.  A draft is the model's raw words; only the guard receives it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from prompts.prompt import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer, as the engine counted them; 0 where it does not say."""
+    """Tokens of one answer, as the engine counted them; 0 if it does not say."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -24,7 +23,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The model's words, unchecked."""
+    """The words of a model or of rules, not checked yet."""
 
     text: str
     engine: str
@@ -35,31 +34,30 @@ class Draft:
     finish: Literal["stop", "length"] = "stop"
     usage: Usage = Usage()
     cache_key: str = ""
-    """Set when it was kept from an earlier answer to the same prompt."""
+    """Set if it comes from the cache."""
 
 
 OnText = Callable[[str], None]
 
 
 class Engine(Protocol):
-    """One way of answering.  Safe for many concurrent `draft` calls on one event loop."""
+    """A way to answer.  Safe for concurrent `draft` calls in one event loop."""
 
     name: str
     model: str
 
     async def start(self) -> None:
-        """Make ready; returns when the first `draft` can be served.  Calling twice is harmless."""
+        """Prepare; returns when the first `draft` can be served.  Calling it twice is harmless."""
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
-        """Answer the prompt.
+        """Answer the prompt.  If the engine streams, `on_text` is called with each new piece of raw text.
 
-        `on_text` is called with each new piece of raw text, where the engine streams.  Cancelling
-        the calling task stops the generation.  Raises `EngineUnavailable` (also its children) or
+        Cancelling the calling task stops the generation.  Raises `EngineUnavailable` (or a child of it) or
         `PromptTooLong`; never returns an empty text.
         """
 
     async def health(self) -> Health:
-        """How it is doing; cheap, answers within a second, never raises."""
+        """The engine's health; cheap, answers within a second, never raises."""
 
     async def close(self) -> None:
-        """Let go of everything.  Calling twice is harmless."""
+        """Release all resources.  Calling it twice is harmless."""

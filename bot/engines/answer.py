@@ -1,4 +1,4 @@
-"""An answer as it comes over the wire: server-sent events put together into one text."""
+"""Reads an answer from the wire: server-sent events are put together into one text."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class AnswerReader:
         self._finish = ""
         self.usage = Usage()
         self.is_done = False
-        """Nothing more is needed: the end mark came, or the text is longer than any answer may be."""
+        """Whether the end mark came, or the text is longer than any answer may be."""
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the stream, cut anywhere."""
+        """Read the next bytes of the stream, split anywhere."""
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
         if len(self._buffer) > _MAX_LINE_BYTES:
             raise EngineUnavailable("model server sent a line without end")
@@ -52,7 +52,7 @@ class AnswerReader:
         self._take(_parse(data))
 
     def take_whole(self, body: bytes) -> None:
-        """Take a complete answer from a server that does not stream."""
+        """Read a complete answer from a server that does not stream."""
         self._take(_parse(body))
         self.is_done = True
 
@@ -86,7 +86,7 @@ class AnswerReader:
             self.is_done = True
 
     def text(self) -> tuple[str, Literal["stop", "length"]]:
-        """The whole answer and why it ended, once the stream has ended."""
+        """The whole answer and why it ended, after the end of the stream."""
         if not self._finish and not self.is_done:
             raise EngineUnavailable(f"model server's answer broke off after {self._letters} letters")
         if self._finish not in {"", "stop", "length", "eos_token", "stop_sequence"}:

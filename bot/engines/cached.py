@@ -1,7 +1,7 @@
-"""An engine with a memory: the same prompt, to the last pixel, is answered with the same draft.
+"""A cache in front of an engine: an identical prompt, with identical photos, gets the same draft.
 
-Exact only.  Near-duplicates are never taken for each other: a lamp that is on and one that is off look
-alike to any fingerprint.  What comes out is a draft as any other, and goes through the guard again.
+Only exact matches count, never near-duplicates: a lamp that is on and one that is off look alike to any
+fingerprint.  A cached draft passes the guard again, like any other.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from context.health import Health
 from prompts.prompt import Manner, Prompt
 
 VERSION = 1
-"""Of the stored JSON and of what goes into a key."""
+"""Version of the stored JSON and of the keys."""
 _CANARY = "[canary]"
-"""Stands for the mark that every process draws anew, so that keys outlive a restart."""
+"""Stands in for the canary, which differs in every process, so that keys survive a restart."""
 _QUESTION_ONLY = 2
-"""Messages of a prompt that holds nothing earlier: system and user."""
+"""Number of messages in a prompt without earlier turns: system and user."""
 
 Count = Callable[[str, float], None]
-"""Is told `hit`, `joined` or `miss`, and the seconds that were saved."""
+"""Called with `hit`, `joined` or `miss`, and the seconds saved."""
 
 
 class Cache(Protocol):
-    """Where drafts are kept: `context.cache.DraftCache`.  Neither call raises for a cache that is down."""
+    """A store for drafts: `context.cache.DraftCache`.  Neither call raises if it is down."""
 
     async def get(self, key: str) -> bytes | None:
         """The value, or None."""
 
     async def put(self, key: str, value: bytes, *, alias: str = "") -> None:
-        """Keep it; `alias` names the chat whose words are in it."""
+        """Store a value; `alias` names the chat whose words it contains."""
 
 
 class CachedEngine:
@@ -70,9 +70,9 @@ class CachedEngine:
         self.model = self.inner.model
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
-        """The engine's draft, or the one that it gave before.
+        """The engine's draft, or the cached one for an identical prompt.
 
-        Whoever is cancelled leaves; the generation stops when nobody waits for it any more.
+        If a caller is cancelled, it only leaves; the generation stops when nobody waits for it any more.
         """
         if prompt.manner.schema:  # facts are kept by whoever asked, and erased there
             return await self.inner.draft(prompt, on_text=on_text)
@@ -97,10 +97,10 @@ class CachedEngine:
         return draft
 
     def key(self, prompt: Prompt) -> str:
-        """Names a prompt by everything that decides its answer.
+        """The key of a prompt: a hash of everything that determines its answer.
 
-        The chat is part of it as soon as the prompt holds more than pictures: words of a customer's or
-        anything earlier stay inside their chat.
+        It includes the chat if the prompt contains more than pictures: words of a customer or anything
+        earlier are only reused in the same chat.
         """
         parts = {
             "v": VERSION,
@@ -151,21 +151,21 @@ class CachedEngine:
             del self._flights[key]
 
     async def health(self) -> Health:
-        """The engine's."""
+        """The engine's health."""
         return await self.inner.health()
 
     async def close(self) -> None:
-        """Close the engine; what is kept stays."""
+        """Close the engine; the cached drafts stay."""
         await self.inner.close()
 
 
 def _is_personal(prompt: Prompt) -> bool:
-    """Whether it holds more than pictures: words of a customer's, or anything earlier."""
+    """Whether the prompt contains more than pictures: words of a customer, or anything earlier."""
     return bool(prompt.question.strip() or prompt.turns_used) or len(prompt.messages) > _QUESTION_ONLY
 
 
 class _Flight:
-    """One question on its way, and who waits for it."""
+    """One question that is being answered, and its waiting callers."""
 
     task: asyncio.Task[Draft]
 
@@ -176,7 +176,7 @@ class _Flight:
         self._listeners: list[OnText] = []
 
     def listen(self, on_text: OnText | None) -> None:
-        """One more waits; what was said already is said to them."""
+        """Add a caller, and pass on what was said already."""
         self.waiting += 1
         if on_text is not None:
             self._listeners.append(on_text)
@@ -184,7 +184,7 @@ class _Flight:
                 on_text(self._said)
 
     def leave(self, on_text: OnText | None) -> None:
-        """One less waits."""
+        """Remove a caller."""
         self.waiting -= 1
         if on_text is not None:
             self._listeners.remove(on_text)
@@ -209,7 +209,7 @@ def _encoded(draft: Draft, seconds: float) -> bytes:
 
 
 def _decoded(stored: bytes) -> tuple[Draft, float] | None:
-    """The draft and the seconds that it took; None for anything that we would not write."""
+    """The draft and the seconds that it took; None for anything but our own format."""
     try:
         value = json.loads(stored)
         text, engine, model, seconds = (value[name] for name in ("text", "engine", "model", "seconds"))

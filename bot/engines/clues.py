@@ -1,7 +1,7 @@
-"""What a customer's words and the text on a photo say, as far as rules can tell: codes and lights.
+"""Clues: fault codes and lights, found by rules in a customer's text and in the text on photos.
 
-Everything here is phrases and short fixed patterns, never a pattern from a file or a customer, so that
-the time is linear in the text.
+Only phrases and short fixed patterns are used, never a pattern from a file or a customer, so that the time is
+linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 MAX_LETTERS = 2000
-"""Longer texts are cut: clues stand at the beginning, and rules must stay cheap."""
+"""Longer texts are cut: clues are near the beginning, and rules must stay cheap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """An indicator light; either part is empty where it was not said."""
+    """An indicator light; each part is empty if it was not mentioned."""
 
     colour: str
     state: str
     blinks: int = 0
-    """Before a pause, where somebody counted; else 0."""
+    """Blinks before a pause, if somebody counted them; otherwise 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Clues:
     """Folded by `fold`."""
     codes: tuple[Code, ...] = ()
     lights: tuple[Light, ...] = ()
-    """Each once, the one that was spoken of last at the end."""
+    """Each light once, the one mentioned last at the end."""
 
     def __add__(self, other: Clues) -> Clues:
         return Clues(
@@ -71,7 +71,7 @@ class Phrases:
         return [name for _, _, name in self.places(folded)]
 
     def places(self, folded: str) -> list[tuple[int, int, str]]:
-        """Where they stand: from, to, and the name, in their order."""
+        """Positions of all phrases: start, end and name, in order."""
         return [
             (match.start(), match.end(), self._names[int(match.lastgroup[1:])])
             for match in self._pattern.finditer(folded)
@@ -102,11 +102,11 @@ _TYPED_CODE = re.compile(r"(?<![a-z0-9])([a-z]{1,2})[-_]?(\d{1,3})(?![a-z0-9])")
 _CALLED_A_CODE = re.compile(r"(?:code|error|fault|shows?|代码|故障码?|错误码?|显示|报错?)[\s:：是为\"'“]*$")
 _TOKEN = re.compile(r"(?<![A-Z0-9])([A-Z]{1,2})[-_]?([0-9A-Z]{1,3})(?![A-Z0-9])")
 _AS_DIGITS = str.maketrans("OQDILZSGB", "000112568")
-"""What an OCR engine takes a digit of a seven-segment display for."""
+"""What OCR confuses with the digits of a seven-segment display."""
 
 
 class Vocabulary:
-    """Reads clues out of texts.  `known` are the codes that rules name, in any spelling."""
+    """Finds clues in texts.  `known` are the codes in the rules, in any spelling."""
 
     def __init__(
         self,
@@ -207,6 +207,6 @@ def _code(prefix: str, digits: str) -> Code:
 
 
 def code_key(spelled: str) -> str:
-    """How codes are compared: `e-04` is `E4`.  Empty for what is no code."""
+    """The form in which codes are compared: `e-04` is `E4`.  Empty for anything that is not a code."""
     match = _TYPED_CODE.fullmatch(fold(spelled).replace(" ", ""))
     return _code(match[1].upper(), match[2]).key if match else ""

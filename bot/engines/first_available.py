@@ -1,7 +1,7 @@
-"""The engine of engines: the first that can answer does; the others stand behind it.
+"""An engine that combines others: the first one that can answer does.
 
-A failing engine is left alone for a while (a circuit breaker), so that customers do not each wait for
-the same time-out; then one request tries it again.
+A failing engine is skipped for a while (a circuit breaker), so that not every customer waits for the same
+timeout; then one request tries it again.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ class FirstAvailable:
         self._breakers = tuple(Breaker(failures=failures, rest_s=rest_s, clock=clock) for _ in engines)
 
     async def start(self) -> None:
-        """Start all; return when one can answer and the others have had their time.
+        """Start all engines; return when one can answer and the others had their time.
 
-        One that cannot start is left to its breaker.  Raises when none can, or one is configured wrongly.
+        An engine that cannot start is left to its breaker.  Raises if none can start, or if one is configured
+        wrongly.
         """
         starting = [self._begin(engine) for engine in self.engines]
         _, waiting = await asyncio.wait(starting, timeout=self._patience_s)
@@ -123,7 +124,7 @@ class FirstAvailable:
         return Health("down", "; ".join(troubles))
 
     async def close(self) -> None:
-        """Close all, each even where another one fails to; what still starts is called off."""
+        """Close all engines, even if closing one fails; cancel those that are still starting."""
         for task in self._starting:
             task.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
@@ -134,14 +135,14 @@ class FirstAvailable:
 
 
 class _Heard:
-    """Passes on what one engine says: never the words of two, one after the other."""
+    """Passes on the text of one engine only, never of two in a row."""
 
     def __init__(self, on_text: OnText) -> None:
         self._on_text = on_text
         self._has_said = False
 
     def next(self) -> OnText | None:
-        """For the next engine; None once an earlier one has said something."""
+        """The callback for the next engine; None if an earlier one has already said something."""
         return None if self._has_said else self._say
 
     def _say(self, piece: str) -> None:
@@ -150,7 +151,7 @@ class _Heard:
 
 
 async def _start(engine: Engine) -> Exception | None:
-    """None once it is ready; else what is in the way, which is logged."""
+    """None when the engine is ready; otherwise the reason why not, which is logged."""
     try:
         await engine.start()
     except Exception as error:  # noqa: BLE001 - whatever it is, another engine may start

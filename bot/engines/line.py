@@ -1,7 +1,7 @@
-"""The line before the model: whose answer has not begun, in the order in which they asked.
+"""The queue in front of the engine: the questions whose answers have not begun, in order.
 
-It stands before whatever engine there is and counts what it truly knows: an answer begins with its first
-word.  How a server or the local model orders its own work is theirs: about first come, first served, but for
+It works with any engine and counts only what it knows for certain: an answer begins with its first word.  How
+a server or the local model schedules its own work is up to them: roughly first come, first served, except for
 short questions, which the local model lets pass.
 """
 
@@ -17,7 +17,7 @@ from context.health import Health
 from prompts.prompt import Prompt
 
 ENDS = 12
-"""Answers from whose ends the pace is told."""
+"""Number of finished answers from which the pace is computed."""
 LEAST_ENDS = 4
 RECENT_S = 60.0
 
@@ -30,16 +30,16 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What somebody who waits may be told."""
+    """What a waiting customer may be told."""
 
     questions: int
-    """Asked before and not yet begun."""
+    """Questions that were asked earlier and have not begun."""
     seconds: float | None
-    """Until theirs should begin, at the pace of the last answers; None while no pace is known."""
+    """Seconds until their answer should begin, at the pace of the last answers; None if no pace is known."""
 
 
 class Line:
-    """An engine with a line in front of it that can be looked at."""
+    """An engine with a visible queue in front of it."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = engine.name
@@ -55,7 +55,7 @@ class Line:
         self.model = self._engine.model
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
-        """The engine's draft; its place in the line is given up with the first word, or with the call."""
+        """The engine's draft.  Its place in the queue ends with the first word, or with the call."""
         place = _Place(prompt.affinity)
         self._places[place] = None
 
@@ -75,11 +75,11 @@ class Line:
 
     @property
     def waiting(self) -> int:
-        """Questions whose answer has not begun."""
+        """Number of questions whose answers have not begun."""
         return sum(not place.has_begun for place in self._places)
 
     def ahead(self, affinity: str) -> Ahead | None:
-        """What is before the question of this chat; None when none of its questions waits."""
+        """The queue before the question of this chat; None if none of its questions waits."""
         before = 0
         for place in self._places:
             if place.has_begun:
@@ -90,14 +90,14 @@ class Line:
         return None
 
     def _seconds(self, places: int) -> float | None:
-        """As long as so many answers took to end of late."""
+        """The time in which so many answers finished recently."""
         ends = self._ends
         if len(ends) < LEAST_ENDS or self._clock() - ends[-1] > RECENT_S:
             return None
         return places * (ends[-1] - ends[0]) / (len(ends) - 1)
 
     async def health(self) -> Health:
-        """The engine's, and how many wait."""
+        """The engine's health, and how many questions wait."""
         health = await self._engine.health()
         if not self.waiting:
             return health

@@ -1,9 +1,10 @@
-"""Reading text on a photo: rapidocr with the models that its wheel carries, in a thread of its own.
+"""OCR: reads text on photos with rapidocr and the models in its wheel, in a thread of its own.
 
-Two engine objects, because an option given per call changes shared state: under four threads 3 of 60
-results differed.  The first turns upside-down lines round; where it finds too little, the second one,
-which does not turn, looks at a blurred copy, in which the gaps of a segment display have closed.  On 80
-drawn panels and plates (turned, dark, noisy, blurred, small) the first reads 86 % of 192 words, both 93 %.
+There are two engine objects, because an option given per call changes shared state: with four threads, 3 of
+60 results differed.  The first one turns upside-down lines round.  If it finds too little, the second one,
+which does not, reads a blurred copy, in which the gaps between the segments of a display have closed.  On 80
+drawn panels and plates (turned, dark, noisy, blurred, small) the first one reads 86 % of 192 words, both
+together 93 %.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_SIDE = 1280
-"""Longest side that is looked at: larger costs seconds and reads no better."""
+"""Longest side that is read: larger pictures cost seconds and are read no better."""
 _SEARCHED_SIDE = 736
 """Longest side of the copy on which text is searched for; it is read at full size.  The library's own
 choice, 736 for the shorter side, takes twice the time and finds 3 words of 192 less."""
@@ -34,20 +35,20 @@ log = logging.getLogger(__name__)
 
 
 class OcrUnavailable(Unavailable):
-    """Text cannot be read: the library is missing or broken, or this picture cannot be opened."""
+    """Text cannot be read: the library is missing or broken, or the picture cannot be opened."""
 
 
 Enough = Callable[[Sequence[Line]], bool]
 
 
 class Reader(Protocol):
-    """What reads photos."""
+    """Something that reads photos."""
 
     async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
         """Lines on a photo.  Raises `OcrUnavailable`."""
 
     async def close(self) -> None:
-        """Let go of the models."""
+        """Release the models."""
 
 
 class Ocr:
@@ -68,12 +69,12 @@ class Ocr:
         await self._run(self._load)
 
     async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
-        """Lines on a photo, both passes' where the first one's are not `enough`."""
+        """Lines on a photo, of both passes if those of the first are not `enough`."""
         lines: tuple[Line, ...] = await self._run(self._read, jpeg, enough)
         return lines
 
     async def close(self) -> None:
-        """Drop what waits; a reading that has begun ends by itself."""
+        """Cancel what waits; a reading that has begun ends by itself."""
         self._worker.shutdown(wait=False, cancel_futures=True)
         self._engines = None
 
@@ -125,7 +126,7 @@ class Ocr:
 
 
 def _open(jpeg: bytes) -> tuple[Image, float]:
-    """The picture upright and small enough, and by what its coordinates are to be multiplied."""
+    """The picture, upright and scaled down, and the factor for its coordinates."""
     from PIL import Image, ImageOps  # noqa: PLC0415 - the bot runs without it until a photo comes
 
     picture = ImageOps.exif_transpose(Image.open(BytesIO(jpeg)))

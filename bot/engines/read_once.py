@@ -1,4 +1,4 @@
-"""A reader with a memory: the same photo is read once, whoever asks for what stands on it."""
+"""A cache in front of OCR: each photo is read once, whoever asks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bot.engines.ocr import Enough, Reader
 from context.turns import Line
 
 REMEMBERED = 256
-"""Photos: some 100 kB of text."""
+"""Photos remembered: about 100 kB of text."""
 
 
 class ReadOnce:
-    """Wraps a reader.  Two that ask at once for a photo that nobody has read yet both read it."""
+    """Wraps a reader.  If two ask for the same new photo at once, both read it."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._read: OrderedDict[bytes, tuple[tuple[Line, ...], bool]] = OrderedDict()
-        """By the picture's hash: its lines, and whether that is all that can be found on it."""
+        """By the picture's hash: its lines, and whether nothing more can be found on it."""
 
     async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
-        """Lines on a photo; read again where what was found before is not `enough` and more may be."""
+        """Lines on a photo; it is read again if the earlier lines are not `enough` and more may be found."""
         key = hashlib.sha256(jpeg).digest()
         lines, is_all = self._read.get(key, ((), False))
         if key not in self._read or not (is_all or enough(lines)):

@@ -1,8 +1,8 @@
 """The engine that asks an OpenAI-compatible server: vLLM, SGLang, TensorRT-LLM, llama.cpp, Ollama, ...
 
-It always streams, because closing the connection is the only way of stopping a generation that every
-server understands: cancelling `draft` closes it.  Photos travel as data URLs made here from our own
-normalised JPEGs, never as an address that the server would fetch.
+It always streams, because closing the connection is the only way to stop a generation that all servers
+understand; cancelling `draft` closes it.  Photos are sent as data URLs made from our own normalised JPEGs,
+never as an address that the server would fetch.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ PROBE_TIMEOUT_S = 0.8
 DETECT_AGAIN_S = 30.0
 HEALTH_AGE_S = 3.0
 RETRY_PAUSES_S = (0.25, 1.0)
-"""Waits before the second and the third attempt, where nothing was generated."""
+"""Pauses before the second and third attempt, if nothing was generated."""
 _MAX_RETRY_AFTER_S = 10.0
 _LETTERS_PER_TOKEN = 16
-"""More than any tokenizer's average: beyond this a server ignores `max_tokens`."""
+"""More than the average of any tokenizer: beyond this the server ignores `max_tokens`."""
 
 
 class RemoteEngine:
@@ -73,7 +73,7 @@ class RemoteEngine:
             )
         self.model = model
         self.models: tuple[str, ...] = ()
-        """What the server listed when it was last asked."""
+        """The models that the server listed last."""
         self.dialect = GENERIC
         self._url = url
         self._where = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
@@ -92,7 +92,7 @@ class RemoteEngine:
         self._health_at = float("-inf")
 
     async def start(self) -> None:
-        """Load the client and recognise the server; one that is down is recognised later."""
+        """Open the connections and recognise the server; one that is down is recognised later."""
         await self._ready()
 
     async def _ready(self) -> Wire:
@@ -129,7 +129,7 @@ class RemoteEngine:
         self.models = tuple(name for name in names if name)
 
     def asking(self, model: str) -> RemoteEngine:
-        """The same server with another of its models; opened and closed on its own."""
+        """The same server with another of its models; opened and closed separately."""
         return RemoteEngine(
             url=self._url,
             model=model,
@@ -140,7 +140,7 @@ class RemoteEngine:
         )
 
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
-        """Ask the server; cancelling closes the connection, which stops the generation there."""
+        """Ask the server.  Cancelling closes the connection, which stops the generation."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._draft(await self._ready(), prompt, on_text)
@@ -180,7 +180,7 @@ class RemoteEngine:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
 
     def _pause_or_raise(self, refused: Refused, attempt: int) -> float:
-        """Seconds until the next attempt, for a refusal that may pass; else our own error for it."""
+        """Seconds until the next attempt, if the refusal may be temporary; otherwise raises our own error."""
         if refused.too_long:
             raise PromptTooLong(f"model server {self._where}: the prompt does not fit ({refused})")
         if refused.status not in {429, 503}:

@@ -23,7 +23,7 @@ from context.turns import LANGUAGES, Language
 RULES = Path(__file__).resolve().parents[2] / "prompts" / "rules"
 MAX_SENTENCE = 600
 MAX_ADVICE = 2
-"""Rules that speak in one answer: more is not read."""
+"""Most rules in one answer: nobody reads more."""
 
 _FRAME: Mapping[str, frozenset[str]] = {
     "read": frozenset({"codes"}),
@@ -60,7 +60,7 @@ _CONTACT = re.compile(r"https?:|www\.|@\w|\d[\d -]{5,}\d", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """Conditions; all that are given must hold."""
+    """The conditions of a rule; all that are given must hold."""
 
     words: Phrases | None = None
     codes: frozenset[str] = frozenset()
@@ -100,7 +100,7 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When to say what."""
+    """A rule: what to say, and when."""
 
     id: str
     about: str
@@ -108,7 +108,7 @@ class Rule:
     when: When
     say: Mapping[Language, str]
     first: bool = False
-    """Danger: said before anything else, and instead of everything else."""
+    """Whether it is about danger: then it is said first, and alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class RuleBook:
     """`rules@<hash of the files>`."""
 
     def matching(self, now: Clues, before: Clues, *, photo: bool, earlier_photo: bool) -> tuple[Rule, ...]:
-        """The rules that speak: those about danger alone, else at most two, one a topic; never none."""
+        """The rules that apply: those about danger alone, else one or two with different topics."""
         found: dict[str, Rule] = {}
         for rule in self.rules:
             if rule.when.holds(now, before, photo=photo, earlier_photo=earlier_photo):
@@ -136,7 +136,7 @@ class RuleBook:
 
 @lru_cache(maxsize=4)
 def load_rules(directory: Path = RULES) -> RuleBook:
-    """The rules in a folder, read once.  Raises `BadConfiguration` with everything that is wrong in them."""
+    """Read the rules in a folder.  Raises `BadConfiguration` with everything that is wrong in them."""
     book, problems = _load(directory)
     if book is None or problems:
         raise BadConfiguration(problems)
@@ -144,7 +144,7 @@ def load_rules(directory: Path = RULES) -> RuleBook:
 
 
 def lint_rules(directory: Path = RULES) -> list[str]:
-    """Everything that is wrong with the rules, one line each: file, rule, what to change."""
+    """Everything that is wrong with the rules, one line each: file, rule, and what to change."""
     return _load(directory)[1]
 
 

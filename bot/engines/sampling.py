@@ -1,4 +1,4 @@
-"""How an engine draws its words: one value for local and remote engines alike."""
+"""Sampling settings, the same for local and remote engines."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from prompts.prompt import Manner
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Settings of the draw.  Raises `BadConfiguration` naming every value that is out of range."""
+    """The sampling settings.  Raises `BadConfiguration` naming every value that is out of range."""
 
     temperature: float = 0.7
-    """0 takes the likeliest token each time."""
+    """0 always takes the likeliest token."""
     top_p: float = 0.9
     repetition_penalty: float = 1.1
-    """1 is none."""
+    """1 means none."""
     top_k: int = 0
-    """0 is no limit."""
+    """0 means no limit."""
     max_tokens: int = 1024
-    """Length of one answer: long-winded models are cut here."""
+    """Longest answer in tokens: long-winded models are cut off here."""
 
     def __post_init__(self) -> None:
         rules = (
@@ -39,7 +39,7 @@ class Sampling:
             raise BadConfiguration(problems)
 
     def wished(self, manner: Manner) -> Sampling:
-        """The same, with what a prompt wants otherwise.  Raises `BadConfiguration` like the constructor."""
+        """The same with what a prompt asks for instead.  Raises `BadConfiguration` like the constructor."""
         wishes = {
             "max_tokens": manner.max_tokens or None,
             "temperature": manner.temperature,
@@ -52,6 +52,6 @@ class Sampling:
 
 
 def until(text: str, stops: Sequence[str]) -> str:
-    """The text before the first place where one of `stops` begins; all of it where none does."""
+    """The text up to the first of `stops`; all of it if none occurs."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return text[: min(places)] if places else text

@@ -1,8 +1,8 @@
-"""Facts out of a model: JSON that was checked, or nothing.
+"""Structured answers: values read from a model's JSON, checked, or nothing.
 
-What comes back are values that `read` has made of it (numbers, say), never words for a customer: those go
-through the guard.  A server that can is told the schema (`Manner.schema`); whether it kept to it, or any
-model did, is decided here.
+The result is what `read` made of the JSON (numbers, for example), never words for a customer: those go
+through the guard.  Servers that can are given the schema (`Manner.schema`); whether the model kept to it is
+checked here in any case.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def facts(engine: Engine, prompt: Prompt, read: Callable[[object], T | Non
 
 
 def json_in(text: str) -> object:
-    """The JSON value that the whole text is, but for a thought before it and a fence around it; else None."""
+    """The JSON value that the whole text is, apart from a thought before it and a fence; else None."""
     text = without_thoughts(text).strip()
     if fenced := _FENCED.match(text):
         text = fenced[1]

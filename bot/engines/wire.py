@@ -1,9 +1,8 @@
 """The HTTP under the remote engine: one POST whose answer streams, and small GETs.
 
-OpenAI's protocol is two addresses and a stream of events, so this is aiohttp and no client of its own.  The
-`openai` package was here: importing it took 0.4 s of CPU and 24 MB, a quarter of the bot's start, of which
-only its transport and headers were used, since `chat.completions.create` walks every message on the way out
-and builds a pydantic model for every piece coming in (2.4 ms of CPU an answer).
+OpenAI's protocol is two addresses and a stream of events, so this uses aiohttp directly.  The `openai`
+package would take 0.4 s of CPU and 24 MB to import, a quarter of the bot's start, and 2.4 ms of CPU for each
+answer: it walks every message on the way out and builds a pydantic model for every piece that comes in.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _BROKEN = (aiohttp.ClientError, OSError)  # a silence that was too long is both
 
 
 class WireError(Exception):
-    """The server could not be asked or did not answer properly; the message says how, without its words."""
+    """The server could not be asked or did not answer properly; the message says how, without quoting it."""
 
 
 class NotReached(WireError):
-    """No answer began: nothing was generated, so asking again is safe."""
+    """No answer has begun: nothing was generated, so asking again is safe."""
 
 
 class Refused(WireError):
@@ -43,12 +42,12 @@ class Refused(WireError):
         super().__init__(f"{status}{' ' + kind if kind else ''}")
         self.status = status
         self.too_long = too_long
-        """The server says that the question does not fit its context."""
+        """Whether the server says that the prompt does not fit its context."""
         self.retry_after_s = retry_after_s
 
 
 class Wire:
-    """Connections to one server.  `timeout_s` is the longest silence; the caller limits the whole."""
+    """Connections to one server.  `timeout_s` is the longest silence; the caller limits the total time."""
 
     def __init__(self, *, url: str, api_key: str, timeout_s: float) -> None:
         """Needs a running event loop."""
@@ -69,7 +68,7 @@ class Wire:
 
     @asynccontextmanager
     async def post(self, path: str, body: bytes, *, session: str) -> AsyncGenerator[Response]:
-        """Send JSON; leaving the block before the end of the answer closes the connection."""
+        """Send JSON.  Leaving the block before the end of the answer closes the connection."""
         headers = {"Accept": "text/event-stream", "Content-Type": "application/json"}
         if session:
             headers["x-session-id"] = session
@@ -85,11 +84,11 @@ class Wire:
             yield Response(response)
 
     async def get(self, path: str, *, timeout_s: float) -> Probe | None:
-        """Answer of a GET under the base URL; None when there is none in time."""
+        """The answer to a GET under the base URL; None if there is none in time."""
         return await self._get(self._url + path, timeout_s=timeout_s)
 
     async def get_root(self, path: str, *, timeout_s: float) -> Probe | None:
-        """Answer of a GET beside `/v1`, where servers keep what is theirs alone."""
+        """The answer to a GET outside `/v1`, where servers have paths of their own."""
         return await self._get(self._root + path, timeout_s=timeout_s)
 
     async def _get(self, url: str, *, timeout_s: float) -> Probe | None:
@@ -115,14 +114,14 @@ class Wire:
 
 
 class Response:
-    """An answer whose headers are here and whose body is coming."""
+    """An answer whose headers have arrived."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._chunks = response.content.iter_any()
         self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes.  Raises `WireError` when the connection breaks."""
+        """The body as it arrives.  Raises `WireError` if the connection breaks."""
         try:
             async for chunk in self._chunks:
                 yield chunk
@@ -164,7 +163,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> Refused:
 
 
 async def _beginning(response: aiohttp.ClientResponse, *, most: int) -> str:
-    """The body, as far as it came and is of use."""
+    """The beginning of the body, as much as is useful."""
     body = b""
     with suppress(*_BROKEN):
         async for chunk in response.content.iter_any():
@@ -175,7 +174,7 @@ async def _beginning(response: aiohttp.ClientResponse, *, most: int) -> str:
 
 
 def _kind(body: str) -> str:
-    """The error's name for programs: `{"error": {"type": ..., "code": ...}}`, or the same without `error`."""
+    """The error's machine-readable name, inside `error` or beside it: `type` and `code`."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
@@ -185,7 +184,7 @@ def _kind(body: str) -> str:
 
 
 def _seconds(header: str | None) -> float | None:
-    """`Retry-After` in seconds; None where it is absent or a date."""
+    """`Retry-After` in seconds; None if it is absent or a date."""
     try:
         return max(0.0, float(header)) if header else None
     except ValueError:

@@ -1,9 +1,7 @@
-"""The chat page as a channel: the same ends as Telegram's, with the browser on the other side.
+"""The chat page as a channel, like Telegram, with browsers at the other end.
 
-A reply is delivered by being in the transcript, which every open page reads; so `send` cannot fail,
-and a page that was closed or offline finds everything when it is back.  What travels here is only
-the news that something changed.  News is a state, not a queue: a slow page costs nothing and skips
-what is no longer true.
+A reply is delivered by being in the transcript, which every open page reads.  So `send` cannot fail, and a
+page that was closed or offline finds everything when it comes back.
 """
 
 from __future__ import annotations
@@ -25,28 +23,28 @@ _SWEEP_EVERY_S = 600.0
 
 @dataclass(slots=True, eq=False)
 class OpenPage:
-    """One browser tab that listens to a chat."""
+    """A browser tab that listens to a chat."""
 
     room: _Room
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def typing(self) -> bool:
-        """Whether an answer is being made right now."""
+        """Whether an answer is being written right now."""
         return self.room.typing > 0 or self.room.typing_elsewhere
 
     @property
     def preview(self) -> tuple[Part, ...]:
-        """What may be seen already of the answer that is being made here."""
+        """The approved beginning of an answer that is being written by this process."""
         return self.room.preview
 
     @property
     def newest(self) -> int:
-        """Id of the newest part that was sent while anybody listened."""
+        """Id of the newest part sent while somebody listened."""
         return self.room.newest
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for news; False when there was none in time."""
+        """Wait for news; False if none came in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._news.wait()
@@ -56,13 +54,13 @@ class OpenPage:
         return True
 
     def tell(self) -> None:
-        """There is news."""
+        """Announce news."""
         self._news.set()
 
 
 @dataclass(slots=True)
 class _Room:
-    """Who listens to one chat, and what they should know."""
+    """The listeners of one chat, and what they should know."""
 
     pages: set[OpenPage] = field(default_factory=set)
     typing: int = 0
@@ -80,7 +78,7 @@ Tell = Callable[[str, str, str], None]
 
 
 class WebChannel:
-    """Both ends of the chat page: uploads come in, parts and typing signs go out."""
+    """Both directions of the chat page: uploads come in, parts and typing signs go out."""
 
     name = "web"
 
@@ -92,16 +90,16 @@ class WebChannel:
         self._sweeping = BackgroundTask("sweeping uploads", self._sweep)
 
     async def open(self) -> None:
-        """Make ready to take uploads."""
+        """Prepare to receive uploads."""
         await self.spool.open()
         self._sweeping.start()
 
     async def fetch(self, attachment: Attachment) -> bytes:
-        """The bytes of an upload.  Raises `FileUnavailable` when it is gone."""
+        """The bytes of an upload.  Raises `FileUnavailable` if it is gone."""
         return await self.spool.read(attachment.file_id)
 
     async def ready(self, chat: Chat) -> None:
-        """A page takes everything at once."""
+        """Returns at once: a page has no rate limit."""
 
     async def send(self, chat: Chat, part: Part) -> Receipt:
         """Tell the open pages of this chat to read on: the transcript itself is the delivery.
@@ -142,12 +140,12 @@ class WebChannel:
                 self._tell(chat.key, "typing", "0")
 
     def changed(self, chat: Chat) -> None:
-        """Tell the open pages that the customer wrote something (in another tab, perhaps)."""
+        """Tell the open pages that the customer wrote something, perhaps in another tab."""
         self._told(chat, "changed", 0)
         self._tell(chat.key, "changed", "0")
 
     def hear(self, words: Sequence[str]) -> None:
-        """What another process has told of a chat; without words, that some of it may have been missed."""
+        """Handle news of a chat from another process; without words, some news may have been missed."""
         if not words:
             for room in self._rooms.values():
                 room.tell()
@@ -167,7 +165,7 @@ class WebChannel:
 
     @contextmanager
     def listen(self, chat: Chat) -> Iterator[OpenPage]:
-        """Be told of news in this chat."""
+        """Listen to the news of this chat."""
         with self._in(chat) as room:
             page = OpenPage(room)
             room.pages.add(page)
@@ -177,16 +175,16 @@ class WebChannel:
                 room.pages.discard(page)
 
     def listeners(self, chat: Chat) -> int:
-        """How many pages listen to this chat."""
+        """Number of pages that listen to this chat."""
         room = self._rooms.get(chat)
         return 0 if room is None else len(room.pages)
 
     def is_closed(self) -> bool:
-        """Whether the house closes: streams end then, or the server would wait for them."""
+        """Whether the bot is stopping: then streams end, or the server would wait for them."""
         return self._closed
 
     async def close(self) -> None:
-        """End the streams of all open pages.  Calling twice is harmless."""
+        """End the streams of all open pages.  Calling it twice is harmless."""
         self._closed = True
         for room in self._rooms.values():
             room.tell()
@@ -194,7 +192,7 @@ class WebChannel:
 
     @contextmanager
     def _in(self, chat: Chat) -> Iterator[_Room]:
-        """The chat's room, which lasts while anybody listens or types in it."""
+        """The chat's room, which exists while anybody listens or types in it."""
         room = self._rooms.setdefault(chat, _Room())
         try:
             yield room

@@ -1,7 +1,7 @@
-"""The customers' page: what it serves, what it takes in, and the stream that keeps it up to date.
+"""The customers' chat page: the page itself, the messages sent on it, and its stream of updates.
 
-The page reads the conversation from the transcript and never from what passes through here, so
-two tabs, a reload and a reconnect all show the same.
+The page reads the conversation from the transcript, never from what passes through here, so that two tabs, a
+reload and a reconnect all show the same.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _COMMAND = re.compile(r"/([A-Za-z][A-Za-z0-9_]{0,31})(?:\s+(.*))?", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c-\x1f\x7f]")
 
 Put = Callable[[Sequence[Arrival]], Awaitable[int]]
-"""Store what is new and return how much that was; returns after the commit.  Raises `StoreDown`."""
+"""Stores what is new and returns how much that was, after the commit.  Raises `StoreDown`."""
 Entries = Callable[[Chat, int], Awaitable[Sequence[Entry]]]
 """The newest lines of a chat with an id above the given one, oldest first."""
 ReadPhoto = Callable[[Chat, str], Awaitable[bytes | None]]
-"""The JPEG with this sha256 when it belongs to this chat, else None."""
+"""The JPEG with this sha256 if it belongs to this chat, otherwise None."""
 
 
 class ChatPage:
-    """The chat page's addresses."""
+    """The routes of the chat page."""
 
     def __init__(
         self, channel: WebChannel, *, put: Put, entries: Entries, photo: ReadPhoto, cast: Cast
@@ -84,7 +84,7 @@ class ChatPage:
         return response
 
     async def take_message(self, request: Request) -> Response:
-        """Take in a message: its words and its pictures.  The same `id` twice is one message."""
+        """Receive a message with its pictures.  The same `id` twice is one message."""
         refuse_other_origins(request)
         chat = chat_of(request)
         try:
@@ -101,11 +101,11 @@ class ChatPage:
             raise
 
     async def reset(self, request: Request) -> Response:
-        """Send `/reset`, as if the customer had typed it."""
+        """Send `/reset` for the customer."""
         return await self._command(request, "/reset")
 
     async def human(self, request: Request) -> Response:
-        """Send `/human`, as if the customer had typed it."""
+        """Send `/human` for the customer."""
         return await self._command(request, "/human")
 
     async def _command(self, request: Request, command: str) -> Response:
@@ -115,7 +115,7 @@ class ChatPage:
         return await self._take(chat, form, hint=_hint(request, form))
 
     async def vote(self, request: Request) -> Response:
-        """Keep what was pressed below an answer; twice is once, another vote takes its place."""
+        """Store a vote; repeating it changes nothing, another vote replaces it."""
         refuse_other_origins(request)
         chat = chat_of(request)
         try:
@@ -203,7 +203,7 @@ class ChatPage:
 
 
 def _arrivals(chat: Chat, form: Form, *, hint: str) -> tuple[Arrival, ...]:
-    """A sent form as the inbox takes it: words, a command, or pictures of which the first has the words."""
+    """A form as arrivals: text, a command, or pictures of which the first has the text."""
     message_id = form.fields.get("id", "")
     if not _MESSAGE_ID.fullmatch(message_id):
         raise Refused(400, "bad_form")
@@ -250,7 +250,7 @@ def _arrivals(chat: Chat, form: Form, *, hint: str) -> tuple[Arrival, ...]:
 
 
 def _line(entry: Entry) -> dict[str, object]:
-    """A line of the conversation as the page is told of it; nothing about engines and models."""
+    """A message as the page receives it, without anything about engines and models."""
     return {
         "id": entry.id,
         "who": entry.who,
@@ -269,7 +269,7 @@ def _line(entry: Entry) -> dict[str, object]:
 
 
 def _seen(said: Entry | Part) -> dict[str, object]:
-    """Words and how they look."""
+    """Text and its formatting."""
     return {
         "text": said.text,
         "entities": [

@@ -1,4 +1,4 @@
-"""What every answer carries and how a wrong address or our own failure looks to a visitor."""
+"""Security headers of every answer, and the pages for wrong addresses and our own failures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOST = (Path(__file__).parent / "pages" / "lost.html").read_text("utf-8")
 
 
 class SecurityHeaders:
-    """Adds the headers to every answer; without an own `Cache-Control` it is asked for anew each time."""
+    """Adds the headers to every answer; unless it has a `Cache-Control`, browsers must revalidate it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -48,7 +48,7 @@ class SecurityHeaders:
 
 
 async def not_here(request: Request, error: Exception) -> Response:
-    """A wrong address: a page with a way home for people, a word for programs."""
+    """404: a page with a way home for people, a short text for programs."""
     status = getattr(error, "status_code", 404)
     if "text/html" in request.headers.get("accept", ""):
         return HTMLResponse(_LOST, status)
@@ -56,15 +56,15 @@ async def not_here(request: Request, error: Exception) -> Response:
 
 
 async def too_much(_request: Request, _error: Exception) -> Response:
-    """A body larger than its address takes."""
+    """413: the body is too large."""
     return JSONResponse({"error": "too_much"}, 413)
 
 
 async def not_now(_request: Request, _error: Exception) -> Response:
-    """The database is away: nothing was stored, the same request may work later."""
+    """503: the database is unavailable; nothing was stored, and the same request may work later."""
     return JSONResponse({"error": "failed"}, 503, headers={"Retry-After": "5"})
 
 
 async def failed(_request: Request, _error: Exception) -> Response:
-    """Our own failure, told without a detail; the log has them."""
+    """500: our own failure, without details; the log has them."""
     return JSONResponse({"error": "failed"}, 500, headers=_HEADERS)

@@ -37,20 +37,20 @@ _FILE_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What was sent: the words by field name, the pictures in order, already in the spool."""
+    """A received form: texts by field name, and pictures in order, already in the spool."""
 
     fields: dict[str, str]
     photos: tuple[Attachment, ...]
 
 
 class Spool:
-    """The folder where uploads wait.  A file is named by its random id and by nothing else."""
+    """The folder of waiting uploads.  A file is named only by its random id."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     async def open(self) -> None:
-        """Make the folder, readable by us alone, and remove what is too old."""
+        """Create the folder, readable only by us, and remove old files."""
         await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         await self.sweep()
 
@@ -73,20 +73,20 @@ class Spool:
             raise
 
     async def read(self, file_id: str) -> bytes:
-        """The bytes of an upload.  Raises `FileUnavailable` when it is gone."""
+        """The bytes of an upload.  Raises `FileUnavailable` if it is gone."""
         return await asyncio.to_thread(self._read, file_id)
 
     async def discard(self, form: Form) -> None:
-        """Remove the pictures of a form that was not taken in after all."""
+        """Delete the pictures of a form that was not accepted after all."""
         for photo in form.photos:
             await asyncio.to_thread((self._folder / photo.file_id).unlink, missing_ok=True)
 
     async def forget(self, file_ids: Sequence[str]) -> None:
-        """Remove these uploads, taken in or not.  One that is gone is no error."""
+        """Delete these uploads, processed or not.  One that is gone is no error."""
         await asyncio.to_thread(self._forget, file_ids)
 
     async def sweep(self) -> None:
-        """Remove what nobody will ask for any more."""
+        """Delete uploads that nobody will need any more."""
         await asyncio.to_thread(self._sweep)
 
     def _read(self, file_id: str) -> bytes:
@@ -117,7 +117,7 @@ class Spool:
 
 @dataclass(slots=True)
 class _Upload:
-    """A file part being written."""
+    """A file that is being written."""
 
     path: Path
     file: BufferedWriter
@@ -126,7 +126,7 @@ class _Upload:
 
 
 class _Reading:
-    """One multipart body on its way: `feed` it, `flush` what has come, `finish` it."""
+    """A multipart body that is being received: `feed` it, `flush` what has come, `finish` it."""
 
     def __init__(self, folder: Path, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
@@ -169,14 +169,14 @@ class _Reading:
             self._refuse(400, "bad_form")
 
     def flush(self) -> None:
-        """Write to disk what has come in (blocking)."""
+        """Write to disk what has arrived (blocking)."""
         for upload in self._uploads:
             upload.file.writelines(upload.pending)
             upload.pending.clear()
         self.unwritten = 0
 
     def finish(self) -> None:
-        """Write the rest and make it last: the message will be confirmed (blocking)."""
+        """Write the rest durably: the message will be confirmed (blocking)."""
         self.flush()
         for upload in self._uploads:
             upload.file.flush()
@@ -244,7 +244,7 @@ class _Reading:
         self._complete = True
 
     def _refuse(self, status: int, code: str, *, photo: int = 0) -> None:
-        """Remember the first thing that is wrong, and drop what has not been written."""
+        """Remember the first fault, and drop what has not been written."""
         if self._refused is None:
             self._refused = Refused(status, code, photo=photo)
         for upload in self._uploads:

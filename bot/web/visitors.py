@@ -23,7 +23,7 @@ _ONE_YEAR_S = 365 * 24 * 3600
 
 
 def greet(request: Request, response: Response) -> None:
-    """Give a new visitor their cookie; who has one keeps it."""
+    """Give a new visitor a cookie; others keep theirs."""
     if _key(request) is None:
         response.set_cookie(
             COOKIE,
@@ -36,7 +36,7 @@ def greet(request: Request, response: Response) -> None:
 
 
 def chat_of(request: Request) -> Chat:
-    """The visitor's chat.  Raises `Refused` for someone who never opened the page."""
+    """The visitor's chat.  Raises `Refused` for somebody who never opened the page."""
     key = _key(request)
     if key is None:
         raise Refused(401, "no_visitor")

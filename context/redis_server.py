@@ -12,14 +12,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import redis.asyncio as aioredis
+from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from context.health import Health
@@ -27,6 +28,8 @@ from context.health import Health
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 32
+CLUSTER_CONNECTIONS = 128
+"""To each node of a cluster, where one too many is refused and does not wait: two for every turn at once."""
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
 """For one answer.  Whoever blocks on purpose needs a client of its own."""
@@ -122,12 +125,40 @@ async def _named(url: str) -> AsyncIterator[RedisServer]:
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await client.ping()
+                if await _is_cluster(client):
+                    await client.aclose()
+                    client, name = await _cluster(url), f"{name} (cluster)"
         except (RedisError, OSError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise RedisUnreachable(f"{name} does not answer: {reason}") from None
         yield RedisServer(client, "server", lambda: Health("ok", name))
     finally:
         await client.aclose()
+
+
+async def _is_cluster(client: aioredis.Redis) -> bool:
+    try:
+        return bool((await client.info("cluster")).get("cluster_enabled"))
+    except ResponseError:  # a user who may not ask, or a server that does not know
+        return False
+
+
+async def _cluster(url: str) -> aioredis.Redis:
+    """A client of all nodes, found by asking the one that was named; each command goes where its keys are."""
+    client: RedisCluster = RedisCluster.from_url(
+        url,
+        max_connections=CLUSTER_CONNECTIONS,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
+        # Again once, so that it looks where a failed node's slots are now; our writes may come twice.
+        retry=Retry(NoBackoff(), 1),
+        require_full_coverage=False,
+        health_check_interval=0,
+        driver_info=None,
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
+    await client.initialize()
+    return cast("aioredis.Redis", client)  # no subclass, but every command that we use is there
 
 
 @asynccontextmanager

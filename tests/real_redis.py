@@ -2,16 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import redis
 import redis.asyncio as aioredis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from context.redis_child import programs
 
 PROGRAMS = programs()
+
+
+@contextlib.contextmanager
+def serve_cluster(program: str, folder: Path, *, nodes: int = 3) -> Iterator[list[RealNode]]:
+    """Redis Cluster without replicas: the 16,384 slots shared out over so many nodes."""
+    started = [RealNode(program, folder / str(number)) for number in range(nodes)]
+    try:
+        share = 16384 // nodes
+        for number, node in enumerate(started):
+            first, last = number * share, 16383 if number == nodes - 1 else (number + 1) * share - 1
+            node.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
+            node.ask("CLUSTER", "MEET", "127.0.0.1", started[0].port, started[0].bus)
+        deadline = time.monotonic() + 30
+        while not all("cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in started) or any(
+            f"cluster_known_nodes:{nodes}" not in node.ask("CLUSTER", "INFO") for node in started
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield started
+    finally:
+        for node in started:
+            node.kill()
+
+
+class RealNode:
+    """One node of a cluster."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        folder.mkdir()
+        self.port, self.bus = _free_port(), _free_port()
+        words = f"--port {self.port} --cluster-enabled yes --cluster-port {self.bus} --dir {folder} --save "
+        with (folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([program, *words.split(), ""], stdout=log, stderr=log)
+        self._client = redis.Redis(port=self.port, socket_timeout=5, retry=Retry(ConstantBackoff(0.02), 500))
+        self._client.ping()
+
+    def ask(self, *words: object) -> str:
+        return str(self._client.execute_command(*words))  # type: ignore[no-untyped-call]
+
+    def kill(self) -> None:
+        """As `kill -9`."""
+        self._client.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 class RealRedis:

@@ -20,11 +20,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 from context import keys
+from context.cache import DraftCache
 from context.redis_server import open_redis
 from context.turns import Chat, Photo, Turn
 from context.window import ContextWindow
 from tests.clock import Clock
-from tests.real_redis import PROGRAMS, RealRedis
+from tests.real_redis import PROGRAMS, RealRedis, serve_cluster
 
 CHAT = Chat("telegram", "42")
 OTHER = Chat("telegram", "-1001", 7)
@@ -424,6 +425,36 @@ async def test_a_killed_redis_costs_no_turn_and_is_used_again_when_it_is_back(
         await take_turns(window, ledger, CHAT, 2)
         assert await last(window, ledger) == ledger.turns[CHAT.key][-5:]
         assert ledger.reads == 4
+
+
+async def test_a_redis_cluster_serves_every_chat_and_may_lose_a_node(
+    tmp_path: Path, ledger: Ledger, clock: Clock
+) -> None:
+    if not PROGRAMS:
+        pytest.skip("no Redis server is installed")
+    chats = [Chat("telegram", str(number)) for number in range(30)]
+    with serve_cluster(PROGRAMS[0], tmp_path) as nodes:
+        async with open_redis(f"redis://127.0.0.1:{nodes[1].port}", tmp_path) as server:
+            assert (await server.health()).detail.endswith("(cluster)")
+            window = window_of(server.client, ledger, clock=clock)
+            cache = DraftCache(server.client, namespace="bot", ttl_s=60)
+            for chat in chats:
+                await take_turns(window, ledger, chat, 7)
+                assert await last(window, ledger, chat) == ledger.turns[chat.key][-5:]
+                await cache.put("key", b"draft", alias=chat.alias)
+            assert ledger.reads == 0
+            assert all(node.ask("DBSIZE") != "0" for node in nodes)
+            assert await cache.get("key") == b"draft"
+            assert await cache.forget(chats[0], 0)
+            assert await window.forget(chats[0], ledger.turns[chats[0].key][-1].id)
+            assert await window.clear()
+            for chat in chats[1:]:
+                await take_turns(window, ledger, chat, 1)
+            nodes[0].kill()
+            for chat in chats[1:]:
+                clock.move(60)
+                await take_turns(window, ledger, chat, 1)
+                assert await last(window, ledger, chat) == ledger.turns[chat.key][-5:]
 
 
 async def test_a_full_redis_is_asked_on_but_not_believed(mortal: RealRedis, ledger: Ledger) -> None:

@@ -20,6 +20,8 @@ _ACCOUNT = either(
     r"\b(?:on|via|over) (?:wechat|weixin|telegram|whatsapp|skype|line|discord|instagram)(?: under"
     r"| as| at|: )[ ]?(?=[a-z0-9_.-]*[\d_])([a-z0-9][a-z0-9_+.-]{4,24})",
     r"(?:微信|扣扣|qq|telegram)(?:上|里)?(?:搜索?|搜一下|查找?|找)[ :]?([a-z0-9][a-z0-9_+-]{4,24})(?![.\w])",
+    r"\b(?:add|contact|message|my) (?:my )?(?:wechat|weixin|whatsapp"
+    r"|line) (?=[a-z0-9_-]*[\d_])([a-z][a-z0-9_-]{4,24})",
     # names that only those use who hide them need no `:`
     r"(?:v信|薇信|威信|q群|扣扣|(?<![a-z])vx)[ :是]{0,3}([a-z0-9][a-z0-9_+-]{4,24})",
     r"(?<![a-z])line id[ ]?[:=]?[ ]?(?!\d)([a-z0-9][a-z0-9_.]{4,24})",

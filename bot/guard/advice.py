@@ -50,7 +50,7 @@ _REPORTED = either(
     "是否|有没有|有无|是不是|有人|之前的?师傅|前任|上一任|据说|网上(?:有|说)",
 )
 _JUST_BEFORE = re.compile(
-    r"\b(?:instead of|rather than|not|without|than|from)(?: \w+)? \Z|(?:被|而不是|不|没有?|未|会|可能)\Z"
+    r"\b(?:instead of|rather than|not?|without|than|from)(?: \w+)? \Z|(?:被|而不是|不|没有?|未|会|可能)\Z"
 )
 _NOT_THAT = either(
     r",[^,]{0,14}\b(?:just|simply|instead|you can|you may|rather)\b|\bbut |\band just ",
@@ -90,6 +90,12 @@ _REFUTED = either(
     "\\A\\W*(?:这|那|不|千万|绝对|请)[^。,]{0,12}(?:危险|不行|不要|别|不能|禁止|不可)",
 )
 _REFUTATION = 90  # characters in which it would stand
+
+_AMPERES = re.compile(
+    r"\b(\d{1,3}(?:\.\d)?)[ -]?(?:a|amps?|amperes?|安培?)(?![a-z])"
+    r"|(?<=[^\x00-\x7f])(\d{1,3})(?:a|安)(?![a-z])"
+)
+_IN_PLACE = re.compile(r"\binstead of\b|\bin place of\b|代替|替换")
 
 _Place = tuple[int, int]
 
@@ -195,12 +201,21 @@ def _is_advised(hazard: Hazard, sentence: str, places: tuple[_Place, ...]) -> bo
         return False
     if is_negated(sentence, first):
         return False
+    if hazard.grows and not _grows(sentence):
+        return False
     if _ASKED.search(sentence) or _is_called_dangerous(sentence):
         return False
     return not any(
         hazard.needs[number] in hazard.undenied and _is_denied(sentence, place)
         for number, place in enumerate(places)
     )
+
+
+def _grows(sentence: str) -> bool:
+    """Whether it goes from one current to a higher one, or puts the higher in place of the other."""
+    currents = [float(match.group(1) or match.group(2)) for match in _AMPERES.finditer(sentence)]
+    swapped = _IN_PLACE.search(sentence) is not None
+    return len(currents) > 1 and (currents[0] > currents[-1] if swapped else currents[-1] > currents[0])
 
 
 def _is_called_dangerous(sentence: str) -> bool:

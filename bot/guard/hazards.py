@@ -23,6 +23,8 @@ class Hazard:
     """Characters between the deed and what it is done to."""
     across: bool = False
     """A comma may stand between these two."""
+    grows: bool = False
+    """Two currents must be named, the second the higher: `a 20 A fuse for the 10 A one`."""
     undenied: tuple[str, ...] = ()
     """Groups that count only undenied: `no burning smell` is nothing to stop for."""
     spills: bool = False
@@ -47,6 +49,7 @@ def load_hazards() -> tuple[Lexicon, tuple[Hazard, ...]]:
             near=row.get("near", _NEAR),
             across=row.get("across", False),
             spills=row.get("spills", False),
+            grows=row.get("grows", False),
             undenied=tuple(row.get("undenied", ())),
             unless=tuple(row.get("unless", ())),
         )

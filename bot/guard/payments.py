@@ -11,6 +11,8 @@ from bot.guard.mask import find_account_numbers
 from bot.guard.verdict import Action, Reason
 
 _PAY = either(
+    "(?:转|打|汇|付)[^,。?]{0,8}(?:元|块|钱)?(?:到|给|进|去)我(?:们)?(?:的|这)?(?:账户|账号|卡|微信|支付宝"
+    "|银行卡)",
     r"\b(?:buy|purchase|get|pick up)\b[^.?]{0,16}\b(?:steam|itunes|apple|google play|amazon|prepaid"
     r"|paysafe\w*) (?:gift )?(?:cards?|vouchers?|codes?)\b",
     "(?:转|付|交|打)[^,。?]{0,4}(?:块|元)[^,。?]{0,4}(?:做|当|作为)?(?:押金|定金|订金|保证金|诚意金|验证金)",

@@ -195,6 +195,7 @@ STATEMENTS = {
         "|到货|送达|发货|到账|(?<!能)修好|退款|回电)",
     ),
     "promise.free": either(
+        "(?:过保|保修过了|保修到期)了?[^。?不收]{0,10}免费的?(?!电话|咨询)",
         r"\b(?:there(?:'ll| will) be|you(?:'ll| will) (?:get|receive)|we(?:'ll"
         r"| will)? send(?: you)?) no (?:bill|invoice|charge|fee)\b|\b(?:is|are|'s) on the house\b",
         "(?:不会|不)(?:再)?给(?:您|你)开(?:账单|发票收费)|(?:算|当)(?:是)?我们(?:公司)?(?:送|请)(?:您"
@@ -243,6 +244,9 @@ STATEMENTS = {
         "(?:一分)?(?:任何)?(?:钱|费)",
     ),
     "promise.liability": either(
+        r"\b(?:our|the|my) company (?:fully )?(?:admits|acknowledges|accepts"
+        r"|confirms)\b[^.?]{0,30}\b(?:fault|defect\w*"
+        r"|liab\w+|responsib\w+|mistake|negligen\w+)\b",
         r"\bwe(?:'ve| have)? (?:clearly |really )?(?:messed up|screwed up|got (?:it|this) wrong|failed you"
         r"|sold you a (?:bad|faulty|defective))\b|\bwe(?:'ve| have)? (?:built|designed|made) (?:it|this"
         r"|that)\b[^,.?]{0,10}\b(?:badly|wrong|poorly)\b|\bwe(?:'ll| will) answer for\b",

@@ -17,7 +17,6 @@ def _lines(name: str) -> list[str]:
 
 
 LINES = _lines("harmless.txt")
-GUARD = Guard()
 
 
 def _language(line: str) -> Language:
@@ -43,10 +42,14 @@ def test_both_languages_are_well_represented(language: Language) -> None:
     assert sum(_language(line) == language for line in LINES) >= 140
 
 
-@pytest.mark.parametrize("line", _lines("near.txt"))
-async def test_harmless_line_with_watched_words_leaves_unchanged(line: str) -> None:
-    verdict = await GUARD.judge(line, asked="E4?", language=_language(line))
-    assert (verdict.action, verdict.text) == (Action.ALLOW, line)
+async def test_harmless_lines_with_watched_words_leave_unchanged() -> None:
+    guard = Guard()
+    stopped = []
+    for line in _lines("near.txt"):
+        verdict = await guard.judge(line, asked="E4?", language=_language(line))
+        if (verdict.action, verdict.text) != (Action.ALLOW, line):
+            stopped.append((line, verdict.record()))
+    assert not stopped
 
 
 async def test_nearly_all_attacks_are_stopped_or_masked() -> None:

@@ -27,6 +27,8 @@ ADVISED = {
     "gas cylinder": ("Lay the gas bottle on its side.", "煤气罐用开水烫一下。"),
     "fumes indoors": ("Run the generator in the garage.", "木炭在屋里烧着取暖就行，点着即可。"),
     "silenced alarm": ("Put a sock over the smoke detector while you cook.", "烟感老响就套个袋。"),
+    "fuel as a cleaner": ("Clean the burner with petrol.", "用汽油擦一擦炉头。"),
+    "wet hands": ("Reset the breaker, it works with wet hands too.", "湿手合闸没事的。"),
     "opened under pressure": ("Open the pressure cooker by force.", "高压锅没泄压就硬撬。"),
 }
 
@@ -42,6 +44,20 @@ async def test_hazard_is_blocked_and_named_for_staff(name: str) -> None:
         verdict = await judge(line, language="en" if line.isascii() else "zh")
         found = [(reason.note, reason.action) for reason in verdict.reasons if reason.rule == "safety.advice"]
         assert found == [(name, Action.BLOCK)], line
+
+
+async def test_a_bigger_fuse_is_one_and_a_smaller_is_none() -> None:
+    for bigger in (
+        "Change the 10 amp fuse for a 20 amp fuse.",
+        "把10A的保险丝换成20A的。",
+        "Use a 30 A fuse instead of 10 A.",
+    ):
+        assert (await judge(bigger, language="zh")).action is Action.BLOCK, bigger
+    for smaller in (
+        "Change the 20 amp fuse for the 10 amp fuse on the label.",
+        "把20A的保险丝换成标签上的10A。",
+    ):
+        assert (await judge(smaller, language="zh")).action is Action.ALLOW, smaller
 
 
 async def test_place_of_a_hazard_is_where_its_words_stand() -> None:

@@ -70,7 +70,7 @@ class Plates:
                 values = await facts(self._engine, prompt, fields_in)
         except TimeoutError:
             return ()
-        found = (_found(kind, (values or {}).get(kind, ""), lines) for kind in missing)
+        found = (fact_of(kind, (values or {}).get(kind, ""), lines) for kind in missing)
         return tuple(fact for fact in found if fact is not None)
 
 
@@ -88,7 +88,7 @@ def fields_in(value: object) -> Mapping[FactKind, str] | None:
     return value if all(isinstance(text, str) for text in value.values()) else None
 
 
-def _found(kind: FactKind, said: str, lines: Sequence[Line]) -> Fact | None:
+def fact_of(kind: FactKind, said: str, lines: Sequence[Line]) -> Fact | None:
     """The value where it stands, as sure as text recognition was of it; None where it does not."""
     value = value_in(kind, said)
     if not value or MEASURE.match(value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.engines.labels import FIELDS
-from bot.plates import _found, fields_in, is_plate
+from bot.plates import fact_of, fields_in, is_plate
 from context.turns import FactKind
 from tests.test_labels import line
 
@@ -31,7 +31,7 @@ LINES = [line("GREAT COOL"), line("GC-2600/B", y=40), line("220V~50Hz", y=80), l
     ],
 )
 def test_a_value_has_to_stand_on_the_photo(kind: FactKind, said: str, kept: str, at: int) -> None:
-    fact = _found(kind, said, LINES)
+    fact = fact_of(kind, said, LINES)
     assert (fact.value if fact else "") == kept
     if fact:
         assert (fact.source, fact.place) == ("model", LINES[at].box)

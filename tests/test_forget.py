@@ -37,10 +37,13 @@ from tests.model_server import ModelServer, Received
 from tests.until import until
 from tests.world import World, settings_for, world
 
-WORD, CAPTION, NAME, REPLY, DRAFT, ASIDE, NOTE = (
-    f"canary{what}q7" for what in ("word", "caption", "name", "reply", "draft", "aside", "note")
+WORD, CAPTION, NAME, REPLY, DRAFT, ASIDE, NOTE, FILE, PLATE = (
+    f"canary{what}q7"
+    for what in ("word", "caption", "name", "reply", "draft", "aside", "note", "file", "plate")
 )
-CANARIES = (WORD, CAPTION, NAME, REPLY, DRAFT, ASIDE, NOTE)
+KEPT = (WORD, CAPTION, NAME, REPLY, DRAFT, ASIDE, NOTE, PLATE)
+CANARIES = (*KEPT, FILE)
+"""The name of a file is kept nowhere, not even before."""
 LI, BO = Chat("telegram", "4711"), Chat("telegram", "4712")
 
 
@@ -79,6 +82,8 @@ async def confide(w: World, customer: Person, photos: tuple[bytes, ...]) -> None
     for photo in photos:
         customer.sends_photo(photo, caption=f"look {CAPTION}")
         await w.telegram.replies(customer.room.id, 1)
+    customer.sends_file(noise(3), name=f"{FILE}.jpg", mime="image/jpeg")
+    await w.telegram.replies(customer.room.id, 1)
     customer.says("promise me my money")
     await w.telegram.replies(customer.room.id, 1)
 
@@ -95,6 +100,19 @@ async def look_closely(w: World) -> None:
     )
     await Reviews(db).put(Review(turn, "mia", "down", ("wrong",), NOTE, NOTE))
     await staff.note("mia", "photo", LI.key, NOTE)
+    photo = await db.read(
+        lambda connection: (
+            connection.execute(
+                sa.text(
+                    "SELECT photo FROM messages WHERE chat = :chat AND photo IS NOT NULL ORDER BY id DESC"
+                ),
+                {"chat": LI.key},
+            )
+            .scalars()
+            .first()
+        )
+    )
+    await Readings(db).keep(photo, Reading((Line(PLATE, 0.9, ()),), (Fact("model", PLATE, 0.9),)))
     await listing.flag(LI, "mia", flagged=True)
     raw = f'{{"update_id": 9, "message": {{"chat": {{"id": {LI.address}}}, "caption": "{ASIDE}"}}}}'
     await w.app.stores.inbox.set_aside("update:9", raw, "broken")
@@ -137,7 +155,7 @@ async def test_no_byte_of_a_forgotten_customer_is_left_and_the_others_keep_their
         await look_closely(w)
         pieces = await photo_pieces(stores.db, data / "photos", LI)
         before = found_in(data, CANARIES, pieces)
-        assert set().union(*before.values()) == {*CANARIES, "photo 0", "photo 1"}
+        assert set().union(*before.values()) == {*KEPT, "photo 0", "photo 1", "photo 2"}
         assert any(name.startswith("redis") for name in before), before
 
         if who == "customer":
@@ -150,7 +168,7 @@ async def test_no_byte_of_a_forgotten_customer_is_left_and_the_others_keep_their
             assert texts == [
                 Prompts().notice("forget_ask", "en"),
                 Prompts().notice("forget_ask", "en"),
-                Prompts().notice("forget_done", "en", messages=12, photos=1),
+                Prompts().notice("forget_done", "en", messages=14, photos=2),
             ]
             scrubbing = asyncio.create_task(stores.erasure.keep_scrubbing(every_s=0))
             await until(lambda: not found_in(data, CANARIES, pieces[1:]))
@@ -158,7 +176,7 @@ async def test_no_byte_of_a_forgotten_customer_is_left_and_the_others_keep_their
         else:
             async with open_erasure(settings_for(tmp_path, w.telegram, w.model)) as erasure:
                 assert await forget.run(erasure, LI.key) == 0
-            assert re.search(r"8  messages\b", capsys.readouterr().out)
+            assert re.search(r"10  messages\b", capsys.readouterr().out)
         assert found_in(data, CANARIES, pieces[1:]) == {}
 
         assert len(found_in(data, (), pieces[:1])) == 1

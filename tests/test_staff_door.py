@@ -355,7 +355,8 @@ async def test_the_first_page_is_one_small_answer(desk: Desk) -> None:
 
 
 async def test_rows_come_live_and_none_is_missed_after_a_broken_line(desk: Desk) -> None:
-    revision = await Listing(desk.world.app.stores.db).revision()
+    listing = Listing(desk.world.app.stores.db)
+    revision = f"{await listing.revision()}.{await listing.erasures()}"
     customer = desk.world.telegram.customer(106, name="Zoe")
     async with desk.signed_in("mei") as mei:
         async with mei.client.stream("GET", f"/staff/live?after={revision}") as stream:
@@ -370,11 +371,32 @@ async def test_rows_come_live_and_none_is_missed_after_a_broken_line(desk: Desk)
             await next_event(stream.aiter_lines(), '"telegram:106"]')
 
 
-async def next_event(lines: AsyncIterator[str], words: str) -> dict[str, str]:
-    """The next event in which these words stand."""
+async def test_an_erased_customer_is_told_to_no_console_that_comes_back(desk: Desk) -> None:
+    listing, vera = Listing(desk.world.app.stores.db), Chat("telegram", "111")
+    before = f"{await listing.revision()}.{await listing.erasures()}"
+    async with desk.signed_in("ana") as ana:
+        async with ana.client.stream("GET", f"/staff/live?after={before}") as stream:
+            lines = stream.aiter_lines()
+            desk.world.telegram.customer(111, name="Vera").says("hello")
+            event = await next_event(lines, "row-telegram:111")
+            await desk.world.telegram.replies(111)
+            await desk.until_listed(vera, lambda line: line.who == "bot")
+            answer = await ana.post("/staff/forget", chat=vera.key, number="111")
+            assert answer.status_code == 200
+            assert (await next_event(lines, "1", "reload"))["event"] == "reload"
+        for told in (before, event["id"]):
+            async with ana.client.stream("GET", f"/staff/live?after={told}") as stream:
+                event = await next_event(stream.aiter_lines(), "")
+                assert (event["event"], event["data"]) == ("reload", "1")
+        page = (await ana.client.get("/staff")).text
+        assert "telegram:111" not in page
+
+
+async def next_event(lines: AsyncIterator[str], words: str, kind: str = "") -> dict[str, str]:
+    """The next event in which these words stand, of this kind or of any."""
     event: dict[str, str] = {}
     async for line in lines:
-        if not line and words in event.get("data", ""):
+        if not line and words in event.get("data", "") and "data" in event and kind in event["event"]:
             return event
         name, _, value = line.partition(": ")
         event[name] = value

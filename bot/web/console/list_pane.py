@@ -69,7 +69,7 @@ class ListPane:
         shown = Filter.read(visit.request.query_params)
         chat = chat_of(visit) if "chat" in visit.request.path_params else None
         # Before the rows: what changes in between is told again, and not lost.
-        revision = await self._listing.revision()
+        told = f"{await self._listing.revision()}.{await self._listing.erasures()}"
         rows, counts, views = await asyncio.gather(
             self._rows(visit, shown, ""),
             self._listing.counts(visit.name, COUNTED),
@@ -84,7 +84,7 @@ class ListPane:
             words=words_of(shown.q),
             counts=counts,
             views=views,
-            revision=revision,
+            told=told,
             chat=chat,
             pane=await self._pane(visit, chat) if chat else "",
             chip_words=CHIP_WORDS,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ NOTHING = -1
 """Told to a stream that has to load its list anew: older than every revision."""
 PING_S = 15.0
 MOST_STREAMS = 500
+_PLACE = re.compile(r"(\d{1,17})\.(\d{1,17})")
+"""What a console has been told: a revision of the list, and how many were erased until then."""
 
 
 @dataclass(slots=True, eq=False)
@@ -103,7 +106,10 @@ class Live:
         if len(self._streams) >= MOST_STREAMS:
             raise Refused(429, "bad_form")
         asked = visit.request.headers.get("last-event-id") or visit.request.query_params.get("after", "")
-        told = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 18 else self._revision  # noqa: PLR2004 - 64 bits
+        place = _PLACE.fullmatch(asked)
+        told = int(place[1]) if place else self._revision
+        if place and int(place[2]) < self._erased:  # it may show somebody who was erased since
+            told = NOTHING
         stream = _Stream(visit.name, Filter.read(visit.request.query_params).chip, visit.language, told)
         return StreamingResponse(
             self._tell(stream),
@@ -133,8 +139,9 @@ class Live:
 
     async def _event(self, stream: _Stream, revision: int) -> str:
         """All that the stream has not been told: rows that its filter lets through, and what is gone."""
+        place = f"{revision}.{self._erased}"
         if stream.told < self._since:
-            return f"id: {revision}\nevent: reload\ndata: 1\n\n"
+            return f"id: {place}\nevent: reload\ndata: 1\n\n"
         owner = stream.name if stream.chip == "mine" else ""
         key = (stream.told, revision, stream.chip, stream.language, owner)
         if (rows := self._events.get(key)) is None:
@@ -147,7 +154,7 @@ class Live:
                 )
                 self._counts, self._counted = _json(counts)[1:-1], revision
         mine = self._holders.get(stream.name, 0)
-        return f'id: {revision}\nevent: rows\ndata: {{{rows},"counts":{{{self._counts},"mine":{mine}}}}}\n\n'
+        return f'id: {place}\nevent: rows\ndata: {{{rows},"counts":{{{self._counts},"mine":{mine}}}}}\n\n'
 
     def _changed(self, stream: _Stream, revision: int) -> str:
         newest = {line.chat: line for line in self._recent if stream.told < line.revision <= revision}
@@ -200,6 +207,9 @@ class Live:
             self._recent.clear()
             return
         if self._erased != erased:  # which rows are gone nobody knows any more: every list anew
+            self._recent.clear()
+            self._events.clear()
+            self._since = self._revision
             for stream in self._streams:
                 stream.told = NOTHING
                 stream.news.set()

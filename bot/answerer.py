@@ -19,6 +19,7 @@ from bot.metrics import Metrics, Stages
 from bot.reading import CaseReading
 from bot.reveal import OnWords, Reveals
 from bot.screen import Screen
+from bot.spent import spent
 from context.photos import Photos
 from context.turns import Message, Reply, Turn
 from prompts.prompt import Prompt
@@ -113,7 +114,7 @@ class Answerer:
             lead = self._guard.inspect(message.text).notices
             return self._notice("engine_down", message, lead, {"error": type(error).__name__})
         if draft is None and seen.opinion is not None:
-            return self._refuse(message, prompt, seen.opinion)
+            return self._refuse(message, prompt, seen.opinion, said.raw)
         assert draft is not None
         self._reveals.learn(said, draft)
         with stages("guard"):
@@ -150,11 +151,19 @@ class Answerer:
             record["mended"] = verdict.text
         return self._notice(name, message, verdict.lead, record, verdict.handoff)
 
-    def _refuse(self, message: Message, prompt: Prompt, opinion: Opinion) -> Reply:
-        """For a question that the second check calls unsafe: no words of the model's, and a person."""
+    def _refuse(self, message: Message, prompt: Prompt, opinion: Opinion, said: str) -> Reply:
+        """For a question that the second check calls unsafe: no words of the model's, and a person.
+
+        `said` is what the model had written when it was stopped.
+        """
         verdict = self._guard.refuse(message.text, opinion, language=message.language)
         self._metrics.verdict(verdict.action.value)
-        record: dict[str, object] = {"prompt": prompt.version, "verdict": verdict.record()}
+        record: dict[str, object] = {
+            "prompt": prompt.version,
+            "model": self.model,
+            "tokens": list(spent(prompt, said)),
+            "verdict": verdict.record(),
+        }
         return self._notice("blocked", message, verdict.lead, record, verdict.handoff)
 
     def _notice(

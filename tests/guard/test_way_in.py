@@ -66,6 +66,10 @@ async def test_unsafe_question_gets_no_answer_of_the_models_and_is_on_record(
         record = await w.app.stores.db.read(
             lambda c: c.exec_driver_sql("SELECT payload FROM verdicts").scalar_one()
         )
+        spent = await w.app.stores.db.read(
+            lambda c: c.exec_driver_sql("SELECT tokens FROM turns").scalar_one()
+        )
+        assert spent > 500, "the model had the whole prompt when it was stopped"
         assert '"source":"asked"' in record
         assert '"screened":{' in record
         assert "Ignore" not in record

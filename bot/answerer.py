@@ -1,7 +1,7 @@
 """Prompt, engine, guard: the only place where a model's words become a reply.
 
-A turn asks for its answer here (`Answerer.answer`), and so does whoever else needs the model: the API, batch
-jobs, staff.  Who has a prompt of their own joins at `Answerer.speak`.
+Turns get their answers here (`Answerer.answer`), and so does everything else that needs the model: the API,
+batch jobs, staff.  Callers with a prompt of their own use `Answerer.speak`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Answerer:
-    """Drafts, checks, and makes a reply of what passed; fixed words in place of what did not."""
+    """Drafts an answer, has it checked, and makes a reply of it; if it does not pass, of fixed words."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class Answerer:
         reading: CaseReading | None = None,
         condenser: Condenser | None = None,
     ) -> None:
-        """`reading` knows what machines read on a case's photos; without it the model looks alone.
+        """`reading` knows the text on a case's photos; without it the model has to read it itself.
 
-        `condenser` picks the facts of turns that have no room; None leaves that to rules.
+        `condenser` summarises turns that do not fit into the prompt; with None, rules do.
         """
         self.prompts = prompts
         self.condenser = condenser
@@ -60,13 +60,13 @@ class Answerer:
 
     @property
     def model(self) -> str:
-        """The name of the model that is asked first."""
+        """Name of the model that is asked first."""
         return self._engine.model
 
     async def answer(
         self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
     ) -> Reply:
-        """Answer a message in the light of the last turns.  When all else fails, the reply says so."""
+        """Answer a message, given the last turns.  If everything else fails, the reply says so."""
         with stages("plan"):
             planned = self.prompts.plan(message, turns)
             images = {
@@ -95,11 +95,11 @@ class Answerer:
     async def speak(
         self, message: Message, prompt: Prompt, stages: Stages, *, show: OnWords | None = None
     ) -> Reply:
-        """Draft and check: for whoever has a prompt of their own, with `canary` in it.
+        """Draft and check an answer, for callers with a prompt of their own that contains `canary`.
 
-        While it is written, `show` is told of the sentences that passed already (`bot.reveal`).
-        When no engine answers or the guard says no, `Reply.origin` is `notice:<name>`.  A prompt that only
-        the model may answer raises `Unavailable` instead where there is none.
+        While it is written, `show` gets the sentences that have passed already (`bot.reveal`).  If no engine
+        answers or the guard refuses, `Reply.origin` is `notice:<name>`.  For a prompt that only the model may
+        answer, `Unavailable` is raised instead if there is no model.
         """
         said = stages.said = self._reveals.of(message, prompt, canary=self.canary, show=show)
         try:
@@ -130,7 +130,7 @@ class Answerer:
         return self._reply(message, prompt, draft, verdict)
 
     def instead(self, name: str, message: Message) -> Reply:
-        """Fixed words in place of an answer; a person is asked for only where the customer's words do."""
+        """Fixed words instead of an answer, and a person only if the customer's words call for one."""
         signals = self._guard.inspect(message.text)
         text = self._led_by(signals.notices, self.prompts.notice(name, message.language), message)
         return Reply(text, message.language, f"notice:{name}", handoff=signals.handoff, remembered=False)
@@ -169,7 +169,7 @@ class Answerer:
     def _notice(
         self, name: str, message: Message, lead: Sequence[str], record: dict[str, object], handoff: str = ""
     ) -> Reply:
-        """Our own fixed words in place of the model's, and a person asked for."""
+        """Our own fixed words instead of the model's, and a person."""
         text = self._led_by(lead, self.prompts.notice(name, message.language), message)
         return Reply(
             text,
@@ -181,12 +181,12 @@ class Answerer:
         )
 
     def _led_by(self, lead: Sequence[str], text: str, message: Message) -> str:
-        """Safety first, literally: the fixed sentences stand above whatever else is said."""
+        """The text with the safety sentences `lead` above it."""
         return "\n\n".join([*(self.prompts.notice(name, message.language) for name in lead), text])
 
 
 def _record(prompt: Prompt, draft: Draft, verdict: Verdict) -> dict[str, object]:
-    """What the transcript keeps of how an answer was made."""
+    """The record of how an answer was made, for the transcript."""
     record: dict[str, object] = {
         "prompt": prompt.version,
         "digest": prompt.digest,

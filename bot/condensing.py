@@ -24,9 +24,9 @@ from prompts.prompts import Prompts
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""Of the stored JSON and of what goes into a key."""
+"""Version of the stored JSON and of the keys."""
 CONDENSE_S = 60.0
-"""For one turn; nobody waits for it."""
+"""Time limit for one turn; nobody waits for it."""
 _QUOTE = {"type": "string", "maxLength": 140}
 _QUOTES = {"type": "array", "items": _QUOTE, "maxItems": 6}
 _SEEN = {
@@ -49,13 +49,13 @@ MANNER = Manner(max_tokens=800, temperature=0, by_model=True, schema=SCHEMA)
 
 
 class Cache(Protocol):
-    """Where gists are kept: `context.cache.DraftCache`.  Neither call raises for a cache that is down."""
+    """A store for gists: `context.cache.DraftCache`.  Neither call raises if it is down."""
 
     async def get(self, key: str) -> bytes | None:
         """The value, or None."""
 
     async def put(self, key: str, value: bytes, *, alias: str = "") -> None:
-        """Keep it; `alias` names the chat whose words are in it."""
+        """Store a value; `alias` names the chat whose words it contains."""
 
 
 class Condenser:
@@ -87,7 +87,7 @@ class Condenser:
             self._task = asyncio.create_task(self._condense(chat, turns), name="condense")
 
     async def close(self) -> None:
-        """Stop; what is in work is lost."""
+        """Stop; unfinished work is lost."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -121,6 +121,6 @@ class Condenser:
             return None
 
     def _key(self, turn: Turn) -> str:
-        """Names a turn by what it says: one that was erased or changed is another one."""
+        """The key of a turn, from its contents: an erased or changed turn has another key."""
         words = [VERSION, "gist", turn.id, turn.text, turn.reply, [photo.number for photo in turn.photos]]
         return hashlib.sha256(json.dumps(words).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Answering apps: the road of a customer's question from the prompt on, and below it in rank.
+"""Answers inquiries of apps like customers' questions, but with lower priority.
 
-A few questions at a time have a place at the engine, the others stand in line.
+A few questions at a time have a place at the engine; the others wait in line.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ says of that."""
 
 
 class Room:
-    """Places at the engine for those who are no customers: so many at a time, the others in line."""
+    """The places at the engine for everybody but customers: a limited number, the others wait in line."""
 
     def __init__(self, places: int, *, line: int, patience_s: float) -> None:
         self.places = places
@@ -46,7 +46,7 @@ class Room:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and keep it for the block.  Raises `EngineOverloaded` when it takes too long."""
+        """Wait for a place and keep it during the block.  Raises `EngineOverloaded` if it takes too long."""
         if self.waiting >= self._line:
             raise EngineOverloaded(f"{self.waiting} questions stand in line")
         self.waiting += 1
@@ -64,7 +64,7 @@ class Room:
 
 
 class Inquiries:
-    """Answers questions of apps.  Safe for many at a time; cancelling one stops its generation."""
+    """Answers inquiries.  Safe for concurrent use; cancelling one stops its generation."""
 
     def __init__(
         self,
@@ -88,10 +88,10 @@ class Inquiries:
         self._is_closing = False
 
     async def answer(self, inquiry: Inquiry, *, show: OnWords | None = None) -> Answered:
-        """Answer, and have it on record before anybody reads it whole.
+        """Answer an inquiry, and record it before the whole answer is returned.
 
-        `show` is told of the sentences that passed already while the rest is written (`bot.reveal`).
-        Raises `Unavailable` (also its children) where the model cannot, and `StoreDown`.
+        `show` gets the sentences that have passed already while the rest is written (`bot.reveal`).  Raises
+        `Unavailable` (or a child of it) if the model cannot answer, and `StoreDown`.
         """
         if self._is_closing:
             raise EngineUnavailable("the bot stops; the next start answers")
@@ -105,7 +105,7 @@ class Inquiries:
                 self._is_idle.set()
 
     async def settle(self, grace_s: float) -> None:
-        """Take no more questions, and let those that run have so long to be answered."""
+        """Accept no more inquiries, and give the running ones `grace_s` seconds."""
         self._is_closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
@@ -136,7 +136,7 @@ class Inquiries:
         return answered
 
     def _timed(self, show: OnWords) -> OnWords:
-        """The same, with the time to the first words counted from now."""
+        """The same `show`, which also measures the time to the first words from now."""
         began = time.perf_counter()
         return noting_first(
             show, lambda: self._metrics.first_words("api", seconds=time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""A question from a developer's app: a conversation and pictures in, one checked answer out."""
+"""A question from an app: a conversation with pictures, and the checked answer to it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from context.turns import Chat, Language, Message, Photo, Reply, Turn
 from prompts.prompt import Manner, PromptImage
 
 MODEL_ONLY = Manner(by_model=True)
-"""An app is told that there is no answer, where a customer would get a lesser one."""
+"""Apps are told that there is no answer, where a customer would get one by rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One message of the conversation that the app sent along."""
+    """One message of the conversation that the app sent."""
 
     role: Literal["user", "assistant"]
     text: str
@@ -26,53 +26,53 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """One question.  What it says is all that is known: nothing of the app's is remembered here."""
+    """One question of an app, complete in itself: nothing is remembered about apps' conversations."""
 
     id: str
     key_id: str
     said: tuple[Said, ...]
-    """Oldest first; the last is the user's."""
+    """Oldest first; the last one is the user's."""
     user: str = ""
-    """Tells the app's users apart, and nothing else about them."""
+    """Distinguishes the app's users, and says nothing else about them."""
     app: str = ""
-    """What the developer says about the app."""
+    """The developer's system message about the app."""
     style: str = ""
-    """A house style in place of a conversation: its text about the last message's picture."""
+    """Name of a house style, for a text about the last message's picture instead of an answer."""
     language: Language | None = None
     manner: Manner = MODEL_ONLY
 
     @property
     def chat(self) -> Chat:
-        """Under which it is on record."""
+        """The chat under which it is recorded."""
         return Chat("api", f"{self.key_id}.{self.user}" if self.user else self.key_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What became of it."""
+    """The answer to an inquiry."""
 
     text: str
-    """The checked answer; a safe sentence of ours where the guard held it back."""
+    """The checked answer; if the guard held it back, a safe sentence."""
     finish: Literal["stop", "length", "content_filter"]
     model: str
     prompt_tokens: int
     completion_tokens: int
     version: str
-    """Of the templates that made its prompt: `support@0123456789`."""
+    """Version of the templates that made its prompt: `support@0123456789`."""
     release: str
-    """The promoted release that it comes from; empty where there is none."""
+    """The promoted release that answered; empty if there is none."""
     handoff: str
-    """Why a person should be asked; empty when none is needed."""
+    """Why a person should take over; empty if none is needed."""
     reply: Reply
 
     @property
     def tokens(self) -> int:
-        """Of prompt and answer together."""
+        """Tokens of prompt and answer together."""
         return self.prompt_tokens + self.completion_tokens
 
 
 def numbered(said: Sequence[Said]) -> tuple[Said, ...]:
-    """The same with the pictures counted through, as customer and model call them: "photo 2"."""
+    """The same messages with their pictures numbered in sequence, as in "photo 2"."""
     result: list[Said] = []
     count = 0
     for each in said:
@@ -85,7 +85,7 @@ def numbered(said: Sequence[Said]) -> tuple[Said, ...]:
 
 
 def message_of(inquiry: Inquiry) -> Message:
-    """The question: what the user said since the last answer."""
+    """The question: everything that the user said since the last answer."""
     newest = _newest(inquiry.said)
     text = "\n".join(said.text for said in newest if said.text)
     language = inquiry.language or language_of(text)
@@ -93,7 +93,7 @@ def message_of(inquiry: Inquiry) -> Message:
 
 
 def _conversation(inquiry: Inquiry) -> Chat:
-    """The same for every question of one conversation: a server finds what it has read of it before."""
+    """A chat that is the same for all questions of a conversation, so that servers can use their caches."""
     if inquiry.user:
         return inquiry.chat
     began = hashlib.sha256(inquiry.said[0].text.encode(errors="replace")).hexdigest()
@@ -101,7 +101,7 @@ def _conversation(inquiry: Inquiry) -> Chat:
 
 
 def turns_of(inquiry: Inquiry, language: Language) -> list[Turn]:
-    """What went before it, as exchanges: each answer with what the user had said until then."""
+    """The earlier turns: each answer with what the user said before it."""
     turns: list[Turn] = []
     asked: list[Said] = []
     earlier = inquiry.said[: len(inquiry.said) - len(_newest(inquiry.said))]
@@ -127,7 +127,7 @@ def _photos(said: Sequence[Said]) -> tuple[Photo, ...]:
 
 
 def answered_by(reply: Reply) -> Answered:
-    """What an app is told of a reply."""
+    """The answer for an app, from a reply."""
     record = reply.record
     tokens = record.get("tokens")
     read, wrote = tokens if isinstance(tokens, list) else (0, 0)

@@ -1,4 +1,4 @@
-"""Jobs: pictures that came in bulk by the API are described one after the other, behind everybody else."""
+"""Runs the jobs of the API: pictures submitted in bulk, described with the lowest priority."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ log = logging.getLogger(__name__)
 
 LEASE_S = 30.0
 IDLE_S, IDLE_ALONE_S = 2.0, 30.0
-"""Between two looks: for what another process has received; alone, for what was put off."""
+"""Time between two looks: with other processes, for what they received; alone, for postponed items."""
 STORE_RETRY_S = 2.0
 PAUSES_S = (2.0, 5.0, 15.0, 60.0)
-"""While the model does not answer."""
+"""Pauses while the model does not answer."""
 SPENT_S = 600.0
-"""Until a key that has used its tokens is looked at again."""
+"""Time until a key that has used its tokens is checked again."""
 SWEEP_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of one picture: an answer to `prompt`, or the text of a house style."""
+    """What is wanted for one picture: an answer to `prompt`, or the text of a house style."""
 
     prompt: str = ""
     style: str = ""
     language: Language | None = None
     max_tokens: int = 0
     name: str = ""
-    """What the client calls it; comes back with the result."""
+    """The client's name for it, returned with the result."""
 
     def inquiry(self, image: PromptImage, *, request: str, key_id: str, user: str = "") -> Inquiry:
-        """The question that it is."""
+        """The inquiry for this picture."""
         return Inquiry(
             id=request,
             key_id=key_id,
@@ -60,7 +60,7 @@ class Wanted:
         )
 
     def written(self) -> str:
-        """As the database keeps it."""
+        """As it is stored in the database."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
@@ -70,7 +70,7 @@ class Wanted:
 
 
 def result_of(wanted: Wanted, answered: Answered) -> dict[str, Any]:
-    """What the client gets for one picture."""
+    """The result that the client gets for one picture."""
     return {
         "id": wanted.name or None,
         "text": answered.text,
@@ -87,17 +87,17 @@ def result_of(wanted: Wanted, answered: Answered) -> dict[str, Any]:
 
 
 def failure_of(name: str, code: str, message: str, param: str | None = None) -> dict[str, Any]:
-    """What the client gets for a picture that has no text."""
+    """The result that the client gets for a picture without a text."""
     error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     return {"id": name or None, "error": error}
 
 
 IsSpent = Callable[[str], Awaitable[bool]]
-"""Whether a key, by its id, has used its tokens of today."""
+"""Whether the key with this id has used up its tokens of today."""
 
 
 class Runner:
-    """Does the items of jobs, a few at a time.  Whatever it has in hand when it ends is done later."""
+    """Processes items of jobs, a few at a time.  Unfinished items are processed again after a restart."""
 
     def __init__(
         self,
@@ -119,24 +119,24 @@ class Runner:
         self._tasks: dict[tuple[str, int], tuple[Item, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
         self._failures = 0
-        """Rounds in which the model did not answer."""
+        """Rounds in a row in which the model did not answer."""
         self._is_failing = False
 
     def wake(self) -> None:
-        """There is something to do."""
+        """Look for items at once."""
         self._wake.set()
 
     def drop(self, job_id: str) -> None:
-        """Stop what is being done for a job."""
+        """Stop the items of a job that are being processed."""
         for item, task in self._tasks.values():
             if item.job_id == job_id:
                 task.cancel()
 
     async def run(self) -> None:
-        """Claim and do, until cancelled.
+        """Claim and process items until cancelled.
 
-        Alone on its database, it takes up at once what an earlier process had in hand; else the leases tell
-        when.
+        If this is the only process on the database, it resumes at once what an earlier one left unfinished;
+        otherwise when the leases end.
         """
         if self._is_alone:
             with contextlib.suppress(StoreDown):
@@ -159,7 +159,7 @@ class Runner:
             await self._give_back()
 
     async def _claim(self) -> float:
-        """Begin what there is room for; returns how long to wait for more."""
+        """Start as many items as there is room for; returns how long to wait for more."""
         room = self._at_once - len(self._tasks)
         if self._is_failing or self._failures:
             if self._tasks:  # they will say how the model is
@@ -180,7 +180,7 @@ class Runner:
         return self._idle_s
 
     async def _pause(self) -> None:
-        """While the model does not answer: longer each round, and then one item at a time."""
+        """Wait while the model does not answer: longer each time, and then one item at a time."""
         if self._is_failing:
             self._failures += 1
             self._is_failing = False
@@ -235,7 +235,7 @@ class Runner:
         self._metrics.api("job", code)
 
     async def _renew(self) -> None:
-        """Keep the leases; what is no longer ours, since its job was cancelled, is stopped."""
+        """Renew the leases; stop items that are no longer ours because their job was cancelled."""
         while True:
             await asyncio.sleep(LEASE_S / 3)
             held = [item for item, _ in self._tasks.values()]
@@ -259,7 +259,7 @@ class Runner:
             await asyncio.sleep(SWEEP_EVERY_S)
 
     async def _give_back(self) -> None:
-        """Stop what runs, and leave it to the next start."""
+        """Stop the running items and leave them to the next start."""
         held = list(self._tasks.values())
         for _, task in held:
             task.cancel()

@@ -1,7 +1,7 @@
-"""Revealing: what may be seen of an answer that is still being written.
+"""Previews: what may be seen of an answer that is still being written.
 
-Whole sentences only, and each only after everything up to a good way behind it has passed the guard's
-rules.  It is a view and no more: what is said is the reply, which the guard judges whole.
+Only whole sentences, and each only after the text up to some distance behind it has passed the guard's rules.
+It is only a view: the final reply is what counts, and the guard judges it as a whole.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from prompts.prompt import Prompt
 log = logging.getLogger(__name__)
 
 EVERY_S = 0.3
-"""Between two looks at an answer, and before the first: one that is written faster is seen whole anyway."""
+"""Time between two previews, and before the first: a faster answer is shown whole anyway."""
 _ENDS = frozenset("。！？.!?\n")
 _THOUGHT = re.compile(r"[<◁]\s*(/?)\s*(?:think|thinking|reasoning)\s*[>▷]", re.IGNORECASE)
 
 OnWords = Callable[[str], None]
-"""Is told all words approved so far whenever there are more, and none when they are taken back."""
+"""Called with all approved text so far whenever there is more, and with an empty text to withdraw it."""
 
 
 def view(
     show: Show, *, above: Sequence[str], is_held: Callable[[], bool], seen_first: Callable[[], None]
 ) -> OnWords:
-    """What lets a customer see an answer that is being written, below what stands above it anyway.
+    """Shows a customer an answer that is being written, below the notices above it.
 
-    Nothing once a person has the chat.  `seen_first` is called when there is something to see.
+    Nothing is shown once a person has the chat.  `seen_first` is called when there is something to see.
     """
     showing = noting_first(lambda words: show(parts_of("\n\n".join([*above, words]))), seen_first)
 
@@ -49,7 +49,7 @@ def view(
 
 
 def noting_first(show: OnWords, seen_first: Callable[[], None]) -> OnWords:
-    """The same, with `seen_first` called once the first words were shown."""
+    """The same `show`, which also calls `seen_first` after the first words were shown."""
     is_first = True
 
     def shown(words: str) -> None:
@@ -63,11 +63,11 @@ def noting_first(show: OnWords, seen_first: Callable[[], None]) -> OnWords:
 
 
 class Reveals:
-    """Follows the answers of one engine.
+    """Previews the answers of one engine.
 
-    A thinking model's template may open the thought inside the prompt, and then nothing tells a thought
-    from an answer before its end.  So the first answer that ends by itself is seen only whole: if it shows
-    no such end, the ones after it are followed; if one ever does, none is any more.
+    With some thinking models the template opens the thought inside the prompt, so that a thought looks like
+    an answer until it ends.  Therefore the first answer that ends normally gets no preview.  If it shows no
+    end of a thought, later answers are previewed; if any answer ever shows one, none is any more.
     """
 
     def __init__(self, guard: Guard, *, clock: Callable[[], float] = monotonic) -> None:
@@ -77,7 +77,7 @@ class Reveals:
         self._thinks_unseen = False
 
     def of(self, message: Message, prompt: Prompt, *, canary: str, show: OnWords | None) -> Reveal:
-        """Follow the answer to a prompt, for `show` to see."""
+        """Follow the answer to a prompt, with previews for `show`."""
         is_followed = show is not None and self._answers_at_once and not self._thinks_unseen
 
         def passed(draft: str) -> str:
@@ -92,7 +92,7 @@ class Reveals:
         return Reveal(passed, show if is_followed else None, clock=self._clock)
 
     def learn(self, said: Reveal, draft: Draft) -> None:
-        """What an answer tells about the model that wrote it."""
+        """Learn from a finished answer what kind of model wrote it."""
         if draft.preliminary or draft.cache_key:
             return  # not the model's, or what is left of what it said then
         tag = _THOUGHT.search(said.raw)
@@ -103,7 +103,7 @@ class Reveals:
 
 
 class Reveal:
-    """One answer in the making."""
+    """One answer that is being written."""
 
     def __init__(
         self, passed: Callable[[str], str], show: OnWords | None, *, clock: Callable[[], float]
@@ -118,11 +118,11 @@ class Reveal:
 
     @property
     def raw(self) -> str:
-        """All that the engine has said."""
+        """Everything that the engine has said so far."""
         return "".join(self._pieces)
 
     def hear(self, piece: str) -> None:
-        """A new piece of raw text.  Never raises."""
+        """Handle a new piece of raw text.  Never raises."""
         self._pieces.append(piece)
         if self._show is None:
             return

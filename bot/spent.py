@@ -1,4 +1,4 @@
-"""Spent: about how many tokens an answer has cost that broke off before the engine could count them."""
+"""Estimated tokens of an answer that broke off before the engine could count them."""
 
 from __future__ import annotations
 

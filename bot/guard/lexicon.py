@@ -7,13 +7,13 @@ is searched: nothing here is a pattern, so nothing here can be slow.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 
 import ahocorasick_rs
 
 _INNERMOST = re.compile(r"[\[(]([^\[\]()]*)[\])]")
 _STEM = "~"
-_HARMLESS = 0  # the group of phrases in which a word means something else
 
 Heard = tuple[int, int, int]
 """Where a word begins and ends, and its groups, a bit each."""
@@ -36,20 +36,24 @@ class Lexicon:
     """Groups of words, parted by commas.  Latin words count whole; `scorch~` stands for all that begin so.
 
     A word inside one of the `harmless` phrases is not heard: `spark` in `spark plug`, `带电` in `带电池`.
+    Such a phrase may be a word of a group itself: `漏电保护` is no `漏电`, and a protection.
     """
 
     def __init__(self, groups: Mapping[str, str], *, harmless: str = "") -> None:
         self.bits = {name: 1 << number for number, name in enumerate(groups)}
         meanings: dict[str, int] = {}
         stems: set[str] = set()
+        innocent: set[str] = set()
         for name, listed in {"": harmless, **groups}.items():
             for entry in filter(None, map(str.strip, listed.split(","))):
                 for phrase in spelled(entry):
                     word = phrase.removesuffix(_STEM)
                     if word != phrase:
                         stems.add(word)
-                    meanings[word] = meanings.get(word, 0) | self.bits.get(name, _HARMLESS)
-        self._meanings = tuple(meanings.values())
+                    meanings[word] = meanings.get(word, 0) | self.bits.get(name, 0)
+                    if not name:
+                        innocent.add(word)
+        self._meanings = tuple((meaning, word in innocent) for word, meaning in meanings.items())
         self._bounded = tuple(
             (word[0].isascii(), word[-1].isascii() and word not in stems) for word in meanings
         )
@@ -66,13 +70,27 @@ class Lexicon:
                 continue
             if at_end and end < size and _is_letter(text[end]):
                 continue
-            if meaning := self._meanings[number]:
+            meaning, is_innocent = self._meanings[number]
+            if meaning:
                 found.append((start, end, meaning))
-            else:
+            if is_innocent:
                 innocent.append((start, end))
-        if innocent:
-            found = [hit for hit in found if not any(a <= hit[0] and hit[1] <= b for a, b in innocent)]
-        return found
+        return _outside(found, innocent) if innocent else found
+
+
+def _outside(found: list[Heard], phrases: list[tuple[int, int]]) -> list[Heard]:
+    """Words that are in none of the phrases, except as the phrase itself."""
+    phrases.sort()
+    starts = [start for start, _ in phrases]
+    longest: list[tuple[int, int]] = []  # up to each phrase, the one that reaches furthest
+    for phrase in phrases:
+        longest.append(phrase if not longest or phrase[1] > longest[-1][1] else longest[-1])
+    kept: list[Heard] = []
+    for hit in found:
+        before = bisect_right(starts, hit[0])
+        if not before or longest[before - 1][1] < hit[1] or longest[before - 1] == hit[:2]:
+            kept.append(hit)
+    return kept
 
 
 def _is_letter(character: str) -> bool:

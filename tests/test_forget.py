@@ -100,17 +100,9 @@ async def look_closely(w: World) -> None:
     )
     await Reviews(db).put(Review(turn, "mia", "down", ("wrong",), NOTE, NOTE))
     await staff.note("mia", "photo", LI.key, NOTE)
+    photos = sa.text("SELECT photo FROM messages WHERE chat = :chat AND photo IS NOT NULL ORDER BY id DESC")
     photo = await db.read(
-        lambda connection: (
-            connection.execute(
-                sa.text(
-                    "SELECT photo FROM messages WHERE chat = :chat AND photo IS NOT NULL ORDER BY id DESC"
-                ),
-                {"chat": LI.key},
-            )
-            .scalars()
-            .first()
-        )
+        lambda connection: str(connection.execute(photos, {"chat": LI.key}).scalars().first())
     )
     await Readings(db).keep(photo, Reading((Line(PLATE, 0.9, ()),), (Fact("model", PLATE, 0.9),)))
     await listing.flag(LI, "mia", flagged=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +19,10 @@ import pytest_asyncio
 
 from bot.app import App, open_app
 from bot.engines.rules import RULES, load_rules
-from context.turns import Language
+from context.turns import Chat, Language
 from prompts.prompts import Prompts
 from tests.ac_panel import as_jpeg, draw_panel, draw_plate
+from tests.test_forget import found_in
 from tests.test_road_faults import full_disk
 from tests.test_web_chat import lines, listening, say
 from tests.web_world import browse
@@ -99,6 +103,26 @@ async def test_the_conversation_is_there_after_a_reload_and_for_nobody_else(app:
         assert (await li.get(address)).content.startswith(b"\xff\xd8\xff")
         assert (await wang.get(address)).status_code == 404
         assert await lines(wang) == []
+
+
+async def test_a_visitors_cookie_leads_nowhere_once_another_process_forgot_them(app: App) -> None:
+    folder = Path(app.stores.db.name.removeprefix("sqlite:///")).parent
+    async with visit(app) as li:
+        await ask(li, "my canarywebq7 beeps")
+        key = li.cookies["visitor"]
+        kept = found_in(folder, ("canarywebq7", key.lower()))
+        assert set().union(*kept.values()) == {"canarywebq7"}  # the cookie itself is kept nowhere
+        chat = Chat("web", hashlib.sha256(key.encode()).hexdigest()[:32])
+        told = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bot", "forget", chat.key),
+            env={"PATH": os.environ["PATH"], "DATA_DIR": str(folder)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await told.communicate()
+        assert (told.returncode, b"messages" in out) == (0, True)
+        assert await lines(li) == []
+        assert found_in(folder, ("canarywebq7", key.lower())) == {}
+        assert (await ask(li, "hello again"))["who"] == "bot"
 
 
 async def test_an_open_page_sees_its_message_the_typing_sign_and_the_answer(app: App) -> None:

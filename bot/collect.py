@@ -20,6 +20,8 @@ DOWNLOAD_ATTEMPTS = 3
 for."""
 
 TAKE_IN_AGAIN_S = 2.0
+PICTURES_AT_ONCE = 8
+"""Downloads and checks at a time, over all chats: each may hold 20 MB, and only a few are checked at once."""
 
 UNOPENED = frozenset({Kind.VOICE, Kind.DOCUMENT})
 """Kinds of message that may contain the question but cannot be opened by the bot."""
@@ -35,6 +37,7 @@ class Collector:
         self._inbox = inbox
         self._photos = photos
         self._metrics = metrics
+        self._hands = asyncio.Semaphore(PICTURES_AT_ONCE)
 
     async def collect(self, batch: Batch) -> Message:
         """Join the texts and process the pictures.
@@ -77,8 +80,10 @@ class Collector:
         assert arrival.attachment is not None
         may_wait = batch.attempts + 1 < DOWNLOAD_ATTEMPTS
         try:
-            data = await self._channels[batch.chat.channel].fetch(arrival.attachment)
-            taken = await self._photos.take_in(data)
+            async with self._hands:
+                taken = await self._photos.take_in(
+                    await self._channels[batch.chat.channel].fetch(arrival.attachment)
+                )
         except FileUnavailable as error:
             taken = Rejection(error.code, str(error))
         except Again as error:

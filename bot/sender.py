@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 RESENDS = 1
 """How often a part is sent again whose connection broke: it may well have been delivered."""
 RESENDS_AFTER_FAILURE = 4
-"""The same where that is seldom: the server said that it failed, or the sender died.  Once lost answers, to
-two deaths or two 502s in a row."""
+"""The same over all doubts, most of which are of the seldom kind: the server said that it failed, or the
+sender died.  Once lost answers, to two deaths or two 502s in a row, or to a 502 and a broken connection."""
 RESEND_AFTER_S = 1.0
 """Delay before the first resend; it doubles each time."""
 LONGEST_BACKOFF_S = 30.0
@@ -90,10 +90,7 @@ class Sender:
             if part.state in {"sent", "dead"}:
                 continue
             if part.state == "sending":  # whoever sent it died without a receipt
-                part = await self._outbox.ambiguous(
-                    batch, part, "the sender died", resends=RESENDS_AFTER_FAILURE
-                )
-                self._metrics.send(batch.chat.channel, "ambiguous")
+                part = await self._doubt(batch, part, "the sender died", broke=False)
             if part.state == "pending":
                 return await self._outbox.sending(batch, turn, part)
         await self._outbox.finish(batch, turn)
@@ -118,9 +115,7 @@ class Sender:
             await self._outbox.not_sent(batch, part, str(error))
             raise NotSent(str(error), after_s=max(error.after_s, self._backoff_s(turn))) from error
         except Ambiguous as error:
-            resends = RESENDS_AFTER_FAILURE if error.is_seldom else RESENDS
-            doubted = await self._outbox.ambiguous(batch, part, str(error), resends=resends)
-            self._metrics.send(channel.name, "ambiguous")
+            doubted = await self._doubt(batch, part, str(error), broke=not error.is_seldom)
             reason = f"part {part.id} may not have arrived: {error}"
             after_s = RESEND_AFTER_S * 2.0 ** (doubted.unsure - 1)
             raise Again(reason, after_s=after_s, blame=False) from error
@@ -132,6 +127,13 @@ class Sender:
             return None
         self._metrics.send(channel.name, "ok")
         return receipt
+
+    async def _doubt(self, batch: Batch, part: Part, reason: str, *, broke: bool) -> Part:
+        """Write down that it may have been delivered, and whether it is said again."""
+        again = part.unsure < RESENDS_AFTER_FAILURE and part.broken + broke <= RESENDS
+        doubted = await self._outbox.ambiguous(batch, part, reason, broke=broke, again=again)
+        self._metrics.send(batch.chat.channel, "ambiguous")
+        return doubted
 
     async def _with_picture(self, part: Part) -> Part:
         """A picture with its bytes; one that is gone (erased, say) is replaced by a word about it."""

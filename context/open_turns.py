@@ -36,7 +36,7 @@ def read_open_turns(connection: Connection, chats: Sequence[str]) -> dict[str, O
 def _part(row: Row[Any]) -> Part:
     photo = Photo(row.photo, row.photo_width, row.photo_height) if row.photo else None
     entities = entities_from(row.entities)
-    return Part(row.text, entities, row.id, row.number, row.state, row.unsure, photo)
+    return Part(row.text, entities, row.id, row.number, row.state, row.unsure, row.broken, photo)
 
 
 def silence(connection: Connection, chat: str, turn_id: int, now: float) -> None:
@@ -69,7 +69,7 @@ _OPEN_TURNS = Statement("""
     FROM turns WHERE state = 'open' AND chat IN :chats ORDER BY id
     """)
 _PARTS = Statement("""
-    SELECT id, text, entities, number, state, unsure, photo, photo_width, photo_height FROM messages
+    SELECT id, text, entities, number, state, unsure, broken, photo, photo_width, photo_height FROM messages
     WHERE turn_id = :turn AND direction = 'out' ORDER BY number""")
 # What was edited meanwhile is out of date.
 _UNTAKE = Statement("""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from sqlalchemy.engine import Connection
 
@@ -140,15 +141,15 @@ class Outbox:
         """Certainly not delivered: it is as if it had never been tried."""
         await self._part(batch, part, "pending", reason)
 
-    async def ambiguous(self, batch: Batch, part: Part, reason: str, *, resends: int) -> Part:
+    async def ambiguous(self, batch: Batch, part: Part, reason: str, *, broke: bool, again: bool) -> Part:
         """May have been delivered: counted on the part, which comes back as it now stands.
 
-        It is to be said again after up to `resends` doubts, else it stays in doubt.  Both are written at
-        once: a death in between would leave open which of the two was meant.
+        `broke`: the connection did.  It is to be said again if `again`, else it stays in doubt.  Both are
+        written at once: a death in between would leave open which of the two was meant.
         """
-        doubts = part.unsure + 1
-        part = replace(part, state="pending" if doubts <= resends else "ambiguous", unsure=doubts)
-        await self._part(batch, part, part.state, reason, doubts=1)
+        state: Literal["pending", "ambiguous"] = "pending" if again else "ambiguous"
+        part = replace(part, state=state, unsure=part.unsure + 1, broken=part.broken + broke)
+        await self._part(batch, part, part.state, reason, doubts=1, breaks=int(broke))
         return part
 
     async def finish(self, batch: Batch, turn: OpenTurn) -> None:
@@ -196,10 +197,12 @@ class Outbox:
 
         await self._db.write(work)
 
-    async def _part(self, batch: Batch, part: Part, state: str, error: str, *, doubts: int = 0) -> None:
+    async def _part(
+        self, batch: Batch, part: Part, state: str, error: str, *, doubts: int = 0, breaks: int = 0
+    ) -> None:
         def work(connection: Connection) -> None:
             _check_fence(connection, batch)
-            values = {"id": part.id, "state": state, "error": error[:200], "doubts": doubts}
+            values = {"id": part.id, "state": state, "error": error[:200], "doubts": doubts, "breaks": breaks}
             connection.execute(_PART, values)
 
         await self._db.write(work)
@@ -222,7 +225,7 @@ class Outbox:
             silence(connection, batch.chat.key, turn.id, self._db.now(connection))
             self._close(connection, batch, turn.id)
             return None
-        values = {"id": part.id, "state": "sending", "error": "", "doubts": 0}
+        values = {"id": part.id, "state": "sending", "error": "", "doubts": 0, "breaks": 0}
         marked = connection.execute(_PART, values)
         if not marked.rowcount:
             return self._go_on(connection, batch, turn, part)
@@ -355,7 +358,7 @@ _INSERT_PART = Statement("""
             :photo_number)
     RETURNING id""")
 _PART = Statement("""
-    UPDATE messages SET state = :state, error = :error, unsure = unsure + :doubts
+    UPDATE messages SET state = :state, error = :error, unsure = unsure + :doubts, broken = broken + :breaks
     WHERE id = :id AND state <> 'sent'""")
 _SENT = Statement(
     "UPDATE messages SET state = 'sent', message_id = :message_id, at = :at, error = '' WHERE id = :id"

@@ -216,6 +216,8 @@ class Part:
     state: Literal["pending", "sending", "sent", "ambiguous", "dead"] = "pending"
     unsure: int = 0
     """How many times it may have been delivered without a receipt."""
+    broken: int = 0
+    """In how many of these the connection broke under it."""
     photo: Photo | None = None
     """A picture instead of words: a staff member's, or a marked copy of the customer's own."""
     ask: Ask | None = None

@@ -30,8 +30,10 @@ Step = tuple[str, int, int]
 
 SUPERSEDES = 3
 """What the house promises; on purpose not the constant of the code."""
+RESENDS = 1
+"""The same: broken connections that a part survives before it is taken for said."""
 RESENDS_AFTER_FAILURE = 4
-"""The same: doubts before a part is taken for said under which no connection broke."""
+"""The same: doubts of any kind that it survives."""
 CHATS = 2
 NAPS_S = (0.2, 0.7, 2.0, 5.0, 16.0)
 LEASE_S = 15.0

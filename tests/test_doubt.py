@@ -78,6 +78,8 @@ def fate(name: str) -> Exception | asyncio.CancelledError:
         ([DIED] * RESENDS_AFTER_FAILURE, 1 + RESENDS_AFTER_FAILURE, True),
         ([DIED] * 9, 1 + RESENDS_AFTER_FAILURE, False),
         ([BROKE, DIED, FAILED], 4, True),
+        ([FAILED, BROKE], 3, True),
+        ([DIED, FAILED, BROKE, BROKE], 4, False),
     ],
 )
 async def test_the_less_likely_it_arrived_the_more_often_it_is_said(

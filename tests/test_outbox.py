@@ -59,11 +59,12 @@ async def test_an_ambiguous_part_is_counted_and_may_be_presumed_sent(ledger: Led
     await ledger.inbox.put([says(ANNA, "hello")])
     batch = await ledger.claim_one()
     turn = await ledger.open(batch)
-    part = await ledger.outbox.ambiguous(batch, turn.parts[0], "connection broke", resends=0)
+    part = await ledger.outbox.ambiguous(batch, turn.parts[0], "connection broke", broke=True, again=False)
     await ledger.inbox.again(batch, after_s=0, blame=False)
     batch = await ledger.claim_one()
     assert batch.open_turn is not None
     assert batch.open_turn.parts[0].unsure == part.unsure == 1
+    assert batch.open_turn.parts[0].broken == part.broken == 1
     await ledger.outbox.finish(batch, batch.open_turn)
     assert await ledger.claim() == []
 

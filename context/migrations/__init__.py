@@ -350,6 +350,8 @@ CREATE TABLE unsealed (
 );
 """
 
+# Of `unsure`: how often the connection broke, which leaves more doubt than a server that says it failed.
+BROKEN = "ALTER TABLE messages ADD COLUMN broken INTEGER NOT NULL DEFAULT 0"
 GONE_TOPICS = """
 -- Topics of the staff's group whose customers were erased: until they are deleted there too.
 CREATE TABLE gone_topics (
@@ -386,6 +388,7 @@ MIGRATIONS: tuple[Step, ...] = (
     UNSEALED,
     GONE_TOPICS,
     READINGS,
+    BROKEN,
 )
 
 _WORDS = {

@@ -281,6 +281,9 @@ async def an_app_asks(api: str, trust: ssl.SSLContext) -> None:
         answers = await asyncio.gather(*(stream() for _ in range(60)))
         assert all("Noted: c0t0." in answer and answer.endswith("data: [DONE]\n\n") for answer in answers)
         kind = {"Content-Type": "application/jsonl"}
+        stranger = kind | {"Authorization": "Bearer nobody's"}
+        async with app.post(f"{api}/jobs", data=lines(), headers=stranger) as answer:
+            assert (await answer.json())["error"]["code"] == "invalid_api_key"
         async with app.post(f"{api}/jobs", data=lines(), headers=kind) as answer:
             assert answer.status == 202, await answer.text()
             assert (await answer.json())["total"] == 1

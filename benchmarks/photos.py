@@ -167,6 +167,7 @@ async def reading(*, times: int) -> None:
         for passes, enough in (("one pass", True), ("both passes", False)):
             cpu, _ = await cpu_and_wall(lambda j=jpeg, e=enough: ocr.read(j, enough=lambda _: e), times)
             print(f"* reading a {name}, {passes}: {cpu:.0f} ms of CPU")
+        print(f"* the event loop meanwhile, longest stall: {await stalls(ocr.read(jpeg, enough=bool))}")
         before = time.process_time()
         for _ in range(times):
             fingerprint(jpeg)

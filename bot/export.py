@@ -169,7 +169,7 @@ class _Writing:
         return f"{chat.partition(':')[0]}:{digest[:16]}"
 
 
-_WORDS = frozenset({"text", "question", "reply", "draft", "answer", "correction"})
+_WORDS = frozenset({"text", "photo_text", "question", "reply", "draft", "answer", "correction"})
 
 
 def _make_empty(folder: Path) -> None:

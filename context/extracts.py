@@ -46,6 +46,8 @@ class Line:
     photo: str
     """sha256, or empty."""
     photo_number: int | None
+    photo_text: str
+    """What text recognition read on it, line by line; empty if nothing was read."""
     rejection: str
     """Code of the reason why a picture could not be used."""
     turn: int | None
@@ -162,6 +164,7 @@ def _line(row: Row[Any]) -> Line:
         text=f"/{row.command} {row.text}".strip() if row.command else row.text,
         photo=row.photo or "",
         photo_number=row.photo_number,
+        photo_text="\n".join(line["text"] for line in json.loads(row.lines or "[]")),
         rejection=row.rejection or "",
         turn=row.turn_id,
         state=row.state,
@@ -191,8 +194,9 @@ def _answer(row: Row[Any]) -> Answer:
 
 _LINES = """
     SELECT m.id, m.chat, m.at, m.direction, m.kind, m.command, m.text, m.photo, m.photo_number, m.rejection,
-           m.turn_id, m.state, t.origin
+           m.turn_id, m.state, t.origin, r.lines
     FROM messages m LEFT JOIN turns t ON t.id = m.turn_id AND m.direction = 'out'
+         LEFT JOIN readings r ON r.photo = m.photo
     WHERE m.id > :after AND m.id <= :end AND m.kind <> 'staff'{where} ORDER BY m.id LIMIT :limit"""
 _ANSWERS = """
     SELECT id, chat, opened_at, closed_at, text, reply, origin, language, state, handoff, record

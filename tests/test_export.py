@@ -20,8 +20,9 @@ from bot.errors import BotError
 from bot.export import Exported, Exporter, Wanted, plain, safe_cell
 from context.db import Database
 from context.extracts import Extracts, Selection
+from context.readings import Reading, Readings
 from context.reviews import Review, Reviews
-from context.turns import Chat, Message, Part, Photo, Reply
+from context.turns import Chat, Line, Message, Part, Photo, Reply
 from tests.clock import Clock
 from tests.ledger import ANNA, Ledger, says, shows
 
@@ -46,6 +47,8 @@ async def show(db: Database, clock: Clock, chat: Chat) -> None:
     batch = await ledger.claim_one()
     await ledger.inbox.attach([(batch.arrivals[0], Photo(SHA, 10, 10))])
     await ledger.answer(batch)
+    read = (Line("MODEL KFR-35GW", 0.9, ()), Line("220 V", 0.9, ()))
+    await Readings(db).keep(SHA, Reading(read))
 
 
 def exporter(db: Database) -> Exporter:
@@ -84,6 +87,7 @@ async def test_an_export_is_whole_and_its_manifest_proves_it(
         ("customer", "the lamp is red, 红灯"),
         ("bot", "clean the filter"),
     ]
+    assert [row["photo_text"] for row in messages] == ["", "", "MODEL KFR-35GW\n220 V", ""]
     assert [row["text"] for row in table(folder / "messages.csv")] == [row["text"] for row in messages]
     (correction,) = lines(folder / "corrections.jsonl")
     assert (correction["answer"], correction["correction"]) == ("clean the filter", "switch it off")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 import telegramify_markdown
-from telegramify_markdown import RenderConfig, utf16_len
+from telegramify_markdown import MessageEntity, RenderConfig, utf16_len
 
 from context.turns import Entity, Part
 
@@ -25,6 +25,14 @@ _LOST_OTHERWISE = re.compile(
     r"|(?<=[^\W_])\*(?=[^\W_])(?!\*)"  # 5*3: not the start of emphasis
     r"|__(?=\w+__)"  # __init__
     r"|~{3,}"  # a row of tildes opens a code block
+)
+_EDGE = "\ue000"
+"""A private character: neither space nor punctuation."""
+_HAN = "[\u3400-\u9fff]"
+# CommonMark tells where bold begins and ends by the spaces around `**`; Chinese has none: `**注意：**请断电`.
+_BESIDE_HAN = re.compile(
+    rf"{_CODE.pattern}|(?P<end>(?<=[^\w\s*\\])\*\*(?={_HAN}))|(?P<begin>(?<={_HAN})\*\*(?=[^\w\s*\\]))",
+    re.DOTALL,
 )
 _SAFE_LINK = re.compile(r"(?:https?://|tel:|mailto:)", re.IGNORECASE)
 
@@ -61,8 +69,9 @@ def _convert(text: str) -> tuple[str, list[Entity]]:
         piece if index % 2 else _LOST_OTHERWISE.sub(_escape, piece)
         for index, piece in enumerate(_CODE.split(text))
     )
-    plain, entities = telegramify_markdown.convert(escaped, latex_escape=False, config=_CONFIG)
-    plain = plain.rstrip()
+    edged = _BESIDE_HAN.sub(_with_edge, escaped)
+    plain, entities = telegramify_markdown.convert(edged, latex_escape=False, config=_CONFIG)
+    plain = _without_edges(plain, entities).rstrip()
     if not plain or _substance(plain) != _substance(_without_links(text)):
         return text.strip(), []
     units = utf16_len(plain)
@@ -75,6 +84,27 @@ def _convert(text: str) -> tuple[str, list[Entity]]:
 
 def _escape(match: re.Match[str]) -> str:
     return "".join(f"\\{char}" for char in match.group())
+
+
+def _with_edge(match: re.Match[str]) -> str:
+    if match["end"]:
+        return f"{_EDGE}**"
+    return f"**{_EDGE}" if match["begin"] else match.group()
+
+
+def _without_edges(plain: str, entities: list[MessageEntity]) -> str:
+    """The text without them; the entities are moved."""
+    pieces = plain.split(_EDGE)
+    places, offset = [], 0
+    for piece in pieces[:-1]:
+        offset += utf16_len(piece)
+        places.append(offset)
+        offset += 1
+    for entity in entities if places else ():
+        end = entity.offset + entity.length
+        entity.offset -= sum(place < entity.offset for place in places)
+        entity.length = end - sum(place < end for place in places) - entity.offset
+    return "".join(pieces)
 
 
 def _without_links(text: str) -> str:

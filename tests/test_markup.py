@@ -50,6 +50,22 @@ def test_formatting_becomes_entities_over_the_right_words() -> None:
     assert part.entities[2].url == "https://a.example/x"
 
 
+@pytest.mark.parametrize(
+    ("markdown", "shown", "bold"),
+    [
+        ("**注意：**请先**断电**", "注意：请先断电", ["注意：", "断电"]),
+        ("🔧后**“断电”**再开", "🔧后“断电”再开", ["“断电”"]),
+        ("注意：**请断电。**然后", "注意：请断电。然后", ["请断电。"]),
+        ("**`E4`**表示**`温度`：**高", "E4表示温度：高", ["E4", "温度：", "E4", "温度"]),
+        ("`**注意：**请` 5 ** 3", "**注意：**请 5 ** 3", ["**注意：**请"]),
+    ],
+)
+def test_bold_beside_chinese_needs_no_spaces(markdown: str, shown: str, bold: list[str]) -> None:
+    (part,) = parts_of(markdown)
+    assert part.text == shown
+    assert sorted(span(part.text, entity) for entity in part.entities) == sorted(bold)
+
+
 @pytest.mark.parametrize("target", ["javascript:alert(1)", "data:text/html,x", "tg://resolve?domain=x"])
 def test_links_that_are_no_web_links_lose_their_target(target: str) -> None:
     (part,) = parts_of(f"[press]({target})")

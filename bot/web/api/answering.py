@@ -1,4 +1,4 @@
-"""Answering over HTTP: at once or as a stream, and never for somebody who has hung up."""
+"""Sends answers over HTTP, at once or as a stream, and stops when the client disconnects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The staff console: what the bot told customers, why, and the hand to take over.
+"""The staff console: what customers were told and why, and how staff take over.
 
 `Console` builds its panes; each is a module with the addresses it serves.  Nothing here sends anything to a
 customer: what staff write enters the same road as everything else.
@@ -20,12 +20,12 @@ from bot.web.console.actions import Actions
 from bot.web.console.conversation import ConversationPane
 from bot.web.console.details import DetailsPane
 from bot.web.console.door import Door
+from bot.web.console.export_page import ExportPage
 from bot.web.console.figures_page import FiguresPage
 from bot.web.console.forget_page import ForgetPage
 from bot.web.console.list_pane import ListPane
 from bot.web.console.live import Live
 from bot.web.console.pages import Pages
-from bot.web.console.records import Records
 from bot.web.console.replying import Replying
 from bot.web.console.review import ReviewPane
 from bot.web.uploads import Spool
@@ -102,7 +102,7 @@ class Console:
         review = ReviewPane(door=door, pages=pages, reviews=reviews, conversations=conversations)
         figures = FiguresPage(door=door, pages=pages, counting=Counting(db), outcomes=Outcomes(db))
         access = AccessPage(door=door, pages=pages, staff=staff)
-        records = Records(door=door, pages=pages, exporter=exporter, folder=exports, staff=staff)
+        export = ExportPage(door=door, pages=pages, exporter=exporter, folder=exports, staff=staff)
         forget = ForgetPage(
             door=door, pages=pages, erasure=erasure, handoffs=handoffs, listing=listing, staff=staff
         )
@@ -116,7 +116,7 @@ class Console:
             review,
             figures,
             access,
-            records,
+            export,
             forget,
             panes,
             self._live,

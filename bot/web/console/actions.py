@@ -1,4 +1,4 @@
-"""What staff do with a conversation as a whole: take it, give it back, flag it, be done with it.
+"""What staff do with a whole conversation: take it over, hand it back, flag it, mark it as done.
 
 Each action says what became of it, also to whoever came second: of two colleagues one takes a chat, and the
 other is told who has it.

@@ -1,4 +1,4 @@
-"""The conversation pane: who said what, what was not said, and whose turn it is."""
+"""The conversation pane: what was said and by whom, what was not sent, and who has the chat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The details pane: why this answer, and what another engine or template would have said."""
+"""The details pane: why an answer was given, and what another engine or template would answer."""
 
 from __future__ import annotations
 

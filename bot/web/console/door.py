@@ -1,4 +1,4 @@
-"""The console's door: signing in and out, and what every request has to show before it is looked at.
+"""The console's door: signing in and out, and the checks that every request has to pass.
 
 Who is signed in holds a random token in a cookie that scripts cannot read.  Whatever changes something
 comes as a POST from a page of ours (`Sec-Fetch-Site`, else `Origin`) and carries a second token, which

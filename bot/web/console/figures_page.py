@@ -1,4 +1,4 @@
-"""The page of figures: drawn here as SVG, from what `context.figures` counts."""
+"""The page of figures: SVG charts of what `context.figures` counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the list shows: a chip, words to look for, and what they are narrowed by; all of it in the URL."""
+"""The filters of the list, which are part of its URL: a category, search words, and restrictions."""
 
 from __future__ import annotations
 

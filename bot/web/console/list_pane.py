@@ -1,4 +1,4 @@
-"""The list of conversations: chips, search, saved views, and one page that holds all three panes."""
+"""The list of conversations: filters, search, saved views, and the page around all three panes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live rows: what changes in the list reaches every open console by server-sent events.
+"""Live updates: changes of the list reach every open console by server-sent events.
 
 One task brings the list up to date and tells the open consoles; each of them knows the revision up to
 which it has been told, and after a broken connection asks for what came after (`Last-Event-ID`).  A row

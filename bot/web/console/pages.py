@@ -1,4 +1,4 @@
-"""Pages of the console: one Jinja environment, and what its templates may call.
+"""Rendering of the console's pages: the Jinja environment, and the functions of its templates.
 
 Whatever a customer wrote is escaped by Jinja and made visible by `plain`: a control character or a mark that
 turns the text round shows as what it is, and does nothing.

@@ -1,4 +1,4 @@
-"""Writing to the customer as a person, and deciding about replies that the guard holds.
+"""Writing to customers, and deciding about replies that the guard holds.
 
 Words that the guard's rules would stop are shown to whoever writes them, and go out when they say so:
 a person answers for them.  A form that comes twice is one message.

@@ -1,4 +1,4 @@
-"""Reviewing answers: a thumb, reasons, what should have been said; one by one in a queue, or in passing."""
+"""Reviews of answers: a thumb, reasons, a correction; one by one in a queue, or in passing."""
 
 from __future__ import annotations
 

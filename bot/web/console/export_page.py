@@ -1,4 +1,4 @@
-"""Records of conversations: taken out as files, by admins, masked unless they say otherwise."""
+"""The export page, for admins: conversations as a file, masked unless they choose otherwise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXPORT_TIMEOUT_S = 600.0
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-class Records:
+class ExportPage:
     """`/staff/export`."""
 
     def __init__(self, *, door: Door, pages: Pages, exporter: Exporter, folder: Path, staff: Staff) -> None:

@@ -8,6 +8,7 @@ const line = document.getElementById("line");
 const MOST_ROWS = 200;
 let waiting = new Map();
 const beyond = new Set();
+const title = document.title;
 
 export function startLive(onChange) {
     const source = document.getElementById("live");
@@ -37,6 +38,12 @@ export function startLive(onChange) {
     });
     rows.addEventListener("scroll", () => rows.scrollTop < 20 && flush());
     show("offline");
+    tellTitle(document.querySelector("[data-chip=waiting] .count")?.textContent);
+}
+
+// Who works in another window sees in the tab that somebody waits.
+function tellTitle(waiting) {
+    document.title = waiting && waiting !== "0" ? `(${waiting}) ${title}` : title;
 }
 
 function show(state) {
@@ -99,5 +106,6 @@ function tellCounts(counts) {
         if (!shown) continue;
         shown.textContent = count > 99 ? "99+" : count;
         shown.hidden = !count;
+        if (chip === "waiting") tellTitle(shown.textContent);
     }
 }

@@ -7,8 +7,11 @@ import pytest
 from bot.guard import Action
 from bot.guard.hazards import load_hazards
 from bot.guard.lexicon import Lexicon, spelled
+from context.turns import Language
+from prompts.prompts import Prompts
 from tests.guard.cases import judge
 
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 ADVISED = {
     "live work": ("With the power on, poke the capacitor with a screwdriver.", "插着电把后盖拆开看看。"),
     "makeshift fuse": ("Replace the blown fuse with a piece of copper wire.", "保险丝断了用铜丝代替就行。"),
@@ -36,6 +39,16 @@ ADVISED = {
 def test_every_row_of_the_table_has_an_example() -> None:
     _, hazards = load_hazards()
     assert {hazard.name for hazard in hazards} == set(ADVISED)
+
+
+def test_staff_read_what_a_hazard_is_in_their_language() -> None:
+    prompts = Prompts()
+    for name in ADVISED:
+        english, chinese = (
+            prompts.notice("staff_rule", language, rule=f"hazard.{name}") for language in LANGUAGES
+        )
+        assert not english.startswith("hazard"), name
+        assert not chinese.isascii(), name
 
 
 @pytest.mark.parametrize("name", ADVISED)

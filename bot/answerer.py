@@ -88,8 +88,9 @@ class Answerer:
                 gists=gists,
             )
         reply = await self.speak(message, prompt, stages, show=show)
-        if self.condenser and planned.condensed:  # the oldest that still has room is the next that has none
-            self.condenser.begin(message.chat, (*planned.condensed, *planned.turns[:1]))
+        if self.condenser and (without_room := len(planned.condensed)):
+            # The oldest that still has room is the next that has none.
+            self.condenser.begin(message.chat, turns[: without_room + 1])
         return reply
 
     async def speak(

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -27,6 +28,8 @@ VERSION = 1
 """Version of the stored JSON and of the keys."""
 CONDENSE_S = 60.0
 """Time limit for one turn; nobody waits for it."""
+ASKED = 1000
+"""Turns that are not asked about again: a model that gives no JSON today gives none tomorrow."""
 _QUOTE = {"type": "string", "maxLength": 140}
 _QUOTES = {"type": "array", "items": _QUOTE, "maxItems": 6}
 _SEEN = {
@@ -68,6 +71,7 @@ class Condenser:
         self._prompts = prompts
         self._cache = cache
         self._is_busy = is_busy
+        self._asked: deque[str] = deque(maxlen=ASKED)
         self._task: asyncio.Task[None] | None = None
 
     async def known(self, turns: Sequence[Turn]) -> dict[int, Gist]:
@@ -97,7 +101,9 @@ class Condenser:
             for turn in turns:
                 if self._is_busy():
                     return
-                if turn.id and await self._find(turn) is None:
+                key = self._key(turn)
+                if turn.id and key not in self._asked and await self._find(turn) is None:
+                    self._asked.append(key)
                     await self._pick(chat, turn)
         except TimeoutError:
             log.warning("a turn was not condensed in time", extra={"chat": chat.key})

@@ -87,6 +87,8 @@ async def test_the_model_picks_facts_behind_the_answer_and_the_next_prompt_has_t
     assert "it hums all night long" in picked
     assert "Already advised: Lift the cover" in picked
     assert "burns my house down" not in picked, "nobody said that"
+    still = [request for request in model.condensed if "Still." in request.last_text]
+    assert len(still) == 2, "a second time where the first gave nothing, and not with every answer"
     assert await is_retraced(w.app, Chat("telegram", str(li.room.id)))
 
 

@@ -19,11 +19,16 @@ function bring(root = document) {
 }
 
 export function startDrafts() {
+    const who = document.querySelector(".me summary").textContent;
+    if (sessionStorage.getItem("writer") !== who) {  // somebody else has signed in at this desk
+        sessionStorage.clear();
+        sessionStorage.setItem("writer", who);
+    }
     document.addEventListener("input", (event) => {
         if (event.target.matches("textarea[data-draft]")) keep(event.target);
     });
     document.addEventListener("htmx:after:swap", (event) => {
-        const form = event.detail.ctx.sourceElement.closest?.("form");
+        const form = event.detail.ctx.sourceElement?.closest?.("form");
         for (const sent of form ? fields(form) : []) {
             if (form.dataset.clears !== undefined) sent.value = sent.defaultValue;
             sessionStorage.removeItem(keyOf(sent));

@@ -73,9 +73,12 @@ class Photos:
         self._trouble = ""
 
     async def start(self) -> None:
-        """Make ready: folders, and the intake's helper process.  Raises OSError for an unusable folder."""
+        """Make ready: folders, and the intake's helper process.  Raises OSError for an unusable folder.
+
+        Returns while the helper still imports its libraries, on another core; a photo waits for it.
+        """
+        self._intake.begin()
         await self._in_thread(self._prepare)
-        await self._intake.start()
 
     async def close(self) -> None:
         """End the intake, let writes finish.  Calling twice is harmless."""

@@ -73,12 +73,16 @@ class Intake:
         self._starts = 0
         self._trouble = ""
 
-    async def start(self) -> None:
-        """Start the helper and wait until it is ready.  Calling twice is harmless.
+    def begin(self) -> None:
+        """Start the helper; pictures wait until it is ready.  Calling twice is harmless.
 
         A helper that cannot be started is tried again and again behind the scenes, and shown in `health`.
         """
         self._keeper.start()
+
+    async def start(self) -> None:
+        """The same, and wait until it is ready."""
+        self.begin()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S):
                 await self._up.wait()
@@ -94,6 +98,8 @@ class Intake:
             return Health(
                 "ok", f"{self._at_once} pictures at once, helper {self._helper.process.pid}{replaced}"
             )
+        if self._keeper.is_running and not self._trouble:
+            return Health("degraded", "the photo helper is starting")
         return Health("down", self._trouble or "not started")
 
     async def normalise(self, data: bytes) -> Normalised | Rejection:

@@ -28,8 +28,12 @@ log = logging.getLogger(__name__)
 RESENDS = 1
 """How often a part is sent again whose connection broke: it may well have been delivered."""
 RESENDS_AFTER_FAILURE = 4
-"""The same over all doubts, most of which are of the seldom kind: the server said that it failed, or the
-sender died.  Once lost answers, to two deaths or two 502s in a row, or to a 502 and a broken connection."""
+"""The same over all doubts of other kinds: mostly the server said that it failed.  Once lost answers, to two
+502s in a row, or to a 502 and a broken connection.
+
+Deaths of the sender come on top.  Most of them find a part that only waits to be sent: under 50 kills on a
+machine at a load of 15, 12 of 1,000 answers were taken for said after the fifth, and never were.
+"""
 RESEND_AFTER_S = 1.0
 """Delay before the first resend; it doubles each time."""
 LONGEST_BACKOFF_S = 30.0
@@ -90,7 +94,7 @@ class Sender:
             if part.state in {"sent", "dead"}:
                 continue
             if part.state == "sending":  # whoever sent it died without a receipt
-                part = await self._doubt(batch, part, "the sender died", broke=False)
+                part = await self._doubt(batch, part, "the sender died", broke=False, died=True)
             if part.state == "pending":
                 return await self._outbox.sending(batch, turn, part)
         await self._outbox.finish(batch, turn)
@@ -128,9 +132,13 @@ class Sender:
         self._metrics.send(channel.name, "ok")
         return receipt
 
-    async def _doubt(self, batch: Batch, part: Part, reason: str, *, broke: bool) -> Part:
-        """Write down that it may have been delivered, and whether it is said again."""
-        again = part.unsure < RESENDS_AFTER_FAILURE and part.broken + broke <= RESENDS
+    async def _doubt(self, batch: Batch, part: Part, reason: str, *, broke: bool, died: bool = False) -> Part:
+        """Write down that it may have been delivered, and whether it is said again.
+
+        After a death always: if every sender dies of it, the worker gives the turn up and asks for a person.
+        """
+        is_doubted_enough = part.unsure >= RESENDS_AFTER_FAILURE + batch.crashes
+        again = died or not (is_doubted_enough or part.broken + broke > RESENDS)
         doubted = await self._outbox.ambiguous(batch, part, reason, broke=broke, again=again)
         self._metrics.send(batch.chat.channel, "ambiguous")
         return doubted

@@ -110,6 +110,8 @@ class PlayedChannel:
         """Chat and part, in the order of delivery."""
         self.broke: Counter[int] = Counter()
         """How often a connection broke under a part."""
+        self.failed: Counter[int] = Counter()
+        """How often the server said that it failed."""
 
     async def fetch(self, attachment: Attachment) -> bytes:
         raise NotImplementedError
@@ -126,6 +128,7 @@ class PlayedChannel:
         if how == 6:
             raise Killed
         if how == 3:
+            self.failed[part.id] += 1
             raise Ambiguous("502", is_seldom=True)
         if how == 7:
             self.broke[part.id] += 1

@@ -114,7 +114,8 @@ def all_said(life: Life, turns: list[Row[Any]], parts: list[Row[Any]]) -> None:
         if part.state in {"pending", "sending"}:
             raise Violation(f"part {part.id} is {part.state} for ever")
         is_silenced = part.error == "a person took the chat"
-        is_doubted_enough = life.channel.broke[part.id] > RESENDS or part.unsure > RESENDS_AFTER_FAILURE
+        broke, failed = life.channel.broke[part.id], life.channel.failed[part.id]
+        is_doubted_enough = broke > RESENDS or (broke + failed and part.unsure > RESENDS_AFTER_FAILURE)
         if part.state == "ambiguous" and not is_silenced and not is_doubted_enough:
             raise Violation(f"part {part.id} was taken for said too early, after {part.unsure} doubts")
         if states[part.turn_id] == "closed" and part.state == "dead" and not is_silenced:

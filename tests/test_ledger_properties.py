@@ -134,8 +134,8 @@ def does_not_count_doubts(patch: pytest.MonkeyPatch, db: Database) -> None:
     patch.setattr(outbox, "_PART", replaced(outbox._PART, r"unsure \+ :doubts", "unsure + 0 * :doubts"))
 
 
-def takes_the_second_doubt_for_the_last(patch: pytest.MonkeyPatch, db: Database) -> None:
-    patch.setattr(sender, "RESENDS_AFTER_FAILURE", sender.RESENDS)
+def takes_a_failure_for_a_delivery(patch: pytest.MonkeyPatch, db: Database) -> None:
+    patch.setattr(sender, "RESENDS_AFTER_FAILURE", 0)
 
 
 def supersedes_without_end(patch: pytest.MonkeyPatch, db: Database) -> None:
@@ -170,7 +170,7 @@ FAULTS: dict[Callable[[pytest.MonkeyPatch, Database], None], str] = {
     answers_the_newest_first: "behind",
     forgets_what_was_taken: "twice|other messages|rest|waiting",
     does_not_count_doubts: "doubted|never said",
-    takes_the_second_doubt_for_the_last: "too early",
+    takes_a_failure_for_a_delivery: "too early",
     supersedes_without_end: "superseded",
     does_not_see_who_holds_a_chat: "a person holds",
     talks_on_after_a_takeover: "a person holds",

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 
 from bot.guard.clauses import either, is_negated, sentence_ends
 from bot.guard.fold import Folded
@@ -21,7 +22,9 @@ from bot.guard.verdict import Action, Reason
 _LEXICON, _HAZARDS = load_hazards()
 _STATE_REACH = 140  # characters between a deed and the state
 _MOST_WORDS = 40  # heard in one sentence; no honest one has as many
+_LONGEST = 400  # characters of a sentence that are read at once
 _LEAD = 80  # characters around the words of a sentence in which a `never` may stand
+_MOST_PLACES = 24  # where a row stands in one sentence
 _APART = re.compile("[,:]|、(?!或)")
 _BITS = tuple(tuple(_LEXICON.bits[group] for group in hazard.needs) for hazard in _HAZARDS)
 _MASKS = tuple(
@@ -41,8 +44,7 @@ _WARNED = either(
     "(?:不要|别|切)(?!紧|担心|着急|怕|客气|的|墅|人|买|断|关|拔|停)|切勿|请勿|勿|禁止|严禁|不得(?!不)"
     "|不可(?!避)",
     "不能(?!用|插|开|转|工)|不许|不应|不准|不宜|不建议|避免|杜绝|防止|以防|谨防|不用(?=铜|铁|导|锡|湿|明)"
-    "|不可以|不私"
-    "|不随意|不自行",
+    "|不可以|不私|不随意|不自行",
 )
 _REPORTED = either(
     r"\b(?:whether|check (?:that|if)|in case|someone|somebody|previous (?:owner|tenant)|did you|have you"
@@ -58,15 +60,12 @@ _NOT_THAT = either(
 )
 _DANGEROUS = either(
     r"\b(?:danger\w*|hazard\w*|risky|risks?|unsafe|illegal|forbidden|prohibited|lethal|deadly|fatal|kills?"
-    r"|toxic"
-    r"|poison\w*|not (?:allowed|permitted|acceptable|safe|a (?:repair|solution|fix)))\b",
+    r"|toxic|poison\w*|not (?:allowed|permitted|acceptable|safe|a (?:repair|solution|fix)))\b",
     r"\b(?:caus\w+|leads? to|results? in|start|risk of|get)\b[^,.]{0,24}\b(?:fires?|shock\w*|explo\w+"
-    r"|injur\w+"
-    r"|burns?|death|damage\w*|killed|electrocuted|hurt)\b|\bmay (?:explode|catch fire|ignite)\b",
+    r"|injur\w+|burns?|death|damage\w*|killed|electrocuted|hurt)\b|\bmay (?:explode|catch fire|ignite)\b",
     "危险|隐患|违规|违章|严禁|禁止|不允许|不可取|不安全|有毒|毒气|中毒|致命|错误的|误区|不行\\Z|要命",
     "(?:引起|引发|导致|造成|以免|会|可能|容易|防止|发生)[^,。]{0,8}(?:起火|着火|火灾|触电|爆炸|烧毁|伤|事故"
-    "|泄漏|死亡"
-    "|烧坏|损坏)",
+    "|泄漏|死亡|烧坏|损坏)",
 )
 _STILL = re.compile(r"\b(?:but|though|if you are careful|works?)\b|但(?!是?不)|不过|小心(?:点|一点)就")
 _ASKED = re.compile(r"\A\W*(?:did|have|has|had|is|was|were|are|who)\b|[吗么呢]\?")
@@ -85,15 +84,14 @@ _REFUTED = either(
     r"\A\W*(?:(?:please|but|no|so),? )*(?:never|do not|don'?t) (?:do|try|copy|follow)\b|\A\W*no, (?:never"
     r"|don'?t|please)",
     r"\A\W*(?:no,? )?(?:that|this|it|doing (?:so|that|this))\b[^.!?]{0,40}\b(?:dangerous|not (?:allowed"
-    r"|safe)|unsafe"
-    r"|(?:can|could|may) (?:cause|start|kill))\b",
+    r"|safe)|unsafe|(?:can|could|may) (?:cause|start|kill))\b",
     "\\A\\W*(?:这|那|不|千万|绝对|请)[^。,]{0,12}(?:危险|不行|不要|别|不能|禁止|不可)",
 )
 _REFUTATION = 90  # characters in which it would stand
 
 _AMPERES = re.compile(
-    r"\b(\d{1,3}(?:\.\d)?)[ -]?(?:a|amps?|amperes?|安培?)(?![a-z])"
-    r"|(?<=[^\x00-\x7f])(\d{1,3})(?:a|安)(?![a-z])"
+    r"\b(\d{1,3}(?:\.\d)?)[ -]?(?:a|amps?|amperes?|安培?)(?![a-z])|(?<=[^\x00-\x7f])(\d{1,3})(?:a|安)"
+    r"(?![a-z])"
 )
 _IN_PLACE = re.compile(r"\binstead of\b|\bin place of\b|代替|替换")
 
@@ -108,7 +106,7 @@ def find_unsafe_advice(folded: Folded) -> Iterator[Reason]:
     before: tuple[int, list[Heard]] = (0, [])
     for start, end, words in _by_sentence(text, heard):
         named = _named(text, start, end, words)
-        if named is None and before[1]:
+        if named is None and before[1] and words[0][0] - before[1][-1][1] < _LONGEST:
             named = _named(text, before[0], end, before[1] + words, spilling=True)
         if named is not None and not _REFUTED.match(text[end : end + _REFUTATION]):
             hazard, first, last = named
@@ -125,7 +123,8 @@ def _by_sentence(text: str, heard: list[Heard]) -> Iterator[tuple[int, int, list
         start = ends[number - 1] if number else 0
         end = ends[number] if number < len(ends) else len(text)
         first = at
-        while at < size and heard[at][0] < end and at - first < _MOST_WORDS:
+        longest = min(end, heard[first][0] + _LONGEST)
+        while at < size and heard[at][0] < longest and at - first < _MOST_WORDS:
             at += 1
         words = heard[first:at]
         yield max(start, words[0][0] - _LEAD), min(end, words[-1][1] + _LEAD), words
@@ -146,7 +145,8 @@ def _named(
     for number in likely:
         if _is_harmless(_HAZARDS[number], sentence, here):
             continue
-        for places in _combinations(_HAZARDS[number], _BITS[number], sentence, here):
+        found = _combinations(_HAZARDS[number], _BITS[number], sentence, here)
+        for places in islice(found, _MOST_PLACES):
             if _is_advised(_HAZARDS[number], sentence, places):
                 return (
                     _HAZARDS[number],

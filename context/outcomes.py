@@ -24,7 +24,7 @@ _CODE = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{1,2})-?(\d{1,3})(?![A-Za-z0-9])")
 
 @dataclass(frozen=True, slots=True)
 class Fixes:
-    """Answers to faults after which "did it work?" was asked."""
+    """Answers to faults after which customers were asked whether they worked."""
 
     asked: int
     fixed: int
@@ -32,31 +32,31 @@ class Fixes:
 
     @property
     def silent(self) -> int:
-        """Asked, and said nothing."""
+        """Asked without an answer."""
         return self.asked - self.fixed - self.not_fixed
 
     @property
     def share_fixed(self) -> float | None:
-        """Of those who answered, 0 to 1; None where nobody did."""
+        """Share of fixes among those who answered, 0 to 1; None without any."""
         total = self.fixed + self.not_fixed
         return self.fixed / total if total else None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of a stretch of time."""
+    """The outcomes of a period."""
 
     thumbs: Thumbs
-    """The last word of each customer on each answer."""
+    """The last vote of each customer on each answer."""
     reasons: Mapping[str, int]
-    """Why theirs are down, the most frequent first."""
+    """Reasons of thumbs down, the most frequent first."""
     fixes: Fixes
     by_fault: Mapping[str, Fixes]
     """By the code in the question, else in the answer; `""` for neither.  The most asked first."""
 
 
 class Outcomes:
-    """Reads them."""
+    """Reads outcomes."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

@@ -1,7 +1,7 @@
-"""Photos: checked, normalised and kept by content hash.
+"""The photo store: checked, normalised JPEGs, named by their content hash.
 
-A stranger's bytes become a `Photo` only by way of the intake; what lies here is ours, a clean JPEG
-named by its own SHA-256, on disk for good before `take_in` returns.
+A stranger's bytes become a `Photo` only through the intake.  The files here are our own clean JPEGs, each
+named by its SHA-256, and durable before `take_in` returns.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ REJECTIONS: tuple[str, ...] = (
     "download_failed",  # the channel did not give us the file
     "try_again",  # our fault: it could not be checked or stored just now
 )
-"""Every code a `Rejection` may carry.  `prompts/notices` has a sentence for each, in each language."""
+"""All codes of a `Rejection`.  `prompts/notices.*.j2` has a sentence for each."""
 
 T = TypeVar("T")
 _NAME = re.compile(r"[0-9a-f]{64}")
 DISK_S = 30.0
-"""A disk that takes longer for one photo hangs."""
+"""A disk that takes longer for one photo counts as hanging."""
 _LEFTOVER_S = 3600
-"""Unfinished files older than this belong to nobody."""
+"""Unfinished files older than this are abandoned."""
 
 
 def photo_in(folder: Path, sha256: str) -> Path:
-    """Where the photo of that name lies in a folder of photos."""
+    """The path of a photo in a folder of photos."""
     return folder / sha256[:2] / f"{sha256}.jpg"
 
 
 class Photos:
-    """The photo store.  Owns the intake it is given: `start` and `close` reach it too."""
+    """The photo store.  It owns its intake: `start` and `close` include it."""
 
     def __init__(self, folder: Path, *, intake: Intake) -> None:
         self._folder = folder
@@ -81,7 +81,7 @@ class Photos:
         await self._in_thread(self._prepare)
 
     async def close(self) -> None:
-        """End the intake, let writes finish.  Calling twice is harmless."""
+        """Stop the intake and finish writing.  Calling it twice is harmless."""
         await self._intake.close()
         await asyncio.to_thread(self._threads.shutdown)
 
@@ -167,7 +167,7 @@ class Photos:
         return sha256
 
     def _path(self, sha256: str) -> Path | None:
-        """Where a photo lies; None for anything that is not a hash: no foreign name reaches the disk."""
+        """The path of a photo; None for anything but a hash, so that no foreign name reaches the disk."""
         return photo_in(self._folder, sha256) if _NAME.fullmatch(sha256) else None
 
     @property
@@ -215,7 +215,7 @@ def _delete(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """A rename survives a power cut only when its folder is on disk too."""
+    """Flush a folder: a rename survives a power cut only if its folder is on disk too."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

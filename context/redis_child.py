@@ -1,9 +1,9 @@
-"""A private Redis server, for an operator who has none: a child process on a unix socket.
+"""A private Redis server for operators who have none: a child process on a unix socket.
 
-One folder holds its append-only file, its log and a lock.  Redis itself takes no lock, and two
-servers in one folder silently lose writes: so the lock is ours, is inherited by the child, and lasts
-as long as either lives.  Who finds it taken uses the server that answers there, and takes over when
-the lock comes free.
+One folder contains its append-only file, its log and a lock.  Redis itself takes no lock, and two servers in
+one folder silently lose writes.  Therefore the lock is ours; the child inherits it, and it lasts as long as
+either process lives.  A process that finds it taken uses the server that answers there, and takes over when
+the lock becomes free.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from context.health import Health
 log = logging.getLogger(__name__)
 
 START_S = 15.0
-"""How long a server may take to load its file; a new one answers within 0.1 s."""
+"""Time limit for a server to load its file; a new one answers within 0.1 s."""
 STOP_S = 5.0
 TAKE_OVER_EVERY_S = 0.5
 LONGEST_SOCKET = 100
-"""Bytes of a unix socket's path; the system's own limit is 104 to 108."""
+"""Longest path of a unix socket in bytes; the system's own limit is 104 to 108."""
 MAX_LOG_BYTES = 1_000_000
 _DATA = ("appendonlydir", "appendonly.aof", "dump.rdb")
 
@@ -48,7 +48,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class CannotStart(Exception):
-    """No private server can be had; the message says why."""
+    """No private server can be started; the message says why."""
 
 
 def programs() -> list[str]:
@@ -91,12 +91,12 @@ class RedisChild:
 
     @property
     def pid(self) -> int | None:
-        """Of the server, when it is our child and runs."""
+        """Process id of the server, if it is our child and is running."""
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if self._process and running else None
 
     def health(self) -> Health:
-        """What runs here, and what is wrong with it."""
+        """Which server runs here, and what is wrong with it."""
         if self._trouble:
             return Health("degraded", self._trouble)
         if self._lock is None:
@@ -104,7 +104,7 @@ class RedisChild:
         return Health("ok", f"private server in {self._folder}, process {self.pid}")
 
     async def close(self) -> None:
-        """End our server and let go of the folder."""
+        """Stop our server and release the folder."""
         await self._keeper.stop()
         await self._stop()
         if self._lock is not None:
@@ -112,7 +112,7 @@ class RedisChild:
             self._lock = None
 
     def _is_ours(self) -> bool:
-        """Take the folder's lock.  False while another process, or its server, holds it."""
+        """Take the folder's lock.  False while another process or its server holds it."""
         lock = os.open(self._folder / "redis.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,7 +123,7 @@ class RedisChild:
         return True
 
     async def _keep(self) -> None:
-        """Start the server again whenever it ends; take over another's when its lock comes free."""
+        """Restart the server whenever it ends; take over from another one when its lock becomes free."""
         pause = 0.05
         while True:
             if self._process is not None:
@@ -145,7 +145,7 @@ class RedisChild:
             pause = min(5.0, pause * 2)
 
     async def _launch_any(self) -> None:
-        """Start the first program that comes up, on fresh data where it refuses what lies there."""
+        """Start the first program that works, with empty data if it refuses the existing data."""
         trouble = "no redis-server or valkey-server on this machine"
         for program in self._programs:
             for attempt in ("as it is", "afresh"):
@@ -185,7 +185,7 @@ class RedisChild:
             raise
 
     async def _answers(self, within_s: float) -> None:
-        """Wait until the server on the socket says that it is ready."""
+        """Wait until the server on the socket is ready."""
         deadline = time.monotonic() + within_s
         pause = 0.002
         while not await _is_ready(self.socket):
@@ -213,7 +213,7 @@ class RedisChild:
         await process.wait()
 
     def _set_aside(self) -> bool:
-        """Move data that a server refused out of its way; it is rebuilt from SQL.  False if none."""
+        """Move aside data that a server refused; it is rebuilt from SQL.  False if there is none."""
         data = [self._folder / name for name in _DATA if (self._folder / name).exists()]
         if not data:
             return False
@@ -261,7 +261,7 @@ def _socket_path(folder: Path) -> Path:
 
 
 async def _is_ready(socket: Path) -> bool:
-    """Whether a server there serves.  One that is still loading its file does not yet."""
+    """Whether a server there is ready; one that is loading its file is not yet."""
     try:
         async with asyncio.timeout(1.0):
             reader, writer = await asyncio.open_unix_connection(str(socket))

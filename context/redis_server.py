@@ -1,7 +1,7 @@
-"""Opening Redis: the operator's server, else a private one, else memory.
+"""Opens Redis: the operator's server, otherwise a private one, otherwise an in-memory replacement.
 
-Whatever lies in Redis can be rebuilt from SQL, so only the first is worth refusing to start for: who
-names a server means it.
+Everything in Redis can be rebuilt from SQL.  The bot refuses to start only if a server that the operator
+named does not answer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLUSTER_CONNECTIONS = 128
 """To each node of a cluster, where one too many is refused and does not wait: two for every turn at once."""
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
-"""For one answer.  Whoever blocks on purpose needs a client of its own."""
+"""Time limit of one answer.  Callers that block on purpose need a client of their own."""
 OPEN_TIMEOUT_S = 5.0
 SCRUB_TIMEOUT_S = 30.0
 
@@ -43,7 +43,7 @@ class RedisUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
-    """An open Redis: the client that everybody shares, and what stands behind it."""
+    """An open Redis: the shared client, and what is behind it."""
 
     client: aioredis.Redis
     kind: str
@@ -51,7 +51,7 @@ class RedisServer:
     standing: Callable[[], Health]
 
     async def health(self) -> Health:
-        """How it is doing; answers within a second or so and never raises."""
+        """Its health; answers within about a second and never raises."""
         standing = self.standing()
         if standing.state != "ok":
             return standing
@@ -63,9 +63,9 @@ class RedisServer:
         return standing
 
     async def scrub(self) -> bool:
-        """Write our own server's file anew, without what was deleted; the operator's is the operator's.
+        """Rewrite the file of our own server without deleted data; the operator's is left alone.
 
-        False when it did not get to it in time.
+        False if it was not finished in time.
         """
         if self.kind != "private":
             return True

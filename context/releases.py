@@ -1,7 +1,7 @@
-"""Gray releases: a candidate that answers a share of the chats, and what became of them.
+"""Gray releases: a candidate that answers a share of the chats, and how its turns ended.
 
-Nothing is counted on the road of a turn.  A reply's record names the release and the arm it came from;
-whoever is on duty reads the closed turns since the last time and adds them up, a row a chat.
+Turns themselves count nothing.  A reply's record names its release and arm; the process on duty reads the
+turns closed since the last time and adds them up, one row per chat.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from context.turns import Chat
 Arm = Literal["candidate", "stable"]
 State = Literal["running", "promoted", "withdrawn", "stopped"]
 MEASURES = ("held", "fallback", "handoff", "slow", "disliked")
-"""Ways in which a turn goes badly; a chat is bad in one when any of its turns was."""
+"""Ways in which a turn can be bad; a chat is bad in one if any of its turns was."""
 AT_ONCE = 2000
-"""Turns that are counted in one transaction."""
+"""Turns counted in one transaction."""
 STUCK_S = 600.0
-"""A turn that has not been said for so long is not waited for."""
+"""A turn that has been unsent for so long is not waited for."""
 ENOUGH = 50
-"""Turns, to tell from them what is slow."""
+"""Turns needed to determine what is slow."""
 SLOW_S = 20.0
-"""What counts as slow where there is no history to tell."""
+"""What counts as slow without such a history."""
 
 
 class NoRelease(Exception):
-    """There is none to do this with, or another one is in the way."""
+    """There is no such release, or another one is in the way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is tried; an empty field is as in force."""
+    """What is tried; empty fields are as in the current version."""
 
     model_url: str = ""
     model: str = ""
     templates: Mapping[str, str] | None = None
     """Prompt templates by name."""
     policy: str = ""
-    """YAML, beside the policy that comes with the bot."""
+    """YAML that extends the bot's own policy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A candidate and how it stands."""
+    """A candidate and its state."""
 
     id: int
     name: str
     candidate: Candidate
     share: float
-    """Of the chats, 0 to 1."""
+    """Share of the chats, 0 to 1."""
     slow_s: float
-    """A turn that took longer is a slow one: the 90th percentile of the last thousand before it began."""
+    """Seconds after which a turn is slow: the 90th percentile of the thousand turns before the release."""
     state: State
     reason: str
     looks: int
@@ -67,7 +67,7 @@ class Release:
     ended_at: float | None
 
     def arm_of(self, chat: Chat) -> Arm:
-        """Which arm answers this chat: always the same one, and still the candidate when the share grows."""
+        """The arm that answers this chat: always the same one, also when the candidate's share grows."""
         if self.state == "promoted":
             return "candidate"
         digest = hashlib.sha256(f"{self.id}:{chat.key}".encode()).digest()
@@ -76,14 +76,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """One arm, counted."""
+    """The counts of one arm."""
 
     chats: int
     turns: int
     bad: Mapping[str, int]
     """Chats that were bad at least once, by measure."""
     seconds: float
-    """Of all its turns together."""
+    """Seconds of all its turns together."""
 
 
 class Releases:
@@ -93,7 +93,7 @@ class Releases:
         self._db = db
 
     async def start(self, name: str, candidate: Candidate, *, share: float) -> Release:
-        """Begin one.  Raises NoRelease while another is running or promoted."""
+        """Start a release.  Raises NoRelease while another one is running or promoted."""
 
         def work(connection: Connection) -> Release:
             if connection.execute(_CURRENT).first() is not None:
@@ -113,17 +113,17 @@ class Releases:
         return await self._db.write(work)
 
     async def current(self) -> Release | None:
-        """The one that is running or promoted."""
+        """The release that is running or promoted; None if there is none."""
         row = await self._db.read(lambda connection: connection.execute(_CURRENT).first())
         return _release(row) if row is not None else None
 
     async def last(self) -> Release | None:
-        """The newest, whatever became of it."""
+        """The newest release, whatever its state."""
         row = await self._db.read(lambda connection: connection.execute(_LAST).first())
         return _release(row) if row is not None else None
 
     async def end(self, release_id: int, state: State, reason: str = "") -> bool:
-        """Promote, withdraw or stop it; False when somebody else was faster.
+        """Promote, withdraw or stop a release; False if somebody else was faster.
 
         A promoted one can still be withdrawn, and nothing else.
         """
@@ -137,12 +137,12 @@ class Releases:
         return await self._db.write(work)
 
     async def widen(self, release_id: int, share: float) -> bool:
-        """Give the candidate another share; False when it is not running any more."""
+        """Change the candidate's share; False if it is not running any more."""
         values = {"id": release_id, "share": share}
         return await self._db.write(lambda connection: connection.execute(_WIDEN, values).rowcount == 1)
 
     async def count(self, release: Release) -> dict[Arm, Tally]:
-        """Add up what was closed since the last time; returns both arms as they stand."""
+        """Count the turns closed since the last time; returns both arms."""
         await self._db.write(lambda connection: _count(self._db, connection, release))
         return await self.tallies(release.id)
 

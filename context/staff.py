@@ -22,35 +22,35 @@ ROLES: tuple[Role, ...] = ("viewer", "agent", "admin")
 """Each may do what those before it may: look; answer and review; export, erase, read the access log."""
 
 SESSION_S = 30 * 24 * 3600.0
-"""After signing in, whatever happens."""
+"""Longest session."""
 IDLE_S = 12 * 3600.0
-"""Without a request: somebody went home and left the browser open."""
+"""Longest time without a request in a session."""
 SEEN_EVERY_S = 60.0
-"""How exactly the last request is known; each noting is a write."""
+"""Accuracy of the time of the last request; recording it is a write."""
 
 FAILURES_S = 15 * 60.0
 """How long a failed sign-in counts."""
 FAILURES_PER_ACCOUNT = 10
 FAILURES_PER_ADDRESS = 30
-"""More, since a whole office may share one address."""
+"""More than for an account, since a whole office may share one address."""
 
 
 class NoSuchAccount(Exception):
-    """Nobody has this name."""
+    """There is no account of this name."""
 
 
 class NameTaken(Exception):
-    """Somebody has this name already."""
+    """The name is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who may use the console."""
+    """An account of the console."""
 
     name: str
     role: Role
     language: Language | None = None
-    """Chosen for the console; None while the browser's is taken."""
+    """The chosen language of the console; None follows the browser."""
     created_at: float = 0.0
 
     def may(self, role: Role) -> bool:
@@ -67,9 +67,9 @@ class Access:
     action: str
     """`opened`, `photo`, `replied`, `released`, ..."""
     chat: str
-    """A chat's key; empty where none was opened."""
+    """Key of the chat; empty if there is none."""
     detail: str
-    """Ids: a photo's hash, a turn's number; nobody's words."""
+    """Ids, such as a photo's hash or a turn's number; nobody's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Staff:
             raise NoSuchAccount(name)
 
     async def accounts(self) -> list[Account]:
-        """All of them, by name."""
+        """All accounts, by name."""
         return await self._db.read(
             lambda connection: [
                 Account(row.name, row.role, row.language or None, row.created_at)
@@ -128,7 +128,7 @@ class Staff:
         )
 
     async def password(self, name: str) -> str | None:
-        """The hash of an account's password; None where there is no such account."""
+        """The hash of an account's password; None if there is no such account."""
         return await self._db.read(
             lambda connection: connection.execute(_HASH, {"name": name}).scalar_one_or_none()
         )
@@ -174,7 +174,7 @@ class Staff:
         return token
 
     async def who(self, token: str) -> Account | None:
-        """Whose session this is; None when there is none, or it has ended."""
+        """The account of a session; None if there is none, or it has ended."""
 
         def work(connection: Connection) -> tuple[Account | None, bool]:
             now = self._db.now(connection)
@@ -208,7 +208,7 @@ class Staff:
         await self._db.write(lambda connection: connection.execute(_LANGUAGE, values))
 
     async def note(self, name: str, action: str, chat: str | None = None, detail: str = "") -> None:
-        """Write a line of the access log."""
+        """Add a line to the access log."""
         await self._db.write(
             lambda connection: _note(connection, self._db.now(connection), name, action, chat, detail)
         )
@@ -232,7 +232,7 @@ class Staff:
         )
 
     async def save_view(self, name: str, view: View) -> None:
-        """Keep a view; one of the same title is replaced."""
+        """Save a view, replacing one of the same title."""
         values = {"name": name, "title": view.title, "query": view.query}
         await self._db.write(lambda connection: connection.execute(_SAVE_VIEW, values))
 

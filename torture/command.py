@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -45,7 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
         return USAGE
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # bots that die hang up on it
     began = time.monotonic()
-    cards = asyncio.run(_play_all(chosen, subject, arguments))
+    try:
+        cards = asyncio.run(_play_all(chosen, subject, arguments))
+    except asyncio.CancelledError:
+        print("told to stop", file=sys.stderr)
+        return FAILED
     print(f"\n{subject.name}, {time.strftime('%Y-%m-%d')}, {time.monotonic() - began:.0f} s\n")
     print(table(cards))
     if arguments.json:
@@ -71,6 +76,10 @@ def _subject(words: str, settings: Sequence[str]) -> Subject:
 async def _play_all(
     scenarios: Sequence[Scenario], subject: Subject, arguments: argparse.Namespace
 ) -> list[Card]:
+    playing = asyncio.current_task()
+    assert playing is not None
+    # So that whoever ends it (a time limit of CI, say) ends the bots that it started, too.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     jobs = arguments.jobs or (QUICK_JOBS if arguments.quick else 1)
     turns = asyncio.Semaphore(jobs)
     waiting_ones = asyncio.Semaphore(jobs * 2 if jobs > 1 else 1)

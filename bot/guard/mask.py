@@ -57,7 +57,7 @@ def find_secrets(text: str) -> tuple[Secret, ...]:
 def find_account_numbers(folded: Folded) -> Iterator[Secret]:
     """Card and bank account numbers only, in a text already folded."""
     for kind, pattern, passes in _KINDS:
-        if kind in {"card", "iban"}:
+        if kind == "card" or (kind == "iban" and _MAYBE_IBAN.search(folded.text)):
             for match in pattern.finditer(folded.text):
                 if passes(match.group()):
                     yield Secret(kind, folded.span(*match.span()))
@@ -114,6 +114,8 @@ _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})\Z|5[1-5]\d{14}\Z|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}\Z|3[47]\d{13}\Z"
     r"|62\d{14,17}\Z|35(?:2[89]|[3-8]\d)\d{12}\Z|6(?:011|5\d\d|4[4-9]\d)\d{12}\Z|3(?:0[0-5]|[68]\d)\d{11}\Z"
 )
+# Begins with the digits, of which there are fewer than letters.
+_MAYBE_IBAN = re.compile(r"\d\d(?<=[a-z]{2}\d\d)(?:[ -]?[a-z\d]{4}){2}")
 _KINDS: tuple[tuple[Kind, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("token", re.compile(r"(?<![\da-z])(?:bot)?\d{8,10}:[\w-]{35}(?![\w-])"), _always),
     ("token", re.compile(r"(?<![\da-z])(?:sk|pk|ghp|gho|xox[bp]|hf)[-_][a-z\d_-]{20,200}(?![\w-])"), _always),

@@ -231,6 +231,15 @@ async def test_a_photo_too_large_is_named_and_nothing_is_kept(
     assert (await say(visitor, "see", JPEG, b"x" * 500_000)).status_code == 202
 
 
+async def test_pictures_leave_room_on_the_disk_and_words_need_none(
+    world: World, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SPARE_BYTES", 2**62)
+    assert (await say(visitor, "see", JPEG)).status_code == 503
+    assert list(world.spool.iterdir()) == []
+    assert (await say(visitor, "see")).status_code == 202
+
+
 async def test_more_than_all_photos_together_is_turned_down_before_it_is_read(
     world: World, visitor: httpx.AsyncClient
 ) -> None:

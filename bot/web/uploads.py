@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ MAX_PHOTOS = 10
 MAX_PHOTO_BYTES = 20 * 1024 * 1024
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FIELDS = 8
+SPARE_BYTES = 256 * 2**20
+"""Free space below which no picture is taken: it is left for the database, which has to go on."""
 MAX_FORM_BYTES = MAX_PHOTOS * MAX_PHOTO_BYTES + MAX_FIELDS * MAX_FIELD_BYTES + 64 * 1024
 
 _KEPT_S = 24 * 3600.0
@@ -220,6 +223,8 @@ class _Reading:
                 self._words = self._fields[name] = bytearray()
         elif len(self._uploads) >= MAX_PHOTOS:
             self._refuse(413, "too_many_photos")
+        elif shutil.disk_usage(self._folder).free < SPARE_BYTES:
+            self._refuse(503, "failed")
         elif self._refused is None:
             path = self._folder / secrets.token_urlsafe(16)
             self._upload = _Upload(path, path.open("xb"))

@@ -109,6 +109,7 @@ async def test_telegram_out_of_reach_fails(check_of: Says) -> None:
         TELEGRAM_BOT_TOKEN="4:x",
     )
     assert said["state"] == "fail"
+    assert "TELEGRAM_API_URL" in said["mend"]
 
 
 # --- The model

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
-from bot.cli.parts import PARTS, Asked, Look, Standing
+from bot.cli.parts import MENDS, PARTS, Asked, Look, Standing
 from bot.errors import BadConfiguration, BotError
 from bot.settings import Settings
 
@@ -31,7 +31,10 @@ async def run(parts: Sequence[str] = (), *, online: bool, as_json: bool) -> int:
     settings = Settings.read()
     standings: dict[str, Standing] = {}
     for part in parts or PARTS:
-        standings[part] = _without(settings.secrets, await _tried(PARTS[part], Asked(settings, online)))
+        standing = await _tried(PARTS[part], Asked(settings, online))
+        if standing.state == "fail" and not standing.mend:
+            standing = replace(standing, mend=MENDS.get(part, ""))
+        standings[part] = _without(settings.secrets, standing)
         if not as_json:
             _print_line(part, standings[part])
     if as_json:

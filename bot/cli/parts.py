@@ -351,3 +351,13 @@ PARTS: dict[str, Look] = {
     "telegram": _telegram,
     "port": _port,
 }
+
+_AFRESH = "rm -r .venv, then python3 run: installs everything anew"
+MENDS = {
+    "telegram": "TELEGRAM_BOT_TOKEN, TELEGRAM_API_URL, or the network and proxy in between",
+    "model": "MODEL_URL, MODEL, MODEL_API_KEY, or the server they name",
+    "guard": "GUARD_URL, GUARD_MODEL, GUARD_API_KEY, or the server they name",
+    "photos": _AFRESH,
+    "ocr": _AFRESH,
+}
+"""How to fix a part that failed without a word about it."""

@@ -129,6 +129,8 @@ async def test_a_chosen_language_stays_whatever_the_customer_writes(w: World, li
         ("zh-hans", "The display shows E4, c2t1", ENGLISH),
         ("zh-hans", "E4? 42!", CHINESE),
         ("fr", "E7 c2t3", ENGLISH),
+        ("ja", "エアコンに E4 と表示されます,c2t5", ENGLISH),
+        ("", "我的美の空调显示 E4,c2t6", CHINESE),
         ("", "我的 AC 显示 error E4,c2t4", CHINESE),
     ],
 )

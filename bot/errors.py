@@ -86,6 +86,10 @@ class EngineUnavailable(Unavailable):
     """The model cannot answer now."""
 
 
+class NoModel(EngineUnavailable):
+    """Only a model may answer, and none is set up."""
+
+
 class EngineOverloaded(EngineUnavailable):
     """The model is there but takes no more work."""
 

@@ -378,7 +378,7 @@ async def test_without_a_model_nothing_stands_in_for_it(
         assert [model["id"] for model in (await client.get("/v1/models")).json()["data"]] == ["support"]
         body = {"model": "support", "messages": [user("It shows E4", data_url())]}
         refused = await client.post("/v1/chat/completions", json=body)
-        assert error_of(refused, 503)["code"] == "engine_unavailable"
+        assert error_of(refused, 503)["code"] == "no_model"
 
 
 async def test_with_no_key_at_all_the_api_is_off(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bot.engines import Draft, OnText
 from bot.engines.clues import Clues, Code, Light
 from bot.engines.ocr import OcrUnavailable, Reader
 from bot.engines.rules import RULES, RuleBook, load_rules
-from bot.errors import EngineUnavailable
+from bot.errors import NoModel
 from context.health import Health
 from context.turns import Fact, Language, Line
 from prompts.prompt import Prompt, PromptImage, PromptMessage
@@ -57,7 +57,7 @@ class FallbackEngine:
     async def draft(self, prompt: Prompt, *, on_text: OnText | None = None) -> Draft:
         """Answer by rules; always has an answer, but for whoever wants a model's or none."""
         if prompt.manner.by_model:
-            raise EngineUnavailable("only a model is wanted, and there is none: set MODEL_URL or MODEL")
+            raise NoModel("only a model is wanted, and there is none: set MODEL_URL or MODEL")
         earlier, photos = _split(prompt.messages)
         pages = await self._read(photos)
         lines = None if pages is None else [line for page in pages for line in page]

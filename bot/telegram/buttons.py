@@ -18,7 +18,7 @@ _LABELS: dict[Language, dict[str, str]] = {
     "en": {
         "up": "👍 Helpful",
         "down": "👎 Not helpful",
-        "human": "🧑‍🔧 A person",
+        "human": "🧑‍🔧 Talk to a person",
         "fixed": "✅ It works",
         "broken": "❌ Not yet",
         "wrong": "What it says is wrong",

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bot.errors import EngineOverloaded, EngineTimeout, PromptTooLong, Unavailable
+from bot.errors import EngineOverloaded, EngineTimeout, NoModel, PromptTooLong, Unavailable
 from bot.pictures import BadPicture
 from context.db import StoreDown
 
@@ -81,6 +81,10 @@ def refusal_of(error: Exception, *, param: str | None = None) -> ApiError:  # no
             late = ApiError(503, "The model did not answer in time.", code="engine_timeout")
             late.headers["x-should-retry"] = "false"  # the openai client reads it; it would only wait again
             return late
+        case NoModel():
+            none = ApiError(503, "No model is set up: set MODEL_URL or MODEL.", code="no_model")
+            none.headers["x-should-retry"] = "false"
+            return none
         case Unavailable():
             return _later(503, "The model cannot answer just now.", "engine_unavailable", RETRY_DOWN_S)
         case StoreDown():

@@ -2,7 +2,8 @@
 
 OpenAI's protocol is two addresses and a stream of events, so this uses aiohttp directly.  The `openai`
 package would take 0.4 s of CPU and 24 MB to import, a quarter of the bot's start, and 2.4 ms of CPU for each
-answer: it walks every message on the way out and builds a pydantic model for every piece that comes in.
+answer: it walks every message on the way out and builds a pydantic model for every piece that comes in.  Its
+transport alone took 0.6 ms for an answer; this takes 0.3.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_no_setting_of_a_secrets_kind_is_a_plain_text() -> None:
 
 
 def test_every_secret_that_may_lie_in_a_file_is_in_the_document() -> None:
-    paragraph = DOCUMENT.partition("Every secret may lie")[2].partition("##")[0]
+    paragraph = DOCUMENT.partition("Each secret can also be read from a file")[2].partition("##")[0]
     assert [name for name in SECRETS if f"`{name}`" not in paragraph] == []
 
 

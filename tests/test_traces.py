@@ -44,7 +44,7 @@ async def test_a_turn_is_a_span_and_each_stage_one_below_it(
         await w.telegram.replies(1)
     spans = exporter.get_finished_spans()
     (turn,) = [span for span in spans if span.name == "turn"]
-    assert below(spans, turn) == ["collect", "plan", "prompt", "model", "guard", "open", "send"]
+    assert below(spans, turn) == ["collect", "plan", "read", "prompt", "model", "guard", "open", "send"]
     assert turn.attributes is not None
     assert (turn.attributes["bot.origin"], turn.attributes["bot.outcome"]) == ("remote", "answered")
     assert len({span.context.trace_id for span in spans if span.context}) == 1

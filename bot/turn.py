@@ -1,6 +1,6 @@
 """The story of a turn: `TurnTaker.take` carries one batch of messages to its answer.
 
-The answer itself (prompt, engine, guard) is made in `bot.answerer`, and sent in `bot.sender` only.
+The answer itself (prompt, engine, guard) is made in `bot.answerer`, and only `bot.sender` sends it.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ LATE_S = 600.0
 
 
 class Answers(Protocol):
-    """What a turn needs of an `Answerer`: the one in force, or a trial of two (`bot.trial`)."""
+    """What a turn needs from an `Answerer`: the current one, or a trial of two (`bot.trial`)."""
 
     async def answer(
         self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
     ) -> Reply:
-        """Answer a message in the light of the last turns; `show` sees what passed while it is written."""
+        """Answer a message, given the last turns; `show` gets what has passed while it is being written."""
 
     def instead(self, name: str, message: Message) -> Reply:
-        """Fixed words in place of an answer."""
+        """Fixed words instead of an answer."""
 
 
 class TurnTaker:
@@ -92,10 +92,10 @@ class TurnTaker:
         self._clock = clock
 
     async def take(self, batch: Batch, newer: asyncio.Event) -> None:
-        """Carry a batch to its end; of a batch with an open turn only the sending is left.
+        """Carry a batch to its end; if it has an open turn, only the sending is left.
 
-        `newer` is set when the customer writes more: the draft is then dropped and `Superseded` raised.
-        Raises `Again` when the same batch should be taken later, `LeaseLost` when it is no longer ours.
+        `newer` is set when the customer writes more: the draft is then dropped and `Superseded` is raised.
+        Raises `Again` if the same batch should be taken later, `LeaseLost` if it is no longer ours.
         """
         with self._metrics.stages() as stages:
             await self._take(batch, newer, stages)
@@ -116,7 +116,7 @@ class TurnTaker:
         self._note(batch, turn, stages, "resumed" if batch.open_turn else "answered")
 
     async def _decide(self, batch: Batch, newer: asyncio.Event, stages: Stages) -> OpenTurn | None:
-        """Write down what will be said; None where nothing is."""
+        """Decide and store what will be said; None if nothing will be."""
         settled = asyncio.get_running_loop().time() + batch.settle_s
         if batch.arrivals[0].kind is Kind.STAFF:
             return await self._carry(batch)
@@ -127,7 +127,7 @@ class TurnTaker:
         if batch.holder is None and self._handoffs.is_known_held(batch.chat):
             await self._handoffs.look(batch.chat)
         is_wish = message.kind is Kind.COMMAND and message.command in WISHES
-        if batch.holder is not None and not is_wish:  # a person has this chat: we listen, and say nothing
+        if batch.holder is not None and not is_wish:  # a person has this chat: record, say nothing
             await self._outbox.relay(batch, message)
             return None
         async with self._channels[batch.chat.channel].typing(batch.chat) as show:
@@ -136,23 +136,23 @@ class TurnTaker:
                 await event_or(newer, settled)
         async with or_drop(self._marks, reply):
             reply = await self._told_of_person(batch, message, reply)
-            # What the rest takes (sending) is told by the times of turn and messages.
+            # How long the rest (sending) takes can be seen from the times of the turn and its messages.
             reply = replace(reply, record=reply.record | {"ms": dict(stages.ms)})
             with stages("open"):
                 return await self._outbox.open(batch, message, reply, said_in(reply))
 
     async def _carry(self, batch: Batch) -> OpenTurn | None:
-        """What staff put into this chat."""
+        """Say what staff put into this chat."""
         said = await self._deeds.said(batch)
-        if said is None:  # overtaken: a person has the chat again, say
+        if said is None:  # overtaken, for example because a person has the chat again
             await self._outbox.relay(batch, Message(batch.chat, "", batch.language or "en"))
             return None
         return await self._outbox.open(batch, said.message, said.reply, said.parts)
 
     async def _told_of_person(self, batch: Batch, message: Message, reply: Reply) -> Reply:
-        """The reply, with what the customer should know when a person is asked for from here on."""
+        """The reply; if it calls a person, with what the customer should know about that."""
         if all(arrival.at <= batch.handed_back_at for arrival in batch.arrivals):
-            return replace(reply, handoff="")  # a person had this in hand, and gave the chat back
+            return replace(reply, handoff="")  # a person dealt with this and gave the chat back
         if not reply.handoff and reply.remembered and batch.last_turn and it_failed(message.text):
             await self._feedbacks.keep(batch.chat, batch.last_turn, "words", "down")
             if await self._feedbacks.failed_tries(batch.chat) >= TRIES:
@@ -167,7 +167,7 @@ class TurnTaker:
         return replace(reply, text="\n\n".join(texts))
 
     async def _stop(self, batch: Batch, over: Over) -> OpenTurn | None:
-        """Keep what is beyond a ceiling, and say so once; what sounds like danger is heard all the same."""
+        """Record what exceeds a usage limit, and say so once; reports of danger are answered in any case."""
         message = _unread(batch)
         reply = self._answerer.instead(over.notice, message)
         if over.is_told and not reply.handoff.startswith("safety:"):
@@ -194,7 +194,7 @@ class TurnTaker:
     async def _answer(
         self, message: Message, turns: Sequence[Turn], stages: Stages, show: OnWords | None
     ) -> Reply:
-        """The model's answer; where it was asked for a place on a photo, with that marked."""
+        """The model's answer; if the customer asked for a place on a photo, with the place marked."""
         reply = await self._answerer.answer(message, turns, stages, show=show)
         return await self._marks.on(message, reply, turns, stages) if self._marks else reply
 
@@ -210,7 +210,7 @@ class TurnTaker:
         )
 
     def _notices(self, message: Message) -> list[str]:
-        """What of the message could not be used, and why: said above the answer to the rest."""
+        """What part of the message could not be used, and why: placed above the answer to the rest."""
         total = len(message.photos) + len(message.rejections)
         notices = [
             self._prompts.notice(
@@ -225,22 +225,22 @@ class TurnTaker:
         return notices
 
     def _ask_for_question(self, message: Message, notices: list[str]) -> Reply:
-        """For a message that has neither words nor a photo that can be used."""
+        """For a message with neither words nor a usable photo."""
         if message.rejections:
             name = "photo_only_rejected"
         else:
             name = "empty_message" if message.kind is Kind.TEXT else message.kind.value
-        if message.kind not in UNOPENED:  # else it is said already
+        if message.kind not in UNOPENED:  # otherwise it has been said already
             notices = [*notices, self._prompts.notice(name, message.language)]
         return Reply("\n\n".join(notices), message.language, f"notice:{name}", remembered=False)
 
     async def give_up(self, batch: Batch, reason: str) -> None:
-        """Tell the customer that this could not be answered, and ask for a person.  For the worker."""
-        if batch.open_turn is not None:  # the reply is decided, but sending it breaks us every time
+        """Tell the customer that this could not be answered, and call a person.  For the worker."""
+        if batch.open_turn is not None:  # the reply is decided, but sending it fails every time
             await self._outbox.abandon(batch, batch.open_turn, reason, chat_is_closed=False)
             await self._ask_for_person(batch.chat, replace(batch.open_turn, handoff=reason))
             return
-        if batch.arrivals[0].kind is Kind.STAFF:  # the customer need not know; staff see that it is dead
+        if batch.arrivals[0].kind is Kind.STAFF:  # the customer need not know; staff see that it failed
             raise RuntimeError(f"what staff put into {batch.chat.key} cannot be said")
         message = _unread(batch)
         if batch.holder is not None:  # a person reads it anyway
@@ -260,7 +260,7 @@ class TurnTaker:
             self._wake_staff()
 
     def _note(self, batch: Batch, turn: OpenTurn, stages: Stages, outcome: str) -> None:
-        """The one log line of a turn: ids, stages, milliseconds; nobody's words."""
+        """Write the one log line of a turn: ids, stages, milliseconds; never anybody's words."""
         began = min((arrival.at for arrival in batch.arrivals), default=turn.turn.at)
         self._metrics.turn(
             turn.origin.partition(":")[0] if turn.by_person else turn.origin,
@@ -283,7 +283,7 @@ class TurnTaker:
 
 
 def _unread(batch: Batch) -> Message:
-    """The words of a batch whose pictures nobody has looked at."""
+    """The words of a batch whose pictures have not been looked at."""
     first = batch.arrivals[0]
     language = batch.language or language_of(first.text, hint=first.hint)
     return Message(batch.chat, "\n".join(arrival.text for arrival in batch.arrivals), language)

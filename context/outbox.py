@@ -1,9 +1,9 @@
-"""The outbox: what was decided to be said, written down before and after each call that says it.
+"""The outbox: replies that were decided, with their state stored before and after each attempt to send.
 
 A turn is opened with its whole reply in parts before the first is sent, and closed with the
 channel's receipts.  Whatever dies in between, the next claim of the chat finds the open turn and
-goes on at the first part that was not sent.  Every write checks the fence: a worker that lost its
-lease can neither decide nor settle anything, and once a person has the chat nothing more is begun.
+continues with the first part that was not sent.  Every write checks the fence: a worker that lost its
+lease can neither decide nor settle anything, and once a person has the chat nothing more is started.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from context.verdicts import Verdicts
 
 
 class Superseded(Exception):
-    """Newer words or a person came first: the draft is recorded, and the batch given back."""
+    """A newer message or a person came first: the draft is recorded, and the batch given back."""
 
 
 class LeaseLost(Exception):
-    """Another worker holds this chat now: say nothing, write nothing."""
+    """Another worker has this chat now: send nothing, write nothing."""
 
 
 class Outbox:
@@ -47,10 +47,10 @@ class Outbox:
         reply: Reply,
         parts: Sequence[Part],
     ) -> OpenTurn:
-        """Decide the reply: record the turn with its parts, the first of them about to be sent.
+        """Decide the reply: store the turn with its parts, the first of them about to be sent.
 
-        Raises `Superseded` when a person has taken the chat since the claim, or when the batch may grow
-        and the customer wrote more meanwhile; `LeaseLost` when the chat is no longer ours.
+        Raises `Superseded` if a person has taken the chat since the claim, or if the batch may grow and
+        the customer has written more meanwhile; `LeaseLost` if the chat is no longer ours.
         """
 
         def work(connection: Connection) -> OpenTurn | None:
@@ -65,7 +65,7 @@ class Outbox:
             connection.execute(_TAKE, {"turn": turn_id, "ids": ids})
             if reply.origin == "notice:held":
                 hold_in(connection, batch.chat.key, turn_id, now)
-            if batch.attempts or batch.crashes:  # sending it is a new thing, which may fail by itself
+            if batch.attempts or batch.crashes:  # sending is a new task with its own count of failures
                 connection.execute(_FRESH, {"chat": batch.chat.key})
             if batch.language != message.language:
                 connection.execute(_LANGUAGE, {"chat": batch.chat.key, "language": message.language})
@@ -91,17 +91,17 @@ class Outbox:
         return opened
 
     def _record(self, connection: Connection, batch: Batch, turn_id: int, reply: Reply, now: float) -> None:
-        """Put on record what the guard said of the draft."""
+        """Record what the guard said about the draft."""
         if self._verdicts is not None and "verdict" in reply.record:
             said = {name: reply.record.get(name) for name in ("verdict", "engine", "model", "prompt")}
             self._verdicts.add(connection, batch.chat, turn_id, said, now)
 
     async def sending(self, batch: Batch, turn: OpenTurn, part: Part) -> Part | None:
-        """Note that this part is being handed to the channel now, and return it.
+        """Record that this part is being handed to the channel now, and return it.
 
-        It is a later one when the receipt for this one has come after all, from a worker that was given
-        up for dead; None when nothing is left to be said, or a person has taken the chat in the middle of
-        the answer.  Raises `Superseded` when a person has taken it before, and `LeaseLost`.
+        Returns a later part if the receipt for this one has arrived after all, from a worker that was
+        presumed dead; None if nothing is left to send, or a person has taken the chat in the middle of
+        the answer.  Raises `Superseded` if a person took it before the answer began, and `LeaseLost`.
         """
 
         def work(connection: Connection) -> tuple[bool, Part | None]:
@@ -119,10 +119,10 @@ class Outbox:
         return marked
 
     async def sent(self, batch: Batch, turn: OpenTurn, part: Part, receipt: Receipt) -> Part | None:
-        """Note the receipt and return the next part, which counts as being sent from here on.
+        """Store the receipt and return the next part, which counts as being sent from now on.
 
-        None when nothing more is to be said: the last part closes the turn.  Raises `LeaseLost` when the
-        chat is no longer ours; the receipt is kept all the same.
+        None if nothing more is to be sent: the last part closes the turn.  Raises `LeaseLost` if the
+        chat is no longer ours; the receipt is stored in any case.
         """
 
         def work(connection: Connection) -> tuple[bool, Part | None]:
@@ -138,14 +138,14 @@ class Outbox:
         return following
 
     async def not_sent(self, batch: Batch, part: Part, reason: str) -> None:
-        """Certainly not delivered: it is as if it had never been tried."""
+        """Certainly not delivered: as if it had never been tried."""
         await self._part(batch, part, "pending", reason)
 
     async def ambiguous(self, batch: Batch, part: Part, reason: str, *, broke: bool, again: bool) -> Part:
-        """May have been delivered: counted on the part, which comes back as it now stands.
+        """May have been delivered: counted on the part, which is returned as it is now.
 
-        `broke`: the connection did.  It is to be said again if `again`, else it stays in doubt.  Both are
-        written at once: a death in between would leave open which of the two was meant.
+        `broke`: whether the connection broke.  With `again` the part is to be sent again, otherwise it
+        stays in doubt.  Count and state are written together, so that a crash cannot separate them.
         """
         state: Literal["pending", "ambiguous"] = "pending" if again else "ambiguous"
         part = replace(part, state=state, unsure=part.unsure + 1, broken=part.broken + broke)
@@ -153,7 +153,7 @@ class Outbox:
         return part
 
     async def finish(self, batch: Batch, turn: OpenTurn) -> None:
-        """Close a turn of which nothing is left to be said; ambiguous parts stay marked as such."""
+        """Close a turn of which nothing is left to send; ambiguous parts stay marked as such."""
 
         def work(connection: Connection) -> None:
             _check_fence(connection, batch)
@@ -162,10 +162,10 @@ class Outbox:
         await self._db.write(work)
 
     async def abandon(self, batch: Batch, turn: OpenTurn, reason: str, *, chat_is_closed: bool) -> None:
-        """Give up sending this turn: its unsent parts are dead.
+        """Give up sending this turn: its unsent parts are marked dead.
 
-        The chat goes on, and a person is asked for, unless it is closed: then nobody can be reached in it
-        until the customer writes again.
+        The chat goes on and a person is called, unless the chat is closed: then nobody can be reached in
+        it until the customer writes again.
         """
 
         def work(connection: Connection) -> None:
@@ -181,11 +181,11 @@ class Outbox:
         await self._db.write(work)
 
     async def is_unnamed(self, sha256: str) -> bool:
-        """Whether no message, of whatever chat, shows this picture."""
+        """Whether no message of any chat contains this picture."""
         return bool(await self._db.read(lambda connection: unnamed_among(connection, [sha256])))
 
     async def relay(self, batch: Batch, message: Message) -> None:
-        """Record words that get no reply from us (a person holds the chat): a closed turn without parts."""
+        """Record a message that gets no reply (a person has the chat): a closed turn without parts."""
 
         def work(connection: Connection) -> None:
             now = self._db.now(connection)
@@ -208,7 +208,7 @@ class Outbox:
         await self._db.write(work)
 
     def _go_on(self, connection: Connection, batch: Batch, turn: OpenTurn, part: Part) -> Part | None:
-        """Mark and return what comes behind a settled part; None when that was the last."""
+        """Mark and return the part after a settled one; None if that was the last."""
         following = next((later for later in turn.parts if later.number > part.number), None)
         if following is not None:
             return self._mark(connection, batch, turn, following)
@@ -220,7 +220,7 @@ class Outbox:
         return None
 
     def _mark(self, connection: Connection, batch: Batch, turn: OpenTurn, part: Part) -> Part | None:
-        """This part is being said from now on, unless a person has the chat."""
+        """Mark this part as being sent from now on, unless a person has the chat."""
         if _was_taken_over(connection, batch, turn):
             silence(connection, batch.chat.key, turn.id, self._db.now(connection))
             self._close(connection, batch, turn.id)
@@ -238,7 +238,7 @@ class Outbox:
 
 
 def _fence(connection: Connection, chat: str) -> int | None:
-    """The fence of a lease, held as it is until the end of the transaction; None when nobody has one."""
+    """The fence of the lease, locked until the end of the transaction; None if there is no lease."""
     statement = _FENCE if connection.dialect.name == "sqlite" else _FENCE_LOCKED
     fence: int | None = connection.execute(statement, {"chat": chat}).scalar()
     return fence
@@ -261,7 +261,7 @@ def _was_taken_over(connection: Connection, batch: Batch, turn: OpenTurn) -> boo
 
 
 def _was_overtaken(connection: Connection, batch: Batch, *, by_person: bool) -> bool:
-    """Whether newer words or a person came since the claim.  Raises `LeaseLost`."""
+    """Whether a newer message or a person came since the claim.  Raises `LeaseLost`."""
     newest = max((arrival.id for arrival in batch.arrivals), default=0)
     statement = _STATE if connection.dialect.name == "sqlite" else _STATE_LOCKED
     state = connection.execute(statement, {"chat": batch.chat.key, "newest": newest}).first()
@@ -299,7 +299,7 @@ def _insert_turn(
 
 
 def _tokens(reply: Reply) -> int:
-    """Of prompt and answer together, as the engine counted."""
+    """Tokens of prompt and answer together, as the engine counted them."""
     counted = reply.record.get("tokens")
     return sum(counted) if isinstance(counted, list) else 0
 

@@ -1,7 +1,7 @@
-"""Readings: what stands on each photo and what it looks like, found out behind the turn it came with.
+"""Readings: the text on each photo and its fingerprint, found in the background after the photo's turn.
 
-A photo gets its row, still unread, with the message that it came with; `claim` hands one out, `keep`
-writes down what was found.  Named by content like the photo itself, and gone with it.
+A photo gets its row, still unread, in the transaction that stores its message; `claim` hands out a photo,
+`keep` stores what was found.  A reading is named by the photo's content hash, and erased with the photo.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from context.statement import Statement
 from context.turns import Chat, Fact, Line
 
 TRIES = 3
-"""A photo with which the process has died so often, or that the disk refused, is left alone."""
+"""A photo that has failed this often, because the process died or the disk failed, is not tried again."""
 COMPARED = 50_000
-"""The newest photos among which similar ones are looked for: a tenth of a second."""
+"""Similar photos are looked for among so many of the newest: this takes a tenth of a second."""
 MOST_SIMILAR = 5
 
 
@@ -30,22 +30,22 @@ class Reading:
     """What was found on a photo."""
 
     lines: tuple[Line, ...] | None = None
-    """None where it could not be read."""
+    """None if it could not be read."""
     facts: tuple[Fact, ...] = ()
-    """By the order in which they stand on it; those of another source behind."""
+    """In the order in which they appear on it; those of another source come last."""
     look: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarCase:
-    """An earlier question whose photo looks much like another one: a hint for staff, and nothing else.
+    """An earlier question whose photo looks much like another one: only a hint for staff.
 
-    A lamp that is on and one that is off look alike too.
+    A lamp that is on and one that is off also look alike.
     """
 
     chat: Chat
     name: str
-    """What the channel calls the customer; may be empty."""
+    """The customer's name in the channel; may be empty."""
     turn_id: int
     at: float
     photo: str
@@ -56,25 +56,25 @@ class SimilarCase:
 
 
 class Readings:
-    """Keeps them.  Every method is one transaction."""
+    """The store of readings.  Every method is one transaction."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     async def is_due(self) -> bool:
-        """Whether there are photos that nobody has read."""
+        """Whether there are unread photos."""
         values = {"tries": TRIES}
         return await self._db.read(lambda connection: connection.execute(_DUE, values).first() is not None)
 
     async def claim(self) -> str | None:
-        """The newest photo that nobody has read; None when all are.  Counted as a try from here on."""
+        """The newest unread photo; None if there is none.  This counts as a try."""
         values = {"tries": TRIES}
         return await self._db.write(lambda connection: connection.execute(_CLAIM, values).scalar())
 
     async def keep(self, photo: str, reading: Reading) -> None:
-        """Write down what was found; nothing for a photo that is erased meanwhile.
+        """Store what was found; does nothing if the photo has been erased meanwhile.
 
-        One that could not be read is to be read again, until it was tried often enough.
+        A photo that could not be read stays unread, until it has been tried `TRIES` times.
         """
 
         def work(connection: Connection) -> None:
@@ -93,7 +93,7 @@ class Readings:
         await self._db.write(work)
 
     async def add(self, photo: str, facts: Sequence[Fact]) -> None:
-        """Facts from another source than the reading itself; those that it gave before are replaced."""
+        """Add facts from another source than OCR; they replace earlier ones from the same source."""
 
         def work(connection: Connection) -> None:
             row = connection.execute(_FACTS_OF_ONE, {"photo": photo}).first()
@@ -106,7 +106,7 @@ class Readings:
         await self._db.write(work)
 
     async def of(self, photo: str) -> Reading | None:
-        """What was found on a photo; None while nobody has read it."""
+        """What was found on a photo; None while it is unread."""
 
         def work(connection: Connection) -> Reading | None:
             row = connection.execute(_READING, {"photo": photo}).first()
@@ -115,7 +115,7 @@ class Readings:
         return await self._db.read(work)
 
     async def facts(self, photos: Sequence[str]) -> Mapping[str, tuple[Fact, ...]]:
-        """The facts on these photos, by sha256; those on which none were found are left out."""
+        """The facts on these photos, by sha256; photos without facts are left out."""
         if not photos:
             return {}
         rows = await self._db.read(
@@ -124,7 +124,7 @@ class Readings:
         return {row.photo: facts for row in rows if (facts := _facts(row.facts))}
 
     async def similar(self, chat: Chat, photo: str, *, before: float) -> list[SimilarCase]:
-        """Earlier questions in other chats whose photos look much like this one, the nearest first."""
+        """Earlier questions in other chats whose photos look much like this one, the most similar first."""
 
         def work(connection: Connection) -> list[SimilarCase]:
             own = connection.execute(_READING, {"photo": photo}).first()
@@ -145,18 +145,18 @@ class Readings:
 
 
 def expect(connection: Connection, photo: str) -> None:
-    """A photo has come: it is to be read.  Within the transaction that records it; twice is once."""
+    """Queue a photo for reading, in the transaction that records it; a second call has no effect."""
     connection.execute(_EXPECT, {"photo": photo})
 
 
 def erase(connection: Connection, photos: Sequence[str]) -> None:
-    """Forget what was found on photos that no message names any more."""
+    """Delete the readings of photos that no message contains any more."""
     for start in range(0, len(photos), 500):
         connection.execute(_ERASE, {"photos": list(photos[start : start + 500])})
 
 
 def _near(look: Fingerprint, rows: Iterable[Row[Any]]) -> list[tuple[str, Fingerprint]]:
-    """Those that could be pictures of the same; most are ruled out by a prefix that is cheap to compare."""
+    """Photos that may show the same thing; most are ruled out by a prefix that is cheap to compare."""
     others = [(row.photo, Fingerprint.parse(row.look)) for row in rows if look.may_be_near(row.look)]
     return [(photo, other) for photo, other in others if look.is_near(other)]
 

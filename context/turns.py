@@ -1,4 +1,4 @@
-"""The vocabulary of a chat: one word per thing, one thing per word.
+"""The vocabulary of a chat: one word for each thing, and one thing for each word.
 
 Frozen values without I/O, shared by every package.  A customer's words travel as
 `Arrival` (as it came) -> `Batch` (what one claim took from the inbox) -> `Message` (one
@@ -16,36 +16,36 @@ from typing import Literal
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 Flaw = Literal["", "dark", "blurred", "small", "screenshot"]
-"""Why little of the device can be seen on a photo."""
+"""Why a photo shows little of the device; empty if it is fine."""
 FactKind = Literal["code", "brand", "model", "serial"]
 FACT_KINDS: tuple[FactKind, ...] = ("code", "brand", "model", "serial")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Chat:
-    """One conversation, and one lane: whatever happens inside it happens in order."""
+    """One conversation, and one lane: everything in it happens in order."""
 
     channel: str
     """`telegram` or `web`."""
     address: str
     """Telegram's chat id, or the page visitor's id."""
     thread: int | None = None
-    """Telegram forum topic inside the chat, when there is one."""
+    """Telegram forum topic inside the chat, if there is one."""
 
     @property
     def key(self) -> str:
-        """`telegram:42`, `telegram:-1001:7`, `web:Jf3...`: its name in every store."""
+        """Its name in every store: `telegram:42`, `telegram:-1001:7`, `web:Jf3...`."""
         suffix = "" if self.thread is None else f":{self.thread}"
         return f"{self.channel}:{self.address}{suffix}"
 
     @property
     def is_group(self) -> bool:
-        """Whether several people write here: Telegram's groups have ids below zero."""
+        """Whether several people write here: Telegram groups have negative ids."""
         return self.channel == "telegram" and self.address.startswith("-")
 
     @property
     def alias(self) -> str:
-        """The same for the same chat everywhere, and says nothing to whoever does not know the chat."""
+        """A pseudonym: always the same for a chat, and meaningless to those who do not know its key."""
         return hashlib.blake2b(self.key.encode(), digest_size=8).hexdigest()
 
     @classmethod
@@ -59,7 +59,7 @@ class Chat:
 
 
 class Kind(StrEnum):
-    """What sort of thing a customer sent; `Prompts.notice` has a sentence for those we cannot read."""
+    """What a customer sent; `Prompts.notice` has a sentence for each kind that we cannot read."""
 
     TEXT = "text"
     PHOTO = "photo"
@@ -72,44 +72,44 @@ class Kind(StrEnum):
     CONTACT = "contact"
     OTHER = "other"
     STAFF = "staff"
-    """Not a customer's: what staff put into the chat; `Arrival.command` names the deed."""
+    """Not from a customer: what staff put into the chat; `Arrival.command` names the action."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A picture as the channel announced it: not yet downloaded, nothing about it checked."""
+    """A picture as the channel announced it: not downloaded and not checked yet."""
 
     file_id: str
-    """What the channel's `fetch` takes to download it."""
+    """The channel's `fetch` downloads the picture with it."""
     size: int | None = None
-    """Bytes, as announced; None when the channel does not say."""
+    """In bytes, as announced; None if the channel does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lamp:
-    """A light that changed while a clip was filmed, as it was measured."""
+    """A light that changed during a clip, as measured."""
 
     colour: str
-    """red, yellow, green, blue or white; empty where that cannot be said."""
+    """red, yellow, green, blue or white; empty if unknown."""
     place: str
     """Where in the picture: `top left` to `bottom right`, or `middle`."""
     blinks: int
-    """How often it blinks before each pause; 0 where nobody should rely on a count."""
+    """How often it blinks before each pause; 0 if the count is not reliable."""
     regular: bool = False
-    """It blinks without any longer pause, so that there is nothing to count."""
+    """It blinks without longer pauses, so there is nothing to count."""
     on_s: float = 0.0
     gap_s: float = 0.0
-    """Dark between two blinks of a group."""
+    """Dark time between two blinks of a group."""
     pause_s: float = 0.0
-    """Dark between two groups."""
+    """Dark time between two groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What was measured in a clip; its `Photo` shows two moments of it, beside or above each other."""
+    """What was measured in a clip; its `Photo` shows two moments, side by side or one above the other."""
 
     seconds: float
-    """How much of it was looked at."""
+    """How much of it was analysed."""
     lamps: tuple[Lamp, ...] = ()
     """Lights that changed, the strongest first."""
 
@@ -122,11 +122,11 @@ class Photo:
     width: int
     height: int
     number: int = 0
-    """Its number within the case, from 1: what customer, model and staff all call "photo 2"."""
+    """Its number within the case, from 1: customer, model and staff all call it "photo 2"."""
     clip: Clip | None = None
-    """Set when it stands for a clip."""
+    """Set if the photo represents a clip."""
     flaw: Flaw = ""
-    """Why little can be seen on it, when that was measured."""
+    """Why it shows little, if that was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,28 +135,28 @@ class Line:
 
     text: str
     confidence: float
-    """0 to 1, the recogniser's own."""
+    """0 to 1, as the OCR model says."""
     box: tuple[tuple[int, int], ...]
     """Corners in pixels of the photo, clockwise from the text's upper left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What a machine read on a photo of a device and knows the meaning of."""
+    """Something read on a photo of a device, of which the meaning is known."""
 
     kind: FactKind
     value: str
-    """As it is shown: `E04`, `KFR-35GW`; short, without line ends."""
+    """As it is displayed: `E04`, `KFR-35GW`; short, without line breaks."""
     confidence: float
-    """0 to 1, the reader's own."""
+    """0 to 1, as its source says."""
     place: tuple[tuple[int, int], ...] = ()
-    """Corners in pixels of the photo, clockwise from the text's upper left; empty where that is not known."""
+    """Corners in pixels of the photo, clockwise from the text's upper left; empty if unknown."""
     source: Literal["ocr", "model"] = "ocr"
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A picture that could not be taken in; `code` names both the reason and the customer's sentence."""
+    """A picture that was refused; `code` names both the reason and the sentence for the customer."""
 
     code: str
     """One of `context.photos.REJECTIONS`."""
@@ -168,11 +168,11 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One message from a customer, as it stands in the inbox."""
+    """One message from a customer, as stored in the inbox."""
 
     chat: Chat
     source: str
-    """The channel's id of this delivery (`update:881`, `web:<uuid>`): stored once however often it comes."""
+    """The channel's id of this delivery (`update:881`, `web:<uuid>`): however often it comes, stored once."""
     message_id: str
     kind: Kind
     text: str = ""
@@ -183,30 +183,30 @@ class Arrival:
     album: str = ""
     """Telegram's `media_group_id`: the same for every picture of one album."""
     album_size: int = 0
-    """How many pictures the album has; 0 when the channel does not say."""
+    """How many pictures the album has; 0 if the channel does not say."""
     reply_to: str = ""
-    """`message_id` of the message it answers, when the customer quoted one."""
+    """`message_id` of the message that it replies to, if any."""
     hint: str = ""
-    """IETF language tag of the customer's app, when the channel tells it."""
+    """IETF language tag of the customer's app, if the channel reports it."""
     sender: str = ""
     """Display name: for staff, never for the prompt."""
     sent_at: float = 0.0
-    """Unix seconds, the channel's clock."""
+    """Unix seconds, by the channel's clock."""
     edited: bool = False
-    """A new version of a message with this `message_id`."""
+    """Whether it is a new version of the message with this `message_id`."""
     staff: str = ""
-    """The account that did it, for `Kind.STAFF`; empty where the house did it by itself."""
+    """For `Kind.STAFF`, the account that did it; empty if the bot did it by itself."""
     id: int = 0
     """Row in the inbox; 0 before it is stored."""
     at: float = 0.0
     """When it was stored, Unix seconds; 0 before it is."""
     taken: Photo | Rejection | None = None
-    """What became of the attachment; None while it has not been downloaded."""
+    """The result for the attachment; None until it has been downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One channel message's worth of a reply: text and formatting, never markup."""
+    """As much of a reply as fits into one channel message: text and formatting, never markup."""
 
     text: str
     """At most 4,096 UTF-16 code units."""
@@ -215,17 +215,17 @@ class Part:
     number: int = 0
     state: Literal["pending", "sending", "sent", "ambiguous", "dead"] = "pending"
     unsure: int = 0
-    """How many times it may have been delivered without a receipt."""
+    """How many times it may have been delivered without our getting a receipt."""
     broken: int = 0
-    """In how many of these the connection broke under it."""
+    """In how many of these the connection broke."""
     photo: Photo | None = None
-    """A picture instead of words: a staff member's, or a marked copy of the customer's own."""
+    """A picture instead of text: from staff, or a marked copy of the customer's own."""
     ask: Ask | None = None
-    """What the customer may press below it; not kept, whoever sends it works it out."""
+    """Buttons below it; not stored, worked out when it is sent."""
     jpeg: bytes = b""
-    """The picture's bytes, for the channel that needs them; not kept here."""
+    """The picture's bytes, for channels that need them; not stored."""
     only_here: bool = False
-    """Not to be said in the group at large when the topic it is meant for is gone."""
+    """Not to be sent to the group as a whole if the topic that it is meant for is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class OpenTurn:
-    """A turn whose reply is decided and recorded, but not yet wholly sent."""
+    """A turn whose reply is decided and stored, but not completely sent yet."""
 
     id: int
     parts: tuple[Part, ...]
@@ -259,7 +259,7 @@ class OpenTurn:
     origin: str = ""
     """Who wrote it, as in `Reply.origin`."""
     remembered: bool = True
-    """Whether it belongs into the next prompt."""
+    """Whether it goes into the next prompt."""
     handoff: str = ""
     """Why a person should take over once it is sent."""
     answers: int = 0
@@ -267,12 +267,12 @@ class OpenTurn:
 
     @property
     def by_person(self) -> bool:
-        """Whether a person said it: then nobody who takes the chat silences it."""
+        """Whether a person wrote it: then it is sent even if somebody takes over the chat."""
         return self.origin.startswith("staff:")
 
     @property
     def is_always_said(self) -> bool:
-        """Whether it is said also while a person has the chat: theirs, or what a customer's own data take."""
+        """Whether it is sent even while a person has the chat: a person's words, or replies about erasure."""
         return self.by_person or self.origin in {"notice:forget_ask", "notice:forget_done"}
 
 
@@ -282,30 +282,30 @@ class Batch:
 
     chat: Chat
     fence: int
-    """Grows with every claim of this chat; a write under an older number is refused."""
+    """Grows with every claim of this chat; writes with an older number are refused."""
     arrivals: tuple[Arrival, ...]
     language: Language | None = None
-    """The customer's explicit choice, else the language of their last message; None for a new chat."""
+    """The customer's explicit choice, otherwise that of their last message; None for a new chat."""
     language_chosen: bool = False
     attempts: int = 0
     """Earlier claims of these messages that ended in an error."""
     crashes: int = 0
-    """Earlier claims of these messages whose worker died with them in hand, of these or of other causes."""
+    """Earlier claims of these messages during which the worker died, for whatever reason."""
     superseded: int = 0
-    """Drafts already dropped for these messages because newer ones came."""
+    """Drafts dropped for these messages because newer ones came."""
     may_grow: bool = True
-    """Newer words belong to it while it is unanswered.  False for a command, for a batch that is full,
-    and after a few superseded drafts: a customer who never pauses is still answered."""
+    """Whether newer messages join it while it is unanswered.  False for a command, for a full batch, and
+    after a few superseded drafts: a customer who never pauses is still answered."""
     settle_s: float = 0.0
-    """Seconds from the claim before which an answer should not be said: more of an album may come."""
+    """How many seconds after the claim to hold the answer back: more of an album may come."""
     holder: str | None = None
-    """The person who held this chat when it was claimed; None when the bot answers it."""
+    """The person who had this chat when it was claimed; None if the bot answers it."""
     handed_back_at: float = 0.0
-    """When a person last gave the chat back; what is older than that asks for nobody again."""
+    """When a person last gave the chat back; older messages do not call a person again."""
     last_turn: int = 0
-    """The newest remembered turn since the chat was last reset; 0 when there is nothing to remember."""
+    """The newest remembered turn since the chat was last reset; 0 if there is none."""
     open_turn: OpenTurn | None = None
-    """Set when the reply was decided by an earlier claim and only the sending is left."""
+    """Set if an earlier claim decided the reply and only the sending is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,12 +322,12 @@ class Message:
     sent_at: float = 0.0
     """When its first item was sent, Unix seconds."""
     recalled: tuple[Photo, ...] = ()
-    """Earlier photos of the case that it replies to or names, however long ago they were sent."""
+    """Earlier photos of the case that it replies to or mentions, however long ago they were sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One exchange, as it is remembered: what the customer sent and what we answered."""
+    """One exchange as it is remembered: what the customer sent and what we answered."""
 
     id: int
     text: str
@@ -339,27 +339,27 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the customer is told.  Made from a model's words only in `bot.answerer`, after the guard."""
+    """What the customer is told.  Only `bot.answerer` makes one from a model's words, after the guard."""
 
     text: str
     language: Language
     origin: str
-    """Engine name, `notice:<name>` for our own fixed words, `staff:<name>` for a person's."""
+    """Engine name, `notice:<name>` for fixed words, `staff:<name>` for a person's."""
     handoff: str = ""
-    """Why a person should take over from here; empty when none is needed."""
+    """Why a person should take over; empty if none is needed."""
     remembered: bool = True
-    """False for words that are no part of the conversation (commands, notices): not in the next prompt."""
+    """False for replies to commands and notices, which do not go into the next prompt."""
     answers: int = 0
     """The earlier turn whose question it answers; 0 for the question of its own turn."""
     marked: Photo | None = None
-    """A copy of a customer's photo with a place marked on it, said before the words."""
+    """A copy of a customer's photo with a place marked on it, sent before the text."""
     record: dict[str, object] = field(default_factory=dict)
-    """What staff may want to know later: prompt version, model, verdict, usage.  JSON values only."""
+    """What staff may want to know later: prompt version, model, verdict, usage.  Only JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The channel's word that a part was accepted."""
+    """The channel's confirmation that a part was accepted."""
 
     message_id: str
     at: float

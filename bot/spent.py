@@ -9,8 +9,8 @@ from prompts.prompt import Prompt, PromptImage
 def spent(prompt: Prompt, said: str) -> tuple[int, int]:
     """Tokens of the prompt and of what was said so far.
 
-    Of a prompt as it was planned, where it was; else by the same formula.  A server that was still in the
-    middle of reading it has spent less.
+    Of the prompt, what its plan counted, where it has one; else by the same formula.  A server that was
+    stopped while it read the prompt has spent less.
     """
     if (split := prompt.split) is not None:
         words = split.system + split.turns + split.gist + split.question

@@ -189,7 +189,11 @@ class _Answer:
 
     def compose(self, lines: Sequence[Line] | None) -> str:
         rules = self._book.matching(
-            self._now, self._before, photo=self._has_photo, earlier_photo=self._had_photo
+            self._now,
+            self._before,
+            photo=self._has_photo,
+            earlier_photo=self._had_photo,
+            model=bool(self._models()),
         )
         advice = [self._fill(rule.say[self._language]) for rule in rules]
         ending = self._frame("preliminary")
@@ -270,10 +274,13 @@ class _Answer:
     def _ask_model(self) -> str:
         """The sentence that asks for the model, or takes up the one that a label has told."""
         codes = self._list(_shown(self._now.codes))
-        models = [fact.value for fact in [*self._labels_before, *self._labels] if fact.kind == "model"]
-        if models:
+        if models := self._models():
             return self._frame("model_known", codes=codes, model=models[-1])
         return self._frame("ask_model", codes=codes)
+
+    def _models(self) -> list[str]:
+        """Models that labels have told, the newest last."""
+        return [fact.value for fact in [*self._labels_before, *self._labels] if fact.kind == "model"]
 
     def _frame(self, name: str, **values: str) -> str:
         return _fill(self._book.frame[name][self._language], values)

@@ -69,13 +69,18 @@ class When:
     state: str = ""
     blinks: int = 0
     photo: bool | None = None
+    model: bool | None = None
     before: When | None = None
 
-    def holds(self, now: Clues, before: Clues, *, photo: bool, earlier_photo: bool) -> bool:
+    def holds(
+        self, now: Clues, before: Clues, *, photo: bool, earlier_photo: bool, model: bool = False
+    ) -> bool:
         """Whether the conditions hold for this message and what came before it."""
         if self.photo is not None and photo is not self.photo:
             return False
         if self.photo is False and earlier_photo:
+            return False
+        if self.model is not None and model is not self.model:
             return False
         if self.before is not None and not self.before.holds(
             before, Clues(), photo=False, earlier_photo=False
@@ -123,11 +128,13 @@ class RuleBook:
     version: str
     """`rules@<hash of the files>`."""
 
-    def matching(self, now: Clues, before: Clues, *, photo: bool, earlier_photo: bool) -> tuple[Rule, ...]:
+    def matching(
+        self, now: Clues, before: Clues, *, photo: bool, earlier_photo: bool, model: bool = False
+    ) -> tuple[Rule, ...]:
         """The rules that apply: those about danger alone, else one or two with different topics."""
         found: dict[str, Rule] = {}
         for rule in self.rules:
-            if rule.when.holds(now, before, photo=photo, earlier_photo=earlier_photo):
+            if rule.when.holds(now, before, photo=photo, earlier_photo=earlier_photo, model=model):
                 found.setdefault(rule.about, rule)
         dangers = tuple(rule for rule in found.values() if rule.first)
         specific = tuple(rule for rule in found.values() if rule.about != "general")
@@ -287,14 +294,15 @@ class _Reader:
             self._wrong(where, "must hold conditions, or {} for always")
             return When()
         self._no_others(
-            entry, {"words", "codes", "light"} | (set() if inside else {"photo", "before"}), where
+            entry, {"words", "codes", "light"} | (set() if inside else {"photo", "model", "before"}), where
         )
         words = entry.get("words")
         if words is not None:
             self._phrases(words, f"{where}: words")
-        photo = entry.get("photo")
-        if photo is not None and not isinstance(photo, bool):
-            self._wrong(f"{where}: photo", "must be true or false")
+        photo, model = entry.get("photo"), entry.get("model")
+        for name, value in (("photo", photo), ("model", model)):
+            if value is not None and not isinstance(value, bool):
+                self._wrong(f"{where}: {name}", "must be true or false")
         codes, any_code = self._codes(entry.get("codes"), f"{where}: codes")
         colour, state, blinks = self._light(entry.get("light"), f"{where}: light")
         return When(
@@ -305,6 +313,7 @@ class _Reader:
             state=state,
             blinks=blinks,
             photo=photo,
+            model=model,
             before=self._when(entry["before"], f"{where}: before", inside=True)
             if "before" in entry
             else None,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from torture.card import Counts, judge
+from torture.command import _subject
 from torture.crowd import MARK, Said
 from torture.scenarios import SCENARIOS
 
@@ -166,6 +167,15 @@ def test_wrong_words_are_answered_with_what_there_is(words: list[str], complaint
     )
     assert done.returncode == 2
     assert complaint in done.stderr
+
+
+def test_another_bot_is_named_as_from_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works in a folder of its own, where a relative path would lead nowhere."""
+    (tmp_path / "mybot.py").touch()
+    monkeypatch.chdir(tmp_path)
+    subject = _subject("python mybot.py --fast", [])
+    assert subject.command == ("python", str(tmp_path / "mybot.py"), "--fast")
+    assert subject.name == "python mybot.py --fast"
 
 
 def test_without_the_checkout_it_says_what_it_needs(tmp_path: Path) -> None:

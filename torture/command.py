@@ -62,8 +62,11 @@ def _subject(words: str, settings: Sequence[str]) -> Subject:
     """This bot, or the one of `--command`; `--env` adds to what it is told, or takes away (`NAME=`)."""
     subject = THIS
     if words:
-        command = tuple(shlex.split(words))
-        subject = Subject(" ".join(command), command, dict(OURS) | {"REDIS_URL": "{redis_url}"})
+        # It works in a folder of its own; a file that is named from here is meant.
+        command = tuple(
+            str(Path(word).absolute()) if Path(word).is_file() else word for word in shlex.split(words)
+        )
+        subject = Subject(words, command, dict(OURS) | {"REDIS_URL": "{redis_url}"})
     environment = dict(subject.environment)
     for setting in settings:
         name, is_there, value = setting.partition("=")

@@ -142,7 +142,7 @@ class TurnTaker:
                 return await self._outbox.open(batch, message, reply, said_in(reply))
 
     async def _carry(self, batch: Batch) -> OpenTurn | None:
-        """Say what staff put into this chat."""
+        """Open a turn with what staff put into this chat; None if it was overtaken."""
         said = await self._deeds.said(batch)
         if said is None:  # overtaken, for example because a person has the chat again
             await self._outbox.relay(batch, Message(batch.chat, "", batch.language or "en"))

@@ -1,4 +1,4 @@
-"""The guard: no word of a model's leaves unchecked, and every verdict can be explained."""
+"""The guard: no word of a model gets out unchecked, and every verdict can be explained."""
 
 from bot.guard.guard import Guard
 from bot.guard.policy import Policy, load_policy, policy_of

@@ -22,7 +22,7 @@ _ACCOUNT = either(
     r"(?:微信|扣扣|qq|telegram)(?:上|里)?(?:搜索?|搜一下|查找?|找)[ :]?([a-z0-9][a-z0-9_+-]{4,24})(?![.\w])",
     r"\b(?:add|contact|message|my) (?:my )?(?:wechat|weixin|whatsapp"
     r"|line) (?=[a-z0-9_-]*[\d_])([a-z][a-z0-9_-]{4,24})",
-    # names that only those use who hide them need no `:`
+    # names used only to avoid detection need no `:`
     r"(?:v信|薇信|威信|q群|扣扣|(?<![a-z])vx)[ :是]{0,3}([a-z0-9][a-z0-9_+-]{4,24})",
     r"(?<![a-z])line id[ ]?[:=]?[ ]?(?!\d)([a-z0-9][a-z0-9_.]{4,24})",
     r"(?:企鹅[号群]?|加[v薇威]|加微|扣q|抖音号|公众号)[ :号是]{0,3}([a-z0-9][a-z0-9_+-]{4,24})",
@@ -42,7 +42,7 @@ _MESSENGER_NAMES = Words(
 
 
 def find_accounts(folded: Folded, *, allowed: Lists) -> Iterator[Link]:
-    """Accounts in a text that are not on the lists."""
+    """Accounts in a text that are not on the allow-lists."""
     folded = folded.squeezed or folded
     seen = folded.text
     for pattern in (_HANDLE,) * ("@" in seen) + (_ACCOUNT, _QQ) * _MESSENGER_NAMES.occur_in(seen):

@@ -1,8 +1,8 @@
-"""Advice that endangers whoever follows it: the table of hazards read against a reply, warnings left alone.
+"""Dangerous advice: a reply is checked against the table of hazards, and warnings are left alone.
 
-A hazard stands in a sentence that names the deed, what it is done to and the state it is in, in any order.
+A sentence contains a hazard if it names the action, its object and the state of that object, in any order.
 What is forbidden (`never bypass the fuse`), asked (`did you bridge it?`), reported (`somebody bridged it`) or
-called dangerous is no advice.
+called dangerous is not advice.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from bot.guard.lexicon import Heard
 from bot.guard.verdict import Action, Reason
 
 _LEXICON, _HAZARDS = load_hazards()
-_STATE_REACH = 140  # characters between a deed and the state
-_MOST_WORDS = 40  # heard in one sentence; no honest one has as many
-_LONGEST = 400  # characters of a sentence that are read at once
-_LEAD = 80  # characters around the words of a sentence in which a `never` may stand
-_MOST_PLACES = 24  # where a row stands in one sentence
+_STATE_REACH = 140  # characters between an action and the state
+_MOST_WORDS = 40  # found in one sentence; no honest one has so many
+_LONGEST = 400  # characters of a sentence that are checked at a time
+_LEAD = 80  # characters around the words of a sentence in which a `never` may be
+_MOST_PLACES = 24  # at which a row may match in one sentence
 _APART = re.compile("[,:]|、(?!或)")
 _BITS = tuple(tuple(_LEXICON.bits[group] for group in hazard.needs) for hazard in _HAZARDS)
 _MASKS = tuple(
@@ -34,7 +34,7 @@ _MASKS = tuple(
     for spills in (False, True)
 )
 
-# A prohibition anywhere before the last of the words; a question or a report only before the deed.
+# A prohibition counts anywhere before the last of the words, a question or report only before the action.
 _WARNED = either(
     r"\b(?:do not|don'?t)\b(?! (?:worry|panic|be afraid|mind|bother|need|have to|forget|hesitate|unplug"
     r"|(?:switch|turn|shut)(?: \w+){0,2} off|disconnect))",
@@ -79,7 +79,7 @@ _DENIAL = either(
     "|被){0,3}\\Z",
 )
 _GONE = re.compile(r"\A(?: (?:is|are|was))? ?(?:gone|away|not\b|no longer|消失|没有了|消除|排除)")
-# What comes after it takes it back: `Bridge the fuse?  No, that is dangerous.`
+# The next sentence takes it back: `Bridge the fuse?  No, that is dangerous.`
 _REFUTED = either(
     r"\A\W*(?:(?:please|but|no|so),? )*(?:never|do not|don'?t) (?:do|try|copy|follow)\b|\A\W*no, (?:never"
     r"|don'?t|please)",
@@ -87,7 +87,7 @@ _REFUTED = either(
     r"|safe)|unsafe|(?:can|could|may) (?:cause|start|kill))\b",
     "\\A\\W*(?:这|那|不|千万|绝对|请)[^。,]{0,12}(?:危险|不行|不要|别|不能|禁止|不可)",
 )
-_REFUTATION = 90  # characters in which it would stand
+_REFUTATION = 90  # characters within which it has to be
 
 _AMPERES = re.compile(
     r"\b(\d{1,3}(?:\.\d)?)[ -]?(?:a|amps?|amperes?|安培?)(?![a-z])|(?<=[^\x00-\x7f])(\d{1,3})(?:a|安)"
@@ -99,7 +99,7 @@ _Place = tuple[int, int]
 
 
 def find_unsafe_advice(folded: Folded) -> Iterator[Reason]:
-    """Advice that endangers whoever follows it, a reason a sentence; the note names the hazard."""
+    """Dangerous advice in a text, one reason for each sentence; the note names the hazard."""
     folded = folded.squeezed or folded
     text = folded.text
     heard = _LEXICON.heard(text)
@@ -115,7 +115,7 @@ def find_unsafe_advice(folded: Folded) -> Iterator[Reason]:
 
 
 def _by_sentence(text: str, heard: list[Heard]) -> Iterator[tuple[int, int, list[Heard]]]:
-    """Sentences with any of the words, each with its words; of endless ones a stretch at a time."""
+    """Sentences that contain any of the words, each with its words; very long ones in stretches."""
     ends = sentence_ends(text)
     at, size = 0, len(heard)
     while at < size:
@@ -133,7 +133,7 @@ def _by_sentence(text: str, heard: list[Heard]) -> Iterator[tuple[int, int, list
 def _named(
     text: str, start: int, end: int, words: list[Heard], *, spilling: bool = False
 ) -> tuple[Hazard, int, int] | None:
-    """The hazard that a sentence, or two of them, advise, and from where to where its words stand."""
+    """The hazard that one or two sentences advise, and the span of its words."""
     spoken = 0
     for _, _, groups in words:
         spoken |= groups
@@ -158,12 +158,12 @@ def _named(
 
 @lru_cache(maxsize=4096)
 def _likely(spoken: int, *, spilling: bool) -> tuple[int, ...]:
-    """Rows all of whose groups were heard; most sentences share their groups with others."""
+    """Rows of which all groups were found; cached, since many sentences have the same groups."""
     return tuple(number for number, mask in _MASKS[spilling] if spoken & mask == mask)
 
 
 def _is_harmless(hazard: Hazard, sentence: str, words: list[Heard]) -> bool:
-    """Whether the sentence also says what makes it so: `stop using it`, but not `no need to stop`."""
+    """Whether the sentence says something that makes it harmless: `stop using it`, not `no need to stop`."""
     excusing = sum(_LEXICON.bits[group] for group in hazard.unless)
     return any(groups & excusing and not _NO_STEPS.search(sentence, 0, at) for at, _, groups in words)
 
@@ -171,7 +171,7 @@ def _is_harmless(hazard: Hazard, sentence: str, words: list[Heard]) -> bool:
 def _combinations(
     hazard: Hazard, bits: tuple[int, ...], sentence: str, words: list[Heard]
 ) -> Iterator[tuple[_Place, ...]]:
-    """Where the deed stands with the rest close enough, the deed first."""
+    """Positions of the action and of the rest, if they are close enough; the action first."""
     deed, *others = ([(a, b) for a, b, groups in words if groups & bit] for bit in bits)
     if not others:
         yield from ((done,) for done in deed)
@@ -212,14 +212,14 @@ def _is_advised(hazard: Hazard, sentence: str, places: tuple[_Place, ...]) -> bo
 
 
 def _grows(sentence: str) -> bool:
-    """Whether it goes from one current to a higher one, or puts the higher in place of the other."""
+    """Whether it raises one current to a higher one, or replaces the lower by the higher."""
     currents = [float(match.group(1) or match.group(2)) for match in _AMPERES.finditer(sentence)]
     swapped = _IN_PLACE.search(sentence) is not None
     return len(currents) > 1 and (currents[0] > currents[-1] if swapped else currents[-1] > currents[0])
 
 
 def _is_called_dangerous(sentence: str) -> bool:
-    """Whether the sentence itself says what comes of it: `bridging it can cause a fire`."""
+    """Whether the sentence itself names the consequence: `bridging it can cause a fire`."""
     return any(
         not is_negated(sentence, match.start()) and not _STILL.search(sentence, match.end())
         for match in _DANGEROUS.finditer(sentence)

@@ -1,4 +1,4 @@
-"""One run of a text that may be a host: ours, one of the house, a stranger's, or no host at all."""
+"""A run of text that may be a host: ours, one on the local network, a stranger's, or none at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bot.guard.hosts import (
 BRACKETED = r"[ ]?[\[({<【][ ]?(?:\.|。|d[o0]t|点)[ ]?[\])}>】][ ]?"
 WEAK = r"。[ ]?|[ ]?点[ ]?(?=[a-z])|,?[ ]+d[o0]t,?[ ]+|[ ]\.[ ]?|\.[ ](?=(?:com|net|org|cn)\b)|,(?=com\b)"
 SPLIT = re.compile(rf"(?P<hidden>{BRACKETED})|(?P<weak>{WEAK})|\.")
-"""The points of a host, written as such, in brackets, or as something else."""
+"""The dots of a host: written as such, in brackets, or in another way."""
 _BEFORE = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{1,15}):/{1,3}(?:[^\s/@]{1,80}@)?\Z")
 _LOCAL_PART = re.compile(r"[a-z0-9._%+-]{1,64}\Z")
 _HIDDEN_AT = re.compile(
@@ -32,19 +32,19 @@ _AFTER = re.compile(r"(?P<port>:\d{1,5}(?!\d))?(?P<path>[/?#][^\s<>\"'()（）�
 _RELABELLED = re.compile(
     r"(?:\]\(\s?<?|\bhref\s?=\s?[\"']?|\]:[ ])(?:[a-z][a-z0-9+.-]{1,15}:/{0,3})?(?:[^\s/@]{1,80}@)?\Z"
 )
-_TELLING_NAME = 5  # letters of a name of ours that nobody else has by chance
+_TELLING_NAME = 5  # letters; a name of ours this long is not matched by chance
 
 
 class Lists(Protocol):
-    """The part of the allow-lists that links need."""
+    """The allow-lists, as far as links need them."""
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Hosts of ours; what is under them is ours too."""
+        """Our hosts; their subdomains are ours too."""
 
     @property
     def local_hosts(self) -> frozenset[str]:
-        """Hosts that a device in the customer's house answers."""
+        """Hosts of devices on the customer's own network."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -52,25 +52,25 @@ class Lists(Protocol):
 
     @property
     def emails(self) -> frozenset[str]:
-        """Addresses of ours."""
+        """Our addresses."""
 
     @property
     def handles(self) -> frozenset[str]:
-        """Accounts of ours, without `@`."""
+        """Our accounts, without `@`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Something a customer could follow or write to that is not ours."""
+    """Something that a customer could follow or write to, and that is not ours."""
 
     kind: Literal["link", "email", "handle"]
     span: tuple[int, int]
     trick: str = ""
-    """How it hides what it is; empty for a plain one."""
+    """How it is disguised; empty if it is not."""
 
 
 class Candidate:
-    """One run that may be a host, with what stands around it."""
+    """One run that may be a host, with its surroundings."""
 
     def __init__(self, text: str, folded: Folded, start: int, end: int) -> None:
         self._folded = folded
@@ -95,7 +95,7 @@ class Candidate:
         self.raw = text[slice(*folded.span(start, end))]
 
     def judge(self, allowed: Lists) -> Link | None:
-        """What it is: None for ours, for a local address, and for what is no host at all."""
+        """What it is; None if it is ours, a local address, or not a host at all."""
         if self._next == "@":
             return None  # the part before an address or a host, judged with it
         if self._before.endswith("@"):
@@ -142,7 +142,7 @@ class Candidate:
         return "relabelled" if _RELABELLED.search(self._before) else ""
 
     def _is_foreign(self) -> bool:
-        """Whether letters of other scripts or hidden characters were folded away inside it."""
+        """Whether folding removed letters of other scripts or hidden characters from it."""
         return any(
             (not character.isascii())
             and (
@@ -179,7 +179,7 @@ class Candidate:
 
 
 def _under(host: str, hosts: frozenset[str]) -> bool:
-    """Whether a host is one of these or under one of them."""
+    """Whether a host is one of these or a subdomain of one."""
     return any(host == own or host.endswith("." + own) for own in hosts)
 
 
@@ -198,9 +198,9 @@ def _is_local(host: str, labels: list[str], allowed: Lists) -> bool:
 
 
 def _imitates(host: str, own: str) -> bool:
-    """Whether a host carries our name without being ours: inside it, or one letter off."""
+    """Whether a host imitates ours: it contains our name, or differs from it by one letter."""
     if own.endswith("." + host):
-        return False  # what ours stands under: a stranger, but none in disguise
+        return False  # a parent domain of ours: not ours, but not an imitation
     if own in host or own.replace(".", "-") in host:
         return True
     name = own.rsplit(".", 1)[0].rsplit(".", 1)[-1]

@@ -1,7 +1,7 @@
-"""Who said not to: sentences, clauses and negation in a folded text, Chinese and English.
+"""Sentences, clauses and negation in a folded text, Chinese and English.
 
-Small grammar, no parser: enough to tell `I cannot promise a refund` from `I promise a refund`, and
-`没有焦味` from `有焦味`.  Every pattern here works inside one sentence of bounded length.
+This is a small grammar, not a parser: enough to tell `I cannot promise a refund` from
+`I promise a refund`, and `没有焦味` from `有焦味`.  Every pattern here works inside one sentence of bounded length.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import ahocorasick_rs
 
 
 def either(*alternatives: str) -> re.Pattern[str]:
-    """A pattern that matches any of them: long lists of words, a line at a time.
+    """A pattern that matches any of these alternatives, which are long lists of words.
 
-    Those that begin at the edge of a word are tried together, and only there: at every other place, which
-    is most of them, one look is enough for all.
+    Those that begin at a word boundary are tried together, and only there: at every other position, which
+    is most of them, one check is enough for all.
     """
     edge: list[str] = []
     anywhere: list[str] = []
@@ -29,7 +29,7 @@ def either(*alternatives: str) -> re.Pattern[str]:
 
 
 def _alternatives(pattern: str) -> list[str]:
-    """A pattern at the bars that stand in no bracket."""
+    """Split a pattern at the bars that are not inside brackets."""
     found, depth, in_class, start = [], 0, False, 0
     escaped = False
     for place, sign in enumerate(pattern):
@@ -47,7 +47,7 @@ def _alternatives(pattern: str) -> list[str]:
     return [*found, pattern[start:]]
 
 
-_SENTENCE_MARKS = ("。", "!", "?", ";", "…", "\n", ". ", ".\n")  # a point inside a number or a name ends none
+_SENTENCE_MARKS = ("。", "!", "?", ";", "…", "\n", ". ", ".\n")  # a dot inside a number or name ends none
 _ENDS = ahocorasick_rs.AhoCorasick(_SENTENCE_MARKS, store_patterns=False)
 _LONGEST = 400  # characters of a sentence
 _CLAUSE_EDGE = either(
@@ -57,7 +57,7 @@ _CLAUSE_EDGE = either(
     r"\band (?=we\b|i\b|you\b|they\b)",
     "但是?|不过|然而|因此|所以|如果|若|除非|只要|而且|并且|同时|就",
 )
-# Words that hold a `not` without denying anything.
+# Phrases that contain a `not` without negating anything.
 _NO_NEGATION = either(
     r"\bnot (?:only|just|merely|sure|certain|to worry)\b",
     r"\b(?:no|without(?: a)?) (?:problem|doubt|worries|questions asked)\b",
@@ -78,18 +78,18 @@ _NEW_SUBJECT = re.compile(r"\b(?:i|we|you|they|it)(?:'ll|'re|'ve|'d)?\b|我们?|
 
 
 class Words:
-    """A few dozen words, parted by bars: only texts in which one occurs are read more closely."""
+    """A few dozen words, separated by bars: only texts that contain one are examined more closely."""
 
     def __init__(self, *words: str) -> None:
         listed = "|".join(words).split("|")
         self._automaton = ahocorasick_rs.AhoCorasick(listed, store_patterns=False)
 
     def occur_in(self, text: str) -> bool:
-        """Whether any of them is in the text.  About 4 us a KB."""
+        """Whether the text contains any of them.  About 4 us a KB."""
         return bool(self._automaton.find_matches_as_indexes(text))
 
     def places(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where they stand, as whole Latin words or as Chinese ones."""
+        """Their positions, as whole Latin words or as Chinese ones."""
         for _, start, end in self._automaton.find_matches_as_indexes(text):
             if not (
                 text[start].isascii() and start and text[start - 1].isascii() and text[start - 1].isalnum()
@@ -98,7 +98,7 @@ class Words:
 
 
 class Watch:
-    """For each of several rules a few dozen words, parted by bars: one search of a text serves them all."""
+    """A few dozen words, separated by bars, for each of several rules: one search serves them all."""
 
     def __init__(self, words: Mapping[str, tuple[str, ...]]) -> None:
         owners: dict[str, list[str]] = {}
@@ -110,7 +110,7 @@ class Watch:
         self._automaton = ahocorasick_rs.AhoCorasick(owners, store_patterns=False)
 
     def sentences(self, text: str) -> Iterator[tuple[str, int, str]]:
-        """Rule by rule the sentences with one of its words, each with its position."""
+        """For each rule the sentences that contain one of its words, each with its position."""
         places: dict[str, list[int]] = {}
         for word, start, _ in self._automaton.find_matches_as_indexes(text, overlapping=True):
             for rule in self._owners[word]:
@@ -121,7 +121,7 @@ class Watch:
 
 
 def _around(text: str, places: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The sentences around places, which come in order, none twice; of long ones what is near."""
+    """The sentences around positions, which come in order, each once; of long ones only the vicinity."""
     ends = sentence_ends(text)
     read = 0
     for position in places:
@@ -135,7 +135,7 @@ def _around(text: str, places: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=4)
 def sentence_ends(text: str) -> tuple[int, ...]:
-    """Positions after each end of a sentence; every rule asks for those of the same text."""
+    """Positions after each end of a sentence; cached, since every rule asks for those of the same text."""
     marks = _ENDS.find_matches_as_indexes(text, overlapping=True)
     ends = [start + 1 for _, start, _ in marks]
     if text.endswith("."):
@@ -158,13 +158,13 @@ def clause_end(sentence: str, position: int) -> int:
 
 
 def is_negated(sentence: str, position: int, *, reach: int = 40) -> bool:
-    """Whether the word at a position is denied by what stands before it in its clause.
+    """Whether the word at a position is negated by something before it in its clause.
 
-    Two negations cancel (`we will not fail to`); `not only` and `无条件` are none.
+    Two negations cancel out (`we will not fail to`); `not only` and `无条件` are not negations.
     """
     start = max(clause_start(sentence, position), position - reach)
     before = _NO_NEGATION.sub(lambda match: "\0" * len(match.group()), sentence[start:position])
-    # English puts a new subject between a denial and what it does not deny: `I'm not joking, we promise`.
+    # In English, a new subject ends the reach of a negation: `I'm not joking, we promise`.
     found = [
         match
         for match in _NEGATION.finditer(before)

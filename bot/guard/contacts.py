@@ -1,7 +1,7 @@
 """Links, phone numbers, e-mail addresses and handles in a reply, disguised or not, that are not ours.
 
-A plain unknown contact is masked and the rest of the answer may leave; one that hides what it is
-(`evil[.]com`, a user name before the host, a look-alike of ours, a link under other words) is blocked.
+A plain unknown contact is masked, and the rest of the answer may be sent; a disguised one (`evil[.]com`,
+a user name before the host, an imitation of ours, a link under other words) is blocked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Kind = Literal["link", "email", "handle", "phone"]
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The contacts we stand for, in lower case; phones as digits only."""
+    """Our own contacts, in lower case; phone numbers as digits only."""
 
     hosts: frozenset[str] = frozenset()
     local_hosts: frozenset[str] = frozenset()
@@ -36,7 +36,7 @@ class Allowed:
     def of(
         cls, lists: Mapping[str, frozenset[str]], hosts: Iterable[str] = (), phones: Iterable[str] = ()
     ) -> Allowed:
-        """From a policy's lists, and further hosts and phones of ours."""
+        """Make it from a policy's lists, and further hosts and phone numbers of ours."""
         return cls(
             hosts=lists["hosts"] | frozenset(hosts),
             local_hosts=lists["local_hosts"],
@@ -49,21 +49,21 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A contact that is not ours: where it stands, what becomes of the reply, what is shown instead."""
+    """A contact that is not ours: its place, what happens to the reply, what is shown instead."""
 
     kind: Kind
     rule: str
     action: Action
-    """`allow`: it is masked and the rest may leave."""
+    """`allow`: it is masked and the rest may be sent."""
     span: tuple[int, int]
     shown: str = ""
-    """What stands in its place; empty for the language's usual placeholder."""
+    """Shown in its place; empty for the language's usual placeholder."""
 
 
 def find_contacts(text: str, folded: Folded, *, allowed: Allowed, asked: str = "") -> tuple[Contact, ...]:
-    """Every contact in the text that is not on the lists, in order, none inside another.
+    """Every contact in the text that is not on the allow-lists, in order, none inside another.
 
-    A number the customer gave us themselves (in `asked`) is shown shortened instead of masked.
+    A number that the customer gave us (in `asked`) is shown shortened instead of masked.
     """
     found = [
         *(_of_link(link) for link in find_links(text, folded, allowed=allowed)),
@@ -96,7 +96,7 @@ def _of_numbers(numbers: Iterable[Number], allowed: Allowed, *, own: str, text: 
 
 
 def _same(digits: str, phone: str) -> bool:
-    """Whether two numbers are one, with or without the country code for China or the US."""
+    """Whether two numbers are the same, with or without the country code of China or the US."""
     return digits == phone or any(
         digits == code + phone or phone == code + digits for code in ("86", "1", "0086")
     )

@@ -1,7 +1,7 @@
-"""Dangers: what a customer reports that cannot wait.
+"""Dangers: reports of customers that cannot wait.
 
-A danger in the customer's words puts a fixed sentence above any answer and calls a person.  Text found
-in photos is not read for dangers: every rating plate warns of electric shock.
+A danger in the customer's words puts a fixed sentence above any answer and calls a person.  Text on
+photos is not searched for dangers: every rating plate warns of electric shock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bot.guard.clauses import Watch, either
 from bot.guard.fold import Folded
 
 DANGERS = ("life", "gas", "fire", "electric", "battery")
-"""Gravest first.  Each has a notice `safety_<name>`."""
+"""The most serious first.  Each has a notice `safety_<name>`."""
 
 _WATER = r"进水|泡水|浸水|淋水|滴水|漏水|被水|溅水|湿了|淋湿|有水"
 _SIGNS = {
@@ -107,7 +107,7 @@ _WATCH = Watch(
 
 
 def find_dangers(folded: Folded) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Dangers a customer reports, with their places in the original; denied ones (`没有焦味`) are none."""
+    """Dangers a customer reports, with their places in the original; not negated ones (`没有焦味`)."""
     folded = folded.squeezed or folded
     found: set[str] = set()
     for danger, at, sentence in _WATCH.sentences(folded.text):

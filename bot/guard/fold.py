@@ -1,7 +1,7 @@
 """A copy of a text for matching: width, case, hidden characters, look-alikes and script folded away.
 
-Rules read the copy and report places in the original, so what leaves is never the folded text.
-Folding is for matching only: a text that was escaped by unusual characters would be un-escaped by it.
+Rules read the copy and report places in the original: the folded text is never sent.  Folding is for
+matching only: it would unescape a text that was escaped with unusual characters.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from functools import cached_property
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-_LONGEST_PIECE = 8  # a few characters stand for whole phrases; nobody hides a word in those
-_MEMO_LIMIT = 20_000  # characters remembered; a hostile text must not make us keep all of Unicode
+_LONGEST_PIECE = 8  # a few characters expand to whole phrases; nobody hides a word in those
+_MEMO_LIMIT = 20_000  # cached characters; a hostile text must not fill the cache with all of Unicode
 
 
 @dataclass(frozen=True)
 class Folded:
-    """The match copy, and where each of its characters stood in the original."""
+    """The copy for matching, and the original position of each of its characters."""
 
     text: str
     at: tuple[int, ...] | None
-    """Original position of every character of `text`; None when they are the same positions."""
+    """Original position of every character of `text`; None if the positions are the same."""
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """The place in the original of `text[start:end]`, hidden characters inside included."""
+        """The place of `text[start:end]` in the original, including hidden characters inside it."""
         if self.at is None:
             return start, end
         if start >= end:
@@ -35,10 +35,10 @@ class Folded:
 
     @cached_property
     def squeezed(self) -> Folded | None:
-        """The same without separators inside words (`加 微 信`, `r e f u n d`); None when there are none.
+        """The same without separators inside words (`加 微 信`, `r e f u n d`); None if there are none.
 
-        Between Chinese characters at most two separators in a row are taken out, and never a sentence
-        mark: `外加。微信` stays two.  Latin letters count from five on that stand alone.
+        Between Chinese characters at most two separators in a row are removed, and never a sentence mark:
+        `外加。微信` stays as it is.  Latin letters are joined if at least five of them stand alone in a row.
         """
         kept = _squeeze(self.text)
         if kept is None:
@@ -88,20 +88,20 @@ _LOOKALIKES = _pairs("lookalikes.txt")
 _SIMPLIFIED = _pairs("traditional.txt")
 _PUNCTUATION = {"⁄": "/", "∕": "/", "⧸": "/", "｡": "。", "•": "·", "・": "·", "∙": "·", "⋅": "·"}
 _PUNCTUATION |= dict.fromkeys("‐‑‒–—―−﹣", "-") | dict.fromkeys("‘’‛ʼ", "'") | dict.fromkeys("“”‟", '"')
-_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u180e")  # letters and signs that show as nothing
+_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u180e")  # letters and signs that look blank
 _ASCII_CONTROLS = {code: " " for code in (*range(32), 127) if code != ord("\n")}
 _SEPARATOR = r"[ .*\-_·~|/\\+^=\u2600-\u27bf\U0001f300-\U0001faff]"
-# Begins with the rarer sign, and looks behind it only there.
+# Begins with the rarer character, and looks behind only there.
 _GAP = re.compile(rf"{_SEPARATOR}(?<=[\u3400-\u9fff].){_SEPARATOR}?(?=[\u3400-\u9fff])")
 
 
-# Each begins with one fixed character, which a search jumps to: most texts have no such run.
+# Each begins with a fixed character, so the search can skip ahead: most texts have no such run.
 _ALONE_HINTS = tuple(re.compile(rf"{gap}[a-z]{gap}[a-z]{gap}[a-z]") for gap in (" ", r"\.", r"\*", "_", "-"))
 _ALONE = re.compile(r"(?<![a-z0-9])[a-z](?:[ .*_\-][a-z](?![a-z0-9])){4,}")
 
 
 class _Memo(dict[str, str]):
-    """Each character's folded form, worked out once."""
+    """Each character's folded form, computed once."""
 
     def __missing__(self, character: str) -> str:
         folded = self[character] = _fold_character(character)
@@ -121,7 +121,7 @@ def _fold_character(character: str) -> str:
         return " "
     wide = _LOOKALIKES.get(character) or _enclosed(character) or unicodedata.normalize("NFKC", character)
     plain = "".join(_fold_plain(piece) for piece in wide)[:_LONGEST_PIECE]
-    # ㈤ and ⒜ come apart into brackets
+    # ㈤ and ⒜ decompose into brackets
     return plain.removeprefix("(").removesuffix(")") or plain
 
 
@@ -138,7 +138,7 @@ def _fold_plain(character: str) -> str:
 
 
 def _enclosed(character: str) -> str:
-    """Letters in dark circles and squares, which Unicode does not take apart itself."""
+    """Letters in dark circles and squares, for which Unicode has no decomposition."""
     code = ord(character)
     for first in (0x1F150, 0x1F170):
         if first <= code < first + 26:

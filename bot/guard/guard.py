@@ -1,6 +1,6 @@
 """The gate between a model's words and a customer: rules first, then an optional guard model.
 
-It answers with a value and never raises: a checker that fails, is late or talks nonsense means `hold`.
+It returns a value and never raises: a checker that fails, is late or gives an invalid answer means `hold`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from context.turns import Language
 
 log = logging.getLogger(__name__)
 
-_MAX_HEARD = 10_000  # characters from the start and as many from the end of what a customer wrote
+_MAX_HEARD = 10_000  # characters at the start, and as many at the end, of what a customer wrote
 _SENTENCE_ENDS = ("。", "！", "？", "\n", ". ", "! ", "? ")
 _ITEM_BEGINS = re.compile(
     r"(?:\A|(?<=\n))[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+\Z"
-)  # `2. `: a point that ends nothing
+)  # `2. `: a dot that ends no sentence
 _UNSETTLED = 48
-"""Characters at the end of an unfinished draft that what follows may still turn into something else:
-`evil. com`, a number over two lines, a canary with a line for each letter."""
+"""Characters at the end of an unfinished draft that may still become part of something else: `evil. com`, a
+number over two lines, a canary with a line for each letter."""
 
 
 class Second(Protocol):
@@ -42,11 +42,11 @@ class Second(Protocol):
 
     @property
     def shadow(self) -> bool:
-        """Recorded, not obeyed."""
+        """Only recorded: its opinion has no effect."""
 
     @property
     def is_suspended(self) -> bool:
-        """Not asked for now, because it keeps failing."""
+        """Not asked at the moment, because it keeps failing."""
 
     async def opinion(
         self,
@@ -56,14 +56,14 @@ class Second(Protocol):
         photo_text: str = "",
         actions: Mapping[str, Action] | None = None,
     ) -> Opinion:
-        """Judge question and reply, or the question alone.  Never raises, bounded in time."""
+        """Judge question and reply, or the question alone.  Never raises; has a time limit."""
 
     async def close(self) -> None:
         """Let go of everything."""
 
 
 class Guard:
-    """Judges replies and listens to customers.  Safe for many concurrent calls on one event loop."""
+    """Judges replies and inspects customers' words.  Safe for concurrent calls on one event loop."""
 
     def __init__(
         self,
@@ -86,16 +86,16 @@ class Guard:
 
     @property
     def policy(self) -> Policy:
-        """What is in force now."""
+        """The current policy."""
         return self._in_force[0]
 
     @property
     def has_second(self) -> bool:
-        """Whether a guard model is asked."""
+        """Whether there is a guard model."""
         return self._second is not None
 
     async def start(self) -> None:
-        """Watch the policy's files.  Calling twice is harmless."""
+        """Watch the policy's files for changes.  Calling twice is harmless."""
         if self.policy.stamps:
             self._watcher.start()
 
@@ -106,7 +106,7 @@ class Guard:
             await self._second.close()
 
     async def health(self) -> Health:
-        """How it is doing; never raises."""
+        """Its state, for `/health`; never raises."""
         if self._problem:
             return Health("degraded", f"policy {self.policy.version} stays in force: {self._problem}")
         if self._second is not None and self._second.is_suspended:
@@ -125,10 +125,10 @@ class Guard:
         photo_text: str = "",
         screened: Opinion | None = None,
     ) -> Verdict:
-        """Check a draft against what the customer asked.
+        """Check a draft that answers what the customer asked.
 
-        `system` is the prompt that must not be repeated, `canary` a mark in it, `photo_text` what was read
-        in the photos; `screened` was said of the question alone and goes on record.
+        `system` is the prompt that must not be repeated, `canary` a mark in it, `photo_text` the text read
+        on the photos; `screened` is the opinion about the question alone, and is recorded.
         Never raises: what cannot be checked is held, with a reason that names the checker.
         """
         started = self._clock()
@@ -142,7 +142,7 @@ class Guard:
         return replace(verdict, text=text_out, screened=screened, ms=(self._clock() - started) * 1000)
 
     def refuse(self, asked: str, opinion: Opinion, *, language: Language) -> Verdict:
-        """The verdict on a question that gets no answer of the model's, for what `screen` said of it."""
+        """The verdict on a question that the model does not answer because of what `screen` said."""
         signals = self.inspect(asked)
         category = ",".join(opinion.categories) or "second"
         reason = Reason(f"second.{opinion.label}", category, Action.BLOCK, source="asked")
@@ -159,11 +159,11 @@ class Guard:
         )
 
     def review(self, text: str, *, asked: str, language: Language) -> Verdict:
-        """What the rules alone think of words that a person wrote.  Never raises; asks no second check."""
+        """What the rules alone say about a text that a person wrote.  Never raises; asks no second check."""
         return self._by_rules(text, asked=asked, language=language, system="", canary="")
 
     def inspect(self, asked: str) -> Signals:
-        """Hear what a customer's words call for: danger, a person, anger.  Blocks nothing; never raises."""
+        """Find danger, anger and wishes for a person in a customer's words.  Blocks nothing; never raises."""
         try:
             return _heard(_ends_of(asked))
         except Exception:
@@ -172,7 +172,7 @@ class Guard:
             return Signals(reasons=(failed,))
 
     async def screen(self, asked: str, *, photo_text: str = "") -> Signals:
-        """`inspect`, and the second check's opinion of what came in, words and text found in photos."""
+        """`inspect`, and the second check's opinion of what came in: words, and text on photos."""
         signals = self.inspect(asked)
         if self._second is None or not (asked.strip() or photo_text.strip()):
             return signals
@@ -181,10 +181,10 @@ class Guard:
     def reveal(
         self, draft: str, *, asked: str, language: Language, system: str = "", canary: str = ""
     ) -> str:
-        """The whole sentences at the start of an unfinished draft that may be shown already.
+        """The whole sentences at the start of an unfinished draft that may already be shown.
 
-        They end well before what was checked.  Empty when a rule objects, when a danger was reported, and
-        always when a second check decides: it has not spoken yet.  What the customer sees in the end is
+        They end well before the end of what was checked.  Empty if a rule objects, if a danger was reported,
+        and always if a second check decides, since it has not judged yet.  In the end the customer sees
         what `judge` lets through.
         """
         if self._second is not None and not self._second.shadow:
@@ -198,7 +198,7 @@ class Guard:
         return _sentences(verdict.text, len(verdict.text) - _UNSETTLED).rstrip()
 
     def reload(self) -> bool:
-        """Read the policy's files again.  False, and the old policy stays, when they are wrong."""
+        """Read the policy's files again.  If they are wrong, keeps the old policy and returns False."""
         try:
             policy = load_policy(*(path for path, _ in self.policy.stamps[len(BUNDLED) :]))
         except BadConfiguration as error:
@@ -210,7 +210,7 @@ class Guard:
         return True
 
     def _use(self, policy: Policy) -> None:
-        # One assignment: a reload runs beside judgements, and none may mix two policies.
+        # One assignment: a reload runs concurrently with checks, and none may mix two policies.
         self._in_force = policy, Allowed.of(policy.allow, self._allowed_hosts, self._allowed_phones)
 
     async def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""Hazards: ways to endanger somebody, as `hazards.yaml` lists them: a deed, its object, a state."""
+"""Hazards: ways to endanger somebody, as `hazards.yaml` lists them: an action, its object, a state."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ _NEAR = 45  # characters; Chinese needs fewer, and says so in the file
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """One combination of groups of words that endangers when a reply advises it."""
+    """One combination of groups of words that is dangerous if a reply advises it."""
 
     name: str
-    """Stands in the verdict; several combinations may share one."""
+    """Appears in the verdict; several combinations may share one."""
     needs: tuple[str, ...]
-    """The deed first, since a `never` forbids that; then what it is done to, then a state, if any."""
+    """The action first, since a `never` forbids that; then its object, then a state, if any."""
     near: int = _NEAR
-    """Characters between the deed and what it is done to."""
+    """Characters between the action and its object."""
     across: bool = False
-    """A comma may stand between these two."""
+    """Whether a comma may be between these two."""
     grows: bool = False
-    """Two currents must be named, the second the higher: `a 20 A fuse for the 10 A one`."""
+    """Two currents must be named, one raised to or replaced by the higher: `a 20 A fuse for the 10 A one`."""
     undenied: tuple[str, ...] = ()
-    """Groups that count only undenied: `no burning smell` is nothing to stop for."""
+    """Groups that count only if not negated: `no burning smell` is no reason to stop."""
     spills: bool = False
-    """The deed may stand in the next sentence: `The plug got wet.  Just carry on using it.`"""
+    """The action may be in the next sentence: `The plug got wet.  Just carry on using it.`"""
     unless: tuple[str, ...] = ()
     """Groups that make it harmless, such as being told to switch off."""
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Every group of words it asks for."""
+        """All groups of words that it needs."""
         return (*self.needs, *self.unless)
 
 
 def load_hazards() -> tuple[Lexicon, tuple[Hazard, ...]]:
-    """Words and combinations from `hazards.yaml`.  Raises ValueError where a row names no such group."""
+    """Words and combinations from `hazards.yaml`.  Raises ValueError if a row names an unknown group."""
     text = (Path(__file__).parent / "hazards.yaml").read_text(encoding="utf-8")
     tree = parse(text)
     hazards = tuple(

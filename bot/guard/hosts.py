@@ -1,4 +1,4 @@
-"""Endings of host names: which make a word a link, which only sometimes, which never leave the house."""
+"""Endings of host names: which make a word a link, which only sometimes, and which are local."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -21,10 +21,10 @@ TOP_LEVEL = _words(
     tc
     """
 )
-"""Enough by themselves: `evil.top` is a link wherever it stands."""
+"""Sufficient by themselves: `evil.top` is a link wherever it appears."""
 
 WORDS = _words("me us in de id la es am pa my is it at be to so do as or an he")
-"""Country endings that are also words: a link when written as one, not where a space was forgotten."""
+"""Country endings that are also words: a link if written as one, but not if a space was forgotten."""
 
 LINKING_WORDS = _words("me us de id la es am")
 """Those of them that hardly ever start a sentence after a forgotten space."""
@@ -33,10 +33,10 @@ FILE_ENDINGS = _words("py sh md rs pl ps zip mov cab pub vi mp ms sb bin exe app
 """Country or new endings that are also file endings: a link only with a scheme, `www.` or a path."""
 
 LOCAL_ENDINGS = _words("local lan home internal localhost intranet arpa localdomain")
-"""Names that exist inside a house only."""
+"""Names that exist only on a local network."""
 
 STRONG = _words("com c0m cn net org top xyz vip cc info shop ru tk icu")
-"""Endings for which a disguised dot (`evil 。com`) is believed."""
+"""Endings for which a disguised dot (`evil 。com`) counts as one."""
 
 MESSENGERS = _words(
     """
@@ -44,4 +44,4 @@ MESSENGERS = _words(
     t.cn dwz.cn url.cn suo.im b23.tv cutt.ly ow.ly rb.gy t.ly v.gd qr.ae lnkd.in fb.me ift.tt
     """
 )
-"""Short hosts that lead anywhere: always links, whatever their ending."""
+"""Short hosts that may lead anywhere: always links, whatever their ending."""

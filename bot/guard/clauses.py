@@ -1,7 +1,7 @@
 """Sentences, clauses and negation in a folded text, Chinese and English.
 
 This is a small grammar, not a parser: enough to tell `I cannot promise a refund` from
-`I promise a refund`, and `没有焦味` from `有焦味`.  Every pattern here works inside one sentence of bounded length.
+`I promise a refund`, and `没有焦味` from `有焦味`.  Patterns work inside one sentence of bounded length.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from PIL import Image, ImageFilter
@@ -16,6 +16,7 @@ from context.turns import Line, Photo
 from prompts.prompt import PromptImage, PromptMessage
 from tests.asked import asked, turn
 from tests.displays import as_jpeg, draw_display, shown
+from tests.until import until
 
 PRELIMINARY = {"en": "This is a preliminary automatic answer", "zh": "初步自动回复"}
 E4 = shown(draw_display("E4"))
@@ -277,6 +278,26 @@ async def test_concurrent_readings_do_not_mix(engine: FallbackEngine) -> None:
     assert [draft.text.split(".")[0] for draft in drafts] == [
         f"I read on the photo: {code}" for code in codes
     ]
+
+
+async def test_idle_models_leave_memory_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    class Nothing:
+        txts = boxes = None
+
+    def load(ocr: Ocr, *, turns_lines: bool) -> Callable[[object], Nothing]:
+        loaded.append(turns_lines)
+        return lambda _: Nothing()
+
+    monkeypatch.setattr(Ocr, "_engine", load)
+    ocr = Ocr(idle_s=0.05)
+    for times in (1, 2):
+        assert await ocr.read(E4.jpeg, enough=lambda _: True) == ()
+        assert loaded == [True, False] * times
+        await until(lambda: ocr._engines is None)
+    await ocr.read(E4.jpeg, enough=lambda _: True)
+    await ocr.close()
 
 
 async def test_closed_reader_says_so_instead_of_hanging() -> None:

@@ -28,6 +28,8 @@ _SEARCHED_SIDE = 736
 """Longest side of the copy on which text is searched for; it is read at full size.  The library's own
 choice, 736 for the shorter side, takes twice the time and finds 3 words of 192 less."""
 MIN_CONFIDENCE = 0.6
+IDLE_S = 600.0
+"""The models leave memory when nothing was read for so long."""
 _BLUR = 3
 """Radius that closes the gaps between the segments of a display."""
 
@@ -54,11 +56,14 @@ class Reader(Protocol):
 class Ocr:
     """Reads photos, one at a time: on two cores four threads read no more than two.
 
-    The models are loaded with the first photo (about a second, 200 MB), or by `start`.
+    The models are loaded with the first photo (about a second, 170 MB), or by `start`.  When nothing was read
+    for `idle_s`, they are released: 75 MB come back, the rest is code.
     """
 
-    def __init__(self, *, threads: int = 1) -> None:
+    def __init__(self, *, threads: int = 1, idle_s: float = IDLE_S) -> None:
         self._threads = threads
+        self._idle_s = idle_s
+        self._letting_go: asyncio.TimerHandle | None = None
         # The one worker is also the queue: a cancelled reading that has not begun never begins.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ocr")
         self._engines: tuple[Any, Any] | None = None
@@ -70,12 +75,28 @@ class Ocr:
 
     async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
         """Lines on a photo, of both passes if those of the first are not `enough`."""
-        lines: tuple[Line, ...] = await self._run(self._read, jpeg, enough)
+        try:
+            lines: tuple[Line, ...] = await self._run(self._read, jpeg, enough)
+        finally:
+            self._let_go_later()
         return lines
 
     async def close(self) -> None:
         """Cancel what waits; a reading that has begun ends by itself."""
+        if self._letting_go is not None:
+            self._letting_go.cancel()
         self._worker.shutdown(wait=False, cancel_futures=True)
+        self._engines = None
+
+    def _let_go_later(self) -> None:
+        if self._letting_go is not None:
+            self._letting_go.cancel()
+        # By the worker: a photo that is just being read keeps its models.
+        self._letting_go = asyncio.get_running_loop().call_later(
+            self._idle_s, self._worker.submit, self._let_go
+        )
+
+    def _let_go(self) -> None:
         self._engines = None
 
     async def _run(self, function: Callable[..., Any], *args: object) -> Any:

@@ -14,10 +14,10 @@ from bot.guard.fold import Folded, fold, is_han
 from bot.guard.verdict import Action, Reason
 
 _LENGTH = 40  # letters of a stretch: shorter ones also occur in honest answers
-_HAN_LENGTH = 16  # a Chinese character says about as much as two and a half letters
+_HAN_LENGTH = 16  # a Chinese character carries about as much as two and a half letters
 _STEPS = {_LENGTH: 8, _HAN_LENGTH: 4}
 _SHARED = {_LENGTH: 3, _HAN_LENGTH: 5}  # stretches: 56 letters or 32 Chinese characters on end are held
-_COPIED = 3  # times as many are no coincidence
+_COPIED = 3  # times as many are not a coincidence
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _SIGNS = re.compile(r"[\W_]+")
 _ASCII_SIGNS = {code: None for code in range(128) if not chr(code).isalnum()}
@@ -50,7 +50,7 @@ def _shows(canary: str, readings: tuple[str, ...]) -> bool:
 
 
 def _copies(system: str, readings: tuple[str, ...]) -> Iterator[Reason]:
-    """Long stretches of the prompt, said forwards, backwards or encoded."""
+    """Long stretches of the prompt, repeated forwards, backwards or encoded."""
     known, crumbs = _stretches(system)
     for number, reading in enumerate(readings):
         if not crumbs.occur_in(reading):
@@ -70,8 +70,8 @@ def _copies(system: str, readings: tuple[str, ...]) -> Iterator[Reason]:
 def _stretches(system: str) -> tuple[frozenset[int], Words]:
     """Hashes of every stretch of the prompt in each of its spellings; short ones only where it is Chinese.
 
-    With it a search for the prompt's crumbs: half as long as a stretch, end to end, so that every stretch
-    has one, and a reply without any need not be read more closely.
+    Also a search for fragments of the prompt, half as long as a stretch, end to end: every stretch contains
+    one, so a reply without any need not be checked further.
     """
     text = _letters(fold(system).text)
     plain = system.encode(errors="ignore")
@@ -103,12 +103,12 @@ def _is_chinese(stretch: str) -> bool:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """What base64 in the text says, in one piece or broken into lines."""
+    """What base64 in the text decodes to, in one piece or broken into lines."""
     runs = [match.group() for match in _ENCODED.finditer(text)]
     whole = ["".join(runs)] if len(runs) > 1 else []
     for run in runs + whole:
         plain = run.rstrip("=").replace("-", "+").replace("_", "/")
-        for shift in range(4):  # a prefix may run into it
+        for shift in range(4):  # a prefix may be joined to it
             piece = plain[shift:] if (len(plain) - shift) % 4 != 1 else plain[shift:-1]
             try:
                 yield base64.b64decode(piece + "=" * (-len(piece) % 4)).decode("utf-8", "ignore")

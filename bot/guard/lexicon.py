@@ -1,7 +1,7 @@
-"""Words by group, in one search: what a text speaks of, and where.
+"""Groups of words, found in one search: which groups a text mentions, and where.
 
-An entry is plain text with `[what may be missing]` and `(this|that)`, which are written out before anything
-is searched: nothing here is a pattern, so nothing here can be slow.
+An entry is plain text with `[optional parts]` and `(this|that)`, which are expanded before the search:
+nothing here is a pattern, so nothing here can be slow.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _INNERMOST = re.compile(r"[\[(]([^\[\]()]*)[\])]")
 _STEM = "~"
 
 Heard = tuple[int, int, int]
-"""Where a word begins and ends, and its groups, a bit each."""
+"""Where a word begins and ends, and its groups, one bit each."""
 
 
 def spelled(entry: str) -> Iterator[str]:
-    """Every plain phrase that an entry stands for."""
+    """Every plain phrase that an entry expands to."""
     group = _INNERMOST.search(entry)
     if group is None:
         yield " ".join(entry.split())
@@ -33,10 +33,10 @@ def spelled(entry: str) -> Iterator[str]:
 
 
 class Lexicon:
-    """Groups of words, parted by commas.  Latin words count whole; `scorch~` stands for all that begin so.
+    """Groups of words, separated by commas.  Latin words match whole; `scorch~` matches all that begin so.
 
-    A word inside one of the `harmless` phrases is not heard: `spark` in `spark plug`, `带电` in `带电池`.
-    Such a phrase may be a word of a group itself: `漏电保护` is no `漏电`, and a protection.
+    A word inside one of the `harmless` phrases does not count: `spark` in `spark plug`, `带电` in `带电池`.
+    Such a phrase may be a word of a group itself: `漏电保护` is not `漏电`, but a protection.
     """
 
     def __init__(self, groups: Mapping[str, str], *, harmless: str = "") -> None:
@@ -60,7 +60,7 @@ class Lexicon:
         self._automaton = ahocorasick_rs.AhoCorasick(meanings, store_patterns=False)
 
     def heard(self, text: str) -> list[Heard]:
-        """Every word in the text in its order, none that is part of a harmless phrase."""
+        """Every word in the text, in order, except those that are part of a harmless phrase."""
         found: list[Heard] = []
         innocent: list[tuple[int, int]] = []
         size = len(text)
@@ -79,10 +79,10 @@ class Lexicon:
 
 
 def _outside(found: list[Heard], phrases: list[tuple[int, int]]) -> list[Heard]:
-    """Words that are in none of the phrases, except as the phrase itself."""
+    """Words that are not inside any of the phrases, unless they are the phrase itself."""
     phrases.sort()
     starts = [start for start, _ in phrases]
-    longest: list[tuple[int, int]] = []  # up to each phrase, the one that reaches furthest
+    longest: list[tuple[int, int]] = []  # up to each phrase, the one that ends last
     for phrase in phrases:
         longest.append(phrase if not longest or phrase[1] > longest[-1][1] else longest[-1])
     kept: list[Heard] = []

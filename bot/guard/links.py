@@ -1,7 +1,7 @@
 """Hosts, e-mail addresses and handles in a text, however they are spelled.
 
 The patterns start only where a label starts and never look back, so the time grows with the text and
-not with its square; what a find means is decided in plain code around it.
+not with its square; plain code decides what a match means.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bot.guard.clauses import Words, either
 from bot.guard.fold import Folded
 from bot.guard.hosts import FILE_ENDINGS, LOCAL_ENDINGS, STRONG, TOP_LEVEL, WORDS
 
-_DOT_NEXT = r"(?=[ ]?[.,\[({<【。点]|[ ]+d[o0]t)"  # one look that tells most words from hosts
+_DOT_NEXT = r"(?=[ ]?[.,\[({<【。点]|[ ]+d[o0]t)"  # one check that tells most words from hosts
 _HOST = re.compile(
     rf"(?<![a-z0-9_-])[a-z0-9_-]++{_DOT_NEXT}(?:(?:\.(?=[a-z0-9_-])|{BRACKETED}|{WEAK})[a-z0-9_-]++)+"
 )
@@ -30,13 +30,13 @@ _ACTIVE = either(
 _NUMERIC = re.compile(
     r"(?<![a-z0-9])h(?:tt|xx)ps?:/{1,3}(?:0x[0-9a-f]{5,8}|\d{6,12}|\[[0-9a-f:.]{2,45}\])(?![\w.])[^\s]{0,200}"
 )
-# Each begins with the point, which a search jumps to.
+# Each begins with the dot, so the search can skip ahead to it.
 _HAN_HOST = re.compile(
     r"\.(?:(?<=[\u4e00-\u9fff]\.)(?:com|cn|net|org|top|xyz|vip|cc|shop)(?![a-z0-9])"
     r"|(?<=[\u4e00-\u9fffa-z0-9]\.)(?:中国|公司|网络|网址|商城|集团))"
 )
 _ENDINGS = TOP_LEVEL | WORDS | FILE_ENDINGS | LOCAL_ENDINGS
-# Something of which there is one in every text that the patterns above could match.
+# Every text that the patterns above could match contains at least one of these.
 _SCHEMES = Words(":/|javascript:|vbscript:|data:|bitcoin:")
 _HOST_HINTS = Words(
     "://|www.|xn--|dot|d0t|[.|(.|{.|<.|【.|[。|(。|{。|[点|(点|{点| .|[ .|( .|. com|. net|. org|. cn|,com",
@@ -48,7 +48,7 @@ _HOST_HINTS = Words(
 
 _SPACED = re.compile(r"(?<!\S)[a-z0-9](?: [a-z0-9.\-/:]){5,80}(?!\S)")
 _SPACED_HOST = re.compile(rf"[a-z0-9]\.(?:{'|'.join(sorted(STRONG))})(?![a-z0-9])")
-_HIDING = frozenset(" ,[({<")  # signs of a dot that is not written as one
+_HIDING = frozenset(" ,[({<")  # before a dot that is not written as one
 
 
 def find_links(text: str, folded: Folded, *, allowed: Lists) -> Iterator[Link]:
@@ -80,7 +80,7 @@ def _hosts(text: str, folded: Folded, allowed: Lists) -> Iterator[Link]:
 
 
 def _is_no_host(run: str) -> bool:
-    """Whether it is one at first sight: `24.5`, `v2.1.3`, `main.c`, most of what has points in it."""
+    """Whether it is clearly no host: `24.5`, `v2.1.3`, `main.c`, most of what contains dots."""
     if not run.isascii() or run.startswith("www.") or not _HIDING.isdisjoint(run):
         return False
     ending = run.rpartition(".")[2]
@@ -88,7 +88,7 @@ def _is_no_host(run: str) -> bool:
 
 
 def _parts(seen: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Split a run where a sentence ended rather than a label: `support.example.com。LED` is two."""
+    """Split a run where a sentence ended, not a label: `support.example.com。LED` becomes two."""
     at = start
     for dot in SPLIT.finditer(seen, start, end):
         if dot.group("weak") is None:

@@ -1,7 +1,7 @@
-"""Personal data out of transcripts, logs and exports: cards, identity numbers, phones, e-mail, tokens.
+"""Masks personal data in transcripts, logs and exports: cards, identity numbers, phones, e-mail, tokens.
 
-Fault reports are full of serial numbers, so whatever has check digits must pass them to be taken for
-personal: a random 16-digit serial passes Luhn and a known issuer in 2 of 100 cases, an 18-digit one the
+Fault reports are full of serial numbers, so a number with check digits counts as personal only if they are
+correct: a random 16-digit serial passes Luhn and a known issuer in 2 of 100 cases, an 18-digit one the
 Chinese identity check in 3 of 100,000.
 """
 
@@ -107,14 +107,14 @@ def _always(_: str) -> bool:
 
 
 _MAYBE = re.compile(r"\d{4}|\d[^\w]{0,3}\d[^\w]{0,3}\d[^\w]{0,3}\d|[@＠﹫]|(?i:sk|pk|gh[po]|xox[bp]|hf)[-_]")
-# Behind the first digit, so that the search jumps from digit to digit.
+# Placed after the first digit, so that the search can skip from digit to digit.
 _EDGE = r"(?<![a-z\d].)(?<![a-z\d][-_].)"
 _END = r"(?![a-z\d]|[-_.]\d)"
 _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})\Z|5[1-5]\d{14}\Z|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}\Z|3[47]\d{13}\Z"
     r"|62\d{14,17}\Z|35(?:2[89]|[3-8]\d)\d{12}\Z|6(?:011|5\d\d|4[4-9]\d)\d{12}\Z|3(?:0[0-5]|[68]\d)\d{11}\Z"
 )
-# Begins with the digits, of which there are fewer than letters.
+# Begins with the digits, since there are fewer of them than letters.
 _MAYBE_IBAN = re.compile(r"\d\d(?<=[a-z]{2}\d\d)(?:[ -]?[a-z\d]{4}){2}")
 _KINDS: tuple[tuple[Kind, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("token", re.compile(r"(?<![\da-z])(?:bot)?\d{8,10}:[\w-]{35}(?![\w-])"), _always),

@@ -1,4 +1,4 @@
-"""Requests that no reply of ours makes: to pay somebody, to hand over a card, a code or a password."""
+"""Requests that a reply must never contain: to pay somebody, to hand over a card, a code or a password."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ _OURS = re.compile(
 
 
 def find_payments(folded: Folded) -> Iterator[Reason]:
-    """Payment requests, and card or account numbers whose check digits are right."""
+    """Payment requests, and card or account numbers with correct check digits."""
     for number in find_account_numbers(folded):
         yield Reason("payment.number", "payment", Action.HOLD, number.span)
     folded = folded.squeezed or folded

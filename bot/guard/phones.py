@@ -1,6 +1,6 @@
 """Telephone numbers in a folded text: by their shape, or because the words before say `call`.
 
-Serial numbers, orders, versions and voltages are everywhere in fault reports and are no phone numbers.
+Serial numbers, orders, versions and voltages are everywhere in fault reports and are not phone numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHAPES = re.compile(
     + r"|1[ *·][3-9](?:[ *·]\d){9}(?![ *·]\d)"  # the same, digit by digit
     + r"|[48]00[\s-]\d{2,4}[\s-]?\d{3,5}|[48]00\d{7}"  # Chinese service lines
     + r"|\(0\d{2,3}\)[\s-]?\d{3,4}[\s-]?\d{4}|0\d{2,3}[\s-]\d{3,4}[\s-]?\d{4}"  # Chinese fixed lines
-    + r"|\+\d(?:[\s().-]{0,2}\d){7,14}"  # anywhere
+    + r"|\+\d(?:[\s().-]{0,2}\d){7,14}"  # international
     + r"|(?:1[.\s-])?(?:\(\d{3}\)\s?|[2-9]\d{2}[.-])\d{3}[.\s-]\d{4}"  # North America
     + r"|1-8\d\d-[a-z\d]{3}-?[a-z\d]{4}"
     + r")"
@@ -38,7 +38,7 @@ _LABEL = re.compile(
     r"[^\n。;；]{0,14}\Z"
 )
 _RUN = re.compile(r"[+(\d][\d\s().*·-]{5,24}")  # what a number could be part of
-_ROOM = 10  # characters after a run: letters that stand for digits, and what must not follow
+_ROOM = 10  # characters after a run: letters in place of digits, and what must not follow
 _SPELLED = re.compile(
     r"[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖\d](?:[\s,-]?[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖\d]){6,16}"
 )
@@ -64,7 +64,7 @@ class Number:
 
 
 def find_numbers(folded: Folded) -> Iterator[Number]:
-    """Telephone numbers, also when written in Chinese numerals.  Public emergency lines are not reported."""
+    """Telephone numbers, including those in Chinese numerals.  Public emergency numbers are not reported."""
     text = folded.text
     end = 0
     for run in _RUN.finditer(text):
@@ -85,7 +85,7 @@ def find_numbers(folded: Folded) -> Iterator[Number]:
 
 
 def _named(text: str) -> Iterator[tuple[int, int, str]]:
-    """Numbers spelled in English words, at least three of them: place and digits."""
+    """Numbers spelled in at least three English words: place and digits."""
     if not _NAMED_START.occur_in(text):
         return
     for match in _NAMED.finditer(text):
@@ -96,12 +96,12 @@ def _named(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def only_digits(text: str) -> str:
-    """The digits of a text."""
+    """The digits in a text."""
     return "".join(character for character in text if character.isdecimal())
 
 
 def is_labelled(text: str, start: int) -> bool:
-    """Whether the words before a number call it a serial, an order, a part: then it is no phone number."""
+    """Whether the words before a number call it a serial, an order or a part: then it is not a phone."""
     before = text[max(0, start - 24) : start]
     return bool(_LABEL.search(before)) and not _calls(text, start)
 

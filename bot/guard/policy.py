@@ -1,7 +1,7 @@
-"""Terms, allow-lists, limits and what each rule leads to: read from two kinds of YAML files staff may edit.
+"""The policy: terms, allow-lists, limits and each rule's action, from YAML files that staff may edit.
 
-The files that come with the bot are always read; an operator's own files add to them.  A file that is
-wrong is refused as a whole, with every problem named, so a running guard keeps the policy it has.
+The files that come with the bot are always read; an operator's own files add to them.  If a file is wrong,
+the whole policy is refused, with every problem named, and a running guard keeps the policy that it has.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ _LIMITS = {"max_chars": 6000}
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All that the guard goes by, as one value: swapped whole at a reload."""
+    """Everything that the guard is configured with, as one value: replaced as a whole at a reload."""
 
     terms: Terms
     allow: Mapping[str, frozenset[str]]
-    """`hosts`, `phones`, `emails`, `handles` we stand for; `local_hosts` that devices answer; `names` that
-    only look like hosts."""
+    """Our own `hosts`, `phones`, `emails` and `handles`; `local_hosts` of devices; `names` that only look
+    like hosts."""
     actions: Mapping[str, Action]
-    """By rule (`promise.refund`) or family (`promise`); what is not named has the rule's own default."""
+    """By rule (`promise.refund`) or family (`promise`); others have the rule's own default."""
     shadow: frozenset[str]
-    """Rules on trial: recorded, not obeyed."""
+    """Rules on trial: only recorded, without effect."""
     second: Mapping[str, Action]
-    """By the guard model's category or label, lower case."""
+    """By the guard model's category or label, in lower case."""
     max_chars: int
     version: str
     """`<version in the files>+<hash of their contents>`."""
     stamps: tuple[tuple[Path, float], ...] = field(default=(), compare=False)
-    """When each file was last changed, as read; 0 for one that is not there yet."""
+    """When each file was last changed, as of reading; 0 for one that does not exist yet."""
 
     def action(self, rule: str, default: Action) -> Action:
-        """What a rule leads to under this policy."""
+        """The action of a rule under this policy."""
         return self.actions.get(rule) or self.actions.get(rule.partition(".")[0]) or default
 
     def on_trial(self, rule: str) -> bool:
-        """Whether a rule is only recorded for now."""
+        """Whether a rule is only recorded at the moment."""
         return rule in self.shadow or rule.partition(".")[0] in self.shadow
 
     def is_stale(self) -> bool:
@@ -61,7 +61,7 @@ class Policy:
 def load_policy(*extra: Path) -> Policy:
     """Read the bundled files and the operator's.
 
-    An extra file that does not exist yet is skipped, and noticed by `is_stale` once it does.
+    An extra file that does not exist yet is skipped; `is_stale` notices when it appears.
     Raises BadConfiguration with every problem, naming file and entry.
     """
     paths = (*BUNDLED, *extra)
@@ -104,7 +104,7 @@ def _changed(path: Path) -> float:
 
 
 class _Reader:
-    """Collects entries and problems over several files; later files win where both speak."""
+    """Collects entries and problems from several files; later files override earlier ones."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -119,7 +119,7 @@ class _Reader:
         self._file = ""
 
     def read(self, path: Path) -> None:
-        """Take one file in."""
+        """Read one file."""
         self._file = path.name
         try:
             content = path.read_bytes()

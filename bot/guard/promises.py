@@ -1,7 +1,7 @@
-"""Promises only the company may make: money back, compensation, free replacement, dates, guilt.
+"""Promises that only the company may make: refunds, compensation, free replacement, dates, liability.
 
 A subject (`refund`) becomes a promise by an assertion in its sentence (`I guarantee`, `我们会`) that is
-neither denied nor made to depend on something.  `I cannot promise a refund` is none.
+neither negated nor conditional.  `I cannot promise a refund` is not a promise.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _PLAIN = either(
     "我们?(?:公司)?免费|同意|批准|全额|双倍|三倍|安排|没问题|马上|立即|立刻|这就|办理|搞定|退给|退您",
     "退你|赔您|赔你|包退|包换",
 )
-# Makes a sentence depend on something; the second list only the clause it stands in.
+# Makes a sentence conditional; the second list only its clause.
 _DEPENDS = either(
     r"\b(?:if|whether|you(?:'d| would)? (?:want|like|wish|ask)(?:ed)?|may|might|could|depend\w*|eligib\w*"
     r"|polic(?:y|ies)|subject to|unless|in case|once"
@@ -84,7 +84,7 @@ _AFTERWARDS = either(
     r"|declined)\b|不|无法|没法|未)",
 )
 
-# A date alone is no promise: most sentences with one speak of nobody who comes and nothing that is sent.
+# A date alone is no promise: most sentences with one do not say that anybody comes or anything is sent.
 _COMES = Words(
     "will|'ll|shall|arriv|come|coming|visit|deliver|ship|land|reach|due|booked|scheduled|arranged|reserved",
     "guaranteed|pick|collect|drop|expect",
@@ -127,7 +127,7 @@ _WATCH = Watch(
         "promise.replacement": (
             "free|no cost|no charge|no extra|no additional|免费|换一台|换新|换台|换货|给您换|给你换",
         ),
-        "promise.date": (  # only times: who or what comes is looked for where one stands
+        "promise.date": (  # only times: who or what comes is checked where one is found
             "today|tomorrow|tonight|this afternoon|this morning|this evening|this week|next week|next day",
             "next morning|within |hour|minute| days| day,|noon|guaranteed|booked|scheduled|arranged|reserved",
             "at 1|at 2|at 3|at 4|at 5|at 6|at 7|at 8|at 9|by 1|by 2|by 3|by 4|by 5|by 6|by 7|by 8|by 9",
@@ -215,7 +215,7 @@ def _is_promised(sentence: str, start: int, end: int) -> bool:
 
 
 def _binds(strong: list[_Assertion], start: int) -> bool:
-    """Whether an undenied `guarantee` stands before the subject: what follows it cannot take it back."""
+    """Whether a `guarantee` that is not negated precedes the subject: nothing after it takes it back."""
     return any(not word.denied and word.position < start for word in strong)
 
 
@@ -230,7 +230,7 @@ def _is_open(sentence: str, start: int, end: int, rule: str) -> bool:
     if is_negated(sentence, start):
         return True
     if rule != "promise.free" and is_negated(sentence, end, reach=end - start):
-        return True  # `our technician will not arrive tomorrow`; `you will not pay` says no by itself
+        return True  # `our technician will not arrive tomorrow`; `you will not pay` is negative in itself
     before = sentence[:end]
     return rule != "promise.liability" and bool(
         re.search(r"\b(?:if|may|might|could|whether)\b|如果|若|可能|是否|或许", before)

@@ -18,7 +18,7 @@ from bot.guard.terms import Terms
 from bot.guard.verdict import Action, Reason
 from context.turns import Language
 
-_MOST_REASONS = 50  # a reply that breaks more rules is not read more closely
+_MOST_REASONS = 50  # a reply that breaks more rules is not examined further
 _PLACEHOLDERS: dict[tuple[str, Language], str] = {
     ("link", "en"): "[link removed]",
     ("link", "zh"): "[链接已隐去]",
@@ -33,17 +33,17 @@ _PLACEHOLDERS: dict[tuple[str, Language], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the rules make of a reply."""
+    """The result of the rules for a reply."""
 
     checked: str
-    """The reply with its shape mended: spans count in it."""
+    """The reply with its shape repaired; spans refer to it."""
     text: str
-    """The same with contacts masked: what may leave, if anything may."""
+    """The same with contacts masked: what may be sent, if anything may."""
     reasons: tuple[Reason, ...]
 
     @property
     def action(self) -> Action:
-        """The gravest reason's."""
+        """That of the most serious reason."""
         return gravest(self.reasons)
 
 
@@ -78,7 +78,7 @@ def check(
 
 def _find_terms(terms: Terms, folded: Folded) -> Iterator[Reason]:
     for hit in terms.find(folded):
-        # Chance neighbours neither block nor pass silently: they are on record for the second check.
+        # Chance matches neither block nor pass silently: they are recorded, for the second check.
         action, note = (hit.term.action, "") if hit.sure else (Action.ALLOW, "unaligned")
         if hit.term.shadow:
             action, note = Action.ALLOW, "shadow"
@@ -91,7 +91,7 @@ def _of_contact(contact: Contact) -> Reason:
 
 
 def _under_policy(reason: Reason, policy: Policy) -> Reason:
-    """The reason with what this policy makes of its rule."""
+    """The reason, with the action that this policy gives its rule."""
     if policy.on_trial(reason.rule):
         return replace(reason, action=Action.ALLOW, note="shadow")
     if reason.note == "unaligned":

@@ -1,8 +1,8 @@
 """The second check: a guard model behind an OpenAI-compatible server judges question and reply together.
 
-Speaks Qwen3Guard's and Llama Guard's answers over `/chat/completions`, and `/moderations`.  It never
-raises and never waits longer than its time limit; whatever is no clear answer counts as an error, and
-an error means `hold`.  https://github.com/QwenLM/Qwen3Guard describes the answer format.
+Understands the answers of Qwen3Guard and Llama Guard over `/chat/completions`, and `/moderations`.  It
+never raises and never waits longer than its time limit; anything but a clear answer counts as an error,
+and an error means `hold`.  https://github.com/QwenLM/Qwen3Guard describes the answer format.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prompts.neutral import neutral
 
 Format = Literal["chat", "moderations"]
 
-_MAX_CHARS = 8000  # of each side; a guard model's context is small
+_MAX_CHARS = 8000  # of question and reply each; a guard model's context is small
 _MAX_ANSWER_BYTES = 64 * 1024
 _DEFAULTS = {"safe": Action.ALLOW, "controversial": Action.HOLD, "unsafe": Action.BLOCK}
 _SAFETY = re.compile(r"^\s*Safety:[ \t]*(Safe|Unsafe|Controversial)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -46,11 +46,11 @@ class _Answer:
 
 
 class _Unusable(Exception):
-    """No clear answer; the message says what was wrong, never what was answered."""
+    """No clear answer; the message says what was wrong, never what the answer was."""
 
 
 class SecondCheck:
-    """A guard model.  Safe for many concurrent questions; opens its connection at the first one."""
+    """A guard model.  Safe for concurrent questions; opens its connection at the first one."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class SecondCheck:
 
     @property
     def is_suspended(self) -> bool:
-        """Whether so many answers failed that hardly any question is asked now."""
+        """Whether so many answers have failed that only a few questions are asked at the moment."""
         return self._breaker.is_broken
 
     async def close(self) -> None:
@@ -93,9 +93,9 @@ class SecondCheck:
         photo_text: str = "",
         actions: Mapping[str, Action] | None = None,
     ) -> Opinion:
-        """What the guard model thinks of the pair, or of the question alone when `reply` is empty.
+        """The guard model's opinion of the pair, or of the question alone if `reply` is empty.
 
-        `actions` says, by category or label in lower case, what a finding leads to.
+        `actions` maps categories and labels, in lower case, to the action for a finding.
         """
         started = self._clock()
         opinion = Opinion(Action.HOLD, "error", model=self.model, shadow=self.shadow)
@@ -110,7 +110,7 @@ class SecondCheck:
             opinion = replace(opinion, error=str(error))
         except (aiohttp.ClientError, OSError) as error:
             opinion = replace(opinion, error=type(error).__name__)
-        except BaseException:  # the turn was called off
+        except BaseException:  # the turn was cancelled
             self._breaker.left()
             raise
         else:
@@ -128,7 +128,7 @@ class SecondCheck:
 
     async def _ask(self, question: str, reply: str) -> _Answer:
         if self._format == "moderations":
-            # Only the reply can be stopped; the question goes along so that staff see both.
+            # Only the reply can be stopped; the question is included so that staff see both.
             inputs = [question, _quoted(reply)] if reply else [question]
             return _moderated(await self._post("/moderations", {"model": self.model, "input": inputs}))
         messages = [{"role": "user", "content": question}]
@@ -157,7 +157,7 @@ class SecondCheck:
 
 
 def _quoted(text: str) -> str:
-    """The text so that it cannot pose as a part of the guard model's own template."""
+    """The text, quoted so that it cannot look like part of the guard model's own template."""
     return _OPENS_LINE.sub("> ", _OPENS_TAG.sub("< ", neutral(text, max_chars=_MAX_CHARS)))
 
 

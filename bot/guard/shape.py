@@ -1,4 +1,4 @@
-"""The shape of a reply: what a model leaves behind by accident is mended, what cannot be mended is held."""
+"""The shape of a reply: accidents of the model are repaired, what cannot be repaired is held."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from bot.guard.verdict import Action, Reason
 from context.turns import Language
 
-_LOOPS = 6  # the same sentence this often is a loop, not an emphasis
+_LOOPS = 6  # the same sentence this often is a loop, not emphasis
 _INTERJECTION = 3  # characters: "Yes." may come often
 _SHORT_LOOP = 24  # the same few characters this often in a row
-_TELLING = 40  # letters; less may be a part number, a menu entry, a name
+_TELLING = 40  # letters; fewer may be a part number, a menu entry, a name
 _MOSTLY, _HARDLY = 0.5, 0.05  # shares of letters
 _THINKING = re.compile(
     r"<\s*(think|thinking|reasoning)\s*>.*?(?:<\s*/\s*\1\s*>|\Z)|◁think▷.*?(?:◁/think▷|\Z)"
@@ -34,7 +34,7 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _ROLE_AT_START = re.compile(r"\A\s*(?:assistant|助手|客服助手)\s*[:：]\s*", re.IGNORECASE)
-_BRACKETS = frozenset("<[＜◁")  # every tag has one
+_BRACKETS = frozenset("<[＜◁")  # every tag contains one
 _USER_LINE = re.compile(r"[ \t*]*(?:user|human|customer|用户|客户|顾客)[ *]*[:：]", re.IGNORECASE)
 _BOT_LINE = re.compile(r"[ \t*]*(?:assistant|bot|助手|客服|机器人)[ *]*[:：]", re.IGNORECASE)
 _STRANGE = re.compile(
@@ -54,16 +54,16 @@ _JOINERS = frozenset("\u200d\ufe0f\u20e3")
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """The mended text and what was done to it."""
+    """The repaired text and what was done to it."""
 
     text: str
     reasons: tuple[Reason, ...]
 
 
 def shape(text: str, *, max_chars: int) -> Shaped:
-    """Mend a reply: cut it, drop control characters, thinking, template tags, a leading role.
+    """Repair a reply: cut it, remove control characters, thoughts, template tags, a leading role.
 
-    Empty and looping replies cannot be mended and carry a `hold`.  Linear in `max_chars`, whatever
+    Empty and looping replies cannot be repaired and get a `hold`.  Linear in `max_chars`, whatever
     the length of the text.
     """
     reasons: list[Reason] = []
@@ -94,14 +94,14 @@ def shape(text: str, *, max_chars: int) -> Shaped:
 
 
 def _is_empty(text: str) -> bool:
-    """Whether a customer would see neither a letter nor a picture of it."""
+    """Whether a customer would see nothing of it."""
     if "](" in text or "&" in text or "```" in text:
         text = _UNSEEN.sub("", text)
     return not any(character.isalnum() or unicodedata.category(character) == "So" for character in text)
 
 
 def cut(text: str, max_chars: int) -> str:
-    """The text, at most `max_chars` long: to the last whole sentence, else a word, never inside an emoji."""
+    """The text cut to `max_chars`: after a whole sentence, otherwise a word, never inside an emoji."""
     if len(text) <= max_chars:
         return text
     for ends, share in ((_ENDS, 0.5), (" \t,，;；、", 0.8)):
@@ -115,7 +115,7 @@ def cut(text: str, max_chars: int) -> str:
 
 
 def is_loop(text: str) -> bool:
-    """Whether a reply says the same over and over."""
+    """Whether a reply repeats the same thing over and over."""
     sentences = [sentence.strip() for sentence in _SENTENCE.findall(text)]
     said = Counter(sentence for sentence in sentences if len(sentence) > _INTERJECTION)
     if said and max(said.values()) >= _LOOPS:
@@ -124,7 +124,7 @@ def is_loop(text: str) -> bool:
 
 
 def wrong_language(text: str, *, asked: str, language: Language) -> bool:
-    """Whether a reply is in a script that is neither the customer's own nor that of the language."""
+    """Whether a reply is in a script other than the customer's own and that of the language."""
     if not asked.strip() or _is_plainly(text[:_GLANCE], language):
         return False
     said = _Scripts.of(text)
@@ -139,7 +139,7 @@ def wrong_language(text: str, *, asked: str, language: Language) -> bool:
 
 
 def _is_plainly(text: str, language: Language) -> bool:
-    """Whether a glance is enough: most replies are in the language they should be in."""
+    """Whether a short look is enough: most replies are in the right language."""
     if language == "en":
         return text.isascii() or len(_LATIN.findall(text)) > _MOSTLY * len(text)
     return len(_HAN.findall(text)) > _HARDLY * len(text)
@@ -147,7 +147,7 @@ def _is_plainly(text: str, language: Language) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Scripts:
-    """Letters by script; addresses, paths and identifiers are nobody's language and not counted."""
+    """Letters by script; addresses, paths and identifiers belong to no language and are not counted."""
 
     han: int
     latin: int
@@ -165,7 +165,7 @@ class _Scripts:
 
 
 def _without_tags(text: str) -> str:
-    for _ in range(4):  # taking one out may close another around it
+    for _ in range(4):  # removing one may complete another around it
         after = _TAG.sub("", text)
         if after == text:
             break
@@ -182,7 +182,7 @@ def _continues(character: str) -> bool:
 
 
 def _repeats(text: str, period: int) -> bool:
-    """Whether some `period` characters stand at least `_SHORT_LOOP` times in a row at the end."""
+    """Whether the text ends with the same `period` characters at least `_SHORT_LOOP` times in a row."""
     if text[-1:] != text[-1 - period : -period]:
         return False
     unit = text[-period:]

@@ -1,7 +1,7 @@
-"""Sentences that promise by themselves: money, dates, free service, guilt, warranty.
+"""Statements that are promises by themselves: money, dates, free service, liability, warranty.
 
-Where `bot.guard.promises` weighs a subject against the words around it, here the whole statement is the
-promise.  What makes it depend on something, denies or asks it is looked at there.
+`bot.guard.promises` weighs a subject against the words around it; here the whole statement is the promise.
+Conditions, negations and questions are checked there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Words that must not leave: one automaton over the folded text, then what tells a hit from chance.
+"""Terms that must not be sent: one automaton over the folded text, then checks against chance matches.
 
-A Latin term needs word boundaries (`classic` is no hit); a Chinese one whose edges lie on a segmenter's
-boundaries, or of four characters and more, is a hit, any other is only a suspicion for the second
-check (`端口交换机`).  The longest allowed phrase that covers a hit cancels it.
+A Latin term needs word boundaries (`classic` is no hit).  A Chinese term is a hit if its edges are word
+boundaries of a segmenter, or if it has at least four characters; any other is only a suspicion for the
+second check (`端口交换机`).  The longest allowed phrase that covers a hit cancels it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import ahocorasick_rs
 from bot.guard.fold import Folded, fold, is_han
 from bot.guard.verdict import Action
 
-_NEVER = "\0\0"  # a folded text has no such character: stands for a term of which nothing is left
+_NEVER = "\0\0"  # never occurs in a folded text: stands for a term of which nothing is left
 _SURE_LENGTH = 4  # Chinese terms this long hardly ever arise from two neighbouring words
-_STRETCH = re.compile(r"[^\s。、,;:!?()]{0,200}")  # what one word can be part of
-_BEHIND = 100  # characters of it before a hit
+_STRETCH = re.compile(r"[^\s。、,;:!?()]{0,200}")  # what a word can be part of
+_BEHIND = 100  # of these characters, before a hit
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Term:
     match: Literal["word", "substring"] = "word"
     language: str = ""
     note: str = ""
-    """For the editors of the list."""
+    """For those who edit the list."""
     shadow: bool = False
-    """On trial: recorded, not obeyed."""
+    """On trial: only recorded, without effect."""
     allow: bool = False
 
     @property
     def rule(self) -> str:
-        """`term:<hash>`: names the term in a ledger without quoting it."""
+        """`term:<hash>`: names the term in records without quoting it."""
         return f"term:{hashlib.sha256(self.text.encode()).hexdigest()[:10]}"
 
 
@@ -52,27 +52,27 @@ class Hit:
     term: Term
     span: tuple[int, int]
     sure: bool
-    """False for a suspicion: the edges do not fall between words."""
+    """False for a suspicion: the edges are not word boundaries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """All terms, searchable.  Building takes about 0.15 s for 60,000; the search some 4 us a KB."""
+    """All terms, searchable.  Building takes about 0.15 s for 60,000; the search about 4 us a KB."""
 
     terms: tuple[Term, ...]
     _automaton: ahocorasick_rs.AhoCorasick = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # One pattern a term, doubles too, so that a match's number is its term's.
+        # One pattern for each term, duplicates too, so that the number of a match is that of its term.
         patterns = (fold(term.text).text.strip() or _NEVER for term in self.terms)
         object.__setattr__(self, "_automaton", ahocorasick_rs.AhoCorasick(patterns, store_patterns=False))
 
     def matches(self, text: str) -> list[tuple[int, int, int]]:
-        """Every place of every term in a folded text, as number, start, end; nothing judged yet."""
+        """Every occurrence of every term in a folded text, as number, start, end; not checked yet."""
         return self._automaton.find_matches_as_indexes(text, overlapping=True)
 
     def find(self, folded: Folded) -> tuple[Hit, ...]:
-        """Every term in the text, nested ones too, in order; what an allowed phrase covers is left out."""
+        """Every term in the text, nested ones too, in order, except those that an allowed phrase covers."""
         found = self._search(folded)
         squeezed = folded.squeezed
         if squeezed is not None:
@@ -115,9 +115,9 @@ def _joins(character: str) -> bool:
 
 
 class _Edges:
-    """Edges of words, worked out for the stretch around a hit only.
+    """Word boundaries, computed only for the stretch around a hit.
 
-    The segmenter's dictionary takes 0.1 s and 30 MB, and is loaded at the first hit.
+    The segmenter's dictionary takes 0.1 s and 30 MB to load, so it is loaded at the first hit.
     """
 
     def __init__(self, text: str) -> None:

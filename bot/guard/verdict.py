@@ -1,7 +1,7 @@
-"""What the guard answers: a verdict with its reasons, and what it heard in the customer's words.
+"""The guard's results: a verdict with its reasons, and what it found in the customer's words.
 
-Both are values without I/O.  A verdict names rules, places and milliseconds and never quotes, so
-its record may be kept, shown and counted where a customer's words may not.
+Both are values without I/O.  A verdict contains rules, places and milliseconds but no quotes, so
+its record may be stored, shown and counted where a customer's words may not.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from context.turns import Language
 
 
 class Action(StrEnum):
-    """What becomes of a reply."""
+    """What happens to a reply."""
 
     ALLOW = "allow"
-    """It may leave, as `Verdict.text` has it."""
+    """It may be sent, as in `Verdict.text`."""
     HOLD = "hold"
-    """A person releases it, edits it or refuses it; the customer hears that a colleague is checking."""
+    """A person releases, edits or refuses it; the customer is told that a colleague is checking."""
     BLOCK = "block"
-    """It never leaves; the customer gets a safe sentence and a way to a person."""
+    """It is never sent; the customer gets a safe sentence and a way to reach a person."""
 
     @property
     def weight(self) -> int:
-        """Orders actions by severity: the gravest reason decides."""
+        """Orders actions by severity: the most severe one decides."""
         return _WEIGHTS[self]
 
 
@@ -36,14 +36,14 @@ Source = Literal["reply", "asked", "photo"]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One rule that spoke.  Nothing in it quotes what was checked."""
+    """One rule that matched.  It contains no quote of what was checked."""
 
     rule: str
     """`term:<hash>`, `contact.link`, `promise.refund`, `shape.loop`, `second.unsafe`, ..."""
     category: str
     action: Action
     span: tuple[int, int] | None = None
-    """Characters from, to: in `Verdict.checked`, or in what the customer wrote; None for all of it."""
+    """Characters from, to: in `Verdict.checked`, or in what the customer wrote; None means all of it."""
     note: str = ""
     """`repaired`, `shadow`, `unaligned`, or what failed: for staff, never quoted text."""
     source: Source = "reply"
@@ -62,20 +62,20 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What the second check, a guard model, said."""
+    """The opinion of the second check, a guard model."""
 
     action: Action
     label: str
-    """`safe`, `controversial`, `unsafe`; `error` when no usable answer came."""
+    """`safe`, `controversial` or `unsafe`; `error` if there was no usable answer."""
     categories: tuple[str, ...] = ()
     refusal: bool = False
-    """The model saw a polite refusal in the reply, where its format says so."""
+    """Whether the model saw a polite refusal in the reply, if its format says so."""
     model: str = ""
     ms: float = 0.0
     shadow: bool = False
-    """Recorded, not obeyed."""
+    """Only recorded, without effect."""
     error: str = ""
-    """What went wrong (`timeout`, `http 500`, `unreadable`, `circuit open`), never an answer's text."""
+    """What went wrong (`timeout`, `http 500`, `unreadable`, `circuit open`), never the text of an answer."""
 
     def record(self) -> dict[str, object]:
         """JSON values for the ledger."""
@@ -93,15 +93,15 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the customer's words and photos call for, whatever the model makes of them."""
+    """What the customer's words and photos require, whatever the model answers."""
 
     dangers: tuple[str, ...] = ()
-    """`gas`, `fire`, `electric`, `battery`, `life`: gravest first."""
+    """`gas`, `fire`, `electric`, `battery`, `life`: the most serious first."""
     wants_person: bool = False
     angry: bool = False
     reasons: tuple[Reason, ...] = ()
     opinion: Opinion | None = None
-    """The second check's view of what came in; None when it was not asked."""
+    """The second check's opinion of what came in; None if it was not asked."""
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class Signals:
 
     @property
     def handoff(self) -> str:
-        """Why a person should take over now; empty when none is needed."""
+        """Why a person should take over now; empty if none is needed."""
         if self.dangers:
             return f"safety:{self.dangers[0]}"
         if self.wants_person:
@@ -130,33 +130,33 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The guard's answer about one reply."""
+    """The guard's decision about one reply."""
 
     action: Action
     text: str
-    """What may leave (`allow`) or may be released by a person (`hold`), repairs made; empty on `block`."""
+    """What may be sent (`allow`) or released by a person (`hold`), after repairs; empty on `block`."""
     reasons: tuple[Reason, ...]
     policy: str
-    """Names the terms and rules that were in force: `<version>+<hash>`."""
+    """The version of the terms and rules that were used: `<version>+<hash>`."""
     ms: float
     language: Language
     checked: str = ""
-    """The draft, its shape mended, nothing masked: for staff only; spans count in it."""
+    """The draft with its shape repaired and nothing masked: only for staff; spans refer to it."""
     lead: tuple[str, ...] = ()
-    """Names of the notices that are said above the reply, whatever the action (`safety_gas`)."""
+    """Names of the notices above the reply, whatever the action (`safety_gas`)."""
     handoff: str = ""
-    """Why a person should take over; empty when none is needed."""
+    """Why a person should take over; empty if none is needed."""
     second: Opinion | None = None
     screened: Opinion | None = None
-    """What the second check said of the question alone, on the way in; None when it was not asked."""
+    """The second check's opinion of the question alone; None if it was not asked."""
 
     @property
     def repaired(self) -> bool:
-        """Whether `text` differs from the draft because a rule mended it."""
+        """Whether `text` differs from the draft because a rule repaired it."""
         return any(reason.note == "repaired" for reason in self.reasons)
 
     def record(self) -> dict[str, object]:
-        """JSON values for the ledger: rule ids, spans, versions, times; nobody's words."""
+        """JSON values for the ledger: rule ids, spans, versions, times; never anybody's words."""
         return {
             "action": self.action.value,
             "reasons": [reason.record() for reason in self.reasons],

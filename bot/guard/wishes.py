@@ -1,4 +1,4 @@
-"""What a customer wants besides an answer: a person, or to be heard because they are angry."""
+"""What a customer wants besides an answer: a person, or attention because they are angry."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _FAILED = either(
     "没(?:有)?(?:效果|解决|变化|作用)|不管用|没用|不起作用|试(?:过|了)[^,。\\n]{0,8}(?:不行|没用|没效果|一样)",
 )
 
-_MODEL_NUMBER = 24  # letters: longer than what stands on a rating plate
+_MODEL_NUMBER = 24  # letters: longer than what is on a rating plate
 _LOUD = 0.8
 _HEARD = 2000
-"""Characters of a message in which it is looked for."""
+"""Characters of a message that are searched."""
 
 
 def wants_person(folded: Folded) -> tuple[int, int] | None:
-    """Where the customer asks for a person; None when they do not."""
+    """Where the customer asks for a person; None if they do not."""
     for match in _PERSON.finditer(folded.text):
         denied = is_negated(folded.text, match.start()) and not match.group().startswith("不")
         if not denied:
@@ -49,7 +49,7 @@ def wants_person(folded: Folded) -> tuple[int, int] | None:
 
 
 def it_failed(text: str) -> bool:
-    """Whether the customer says that what they were told to do has not helped."""
+    """Whether the customer says that the advice has not helped."""
     return _FAILED.search(fold(text[:_HEARD]).text) is not None
 
 

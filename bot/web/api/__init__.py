@@ -1,7 +1,7 @@
 """The HTTP API: every address under `/v1`, for programs that have a key.
 
-A request's way: `keyring` (who is it, may it), `bodies` (bounded reading), `wire` or `describe` (what is
-asked, strictly), `bot.inquiries` (the road of a turn), `answering` (the answer, unless nobody waits).
+The path of a request: `keyring` (who asks, and are they allowed to), `bodies` (bounded reading), `wire` or
+`describe` (strict parsing), `bot.inquiries` (the answer, made as in a turn), `answering` (sending it).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from prompts.house_styles import HouseStyles
 __all__ = ["Api", "Keyring"]
 
 _NO_LIMIT = 1 << 50
-"""Bodies are bounded where they are read, with an answer in the API's own words."""
+"""Bodies are limited where they are read, so that the error has the API's own format."""
 _GONE = 499
-"""nginx's word for a client that hung up; nobody reads it."""
+"""nginx's status for a client that disconnected; nobody reads it."""
 _EVERY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class Api:
-    """The API's addresses."""
+    """The API's routes."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Api:
         )
 
     def routes(self) -> list[BaseRoute]:
-        """Everything under `/v1`, also what is not there."""
+        """Everything under `/v1`, including addresses that do not exist."""
         table: list[tuple[str, str, str, Handler]] = [
             ("POST", "/v1/chat/completions", "chat", self._completions.create),
             ("GET", "/v1/models", "models", self._completions.models),
@@ -89,7 +89,7 @@ class Api:
         return [*routes, Route("/v1/{path:path}", nowhere, methods=_EVERY, max_body_size=_NO_LIMIT)]
 
     def _told(self, name: str, handler: Handler) -> Handler:
-        """The handler, counted, with whatever it raises put into OpenAI's words."""
+        """The handler with metrics, and with its exceptions turned into OpenAI's error format."""
 
         async def handle(request: Request) -> Response:
             try:
@@ -99,7 +99,7 @@ class Api:
                 return Response(status_code=_GONE)
             except Exception as error:  # noqa: BLE001 - whatever it is, the client gets what it can read
                 response = refusal_of(error).response()
-            if isinstance(response, EventStream):  # at its end it knows
+            if isinstance(response, EventStream):  # only known at its end
                 response.tell = partial(self._metrics.api, name)
             else:
                 self._metrics.api(name, str(response.status_code))
@@ -114,7 +114,7 @@ async def _openapi(_request: Request) -> Response:
 
 @cache
 def openapi() -> dict[str, Any]:
-    """The API described by itself, in OpenAPI 3.1."""
+    """The API's own description, in OpenAPI 3.1."""
     described: dict[str, Any] = json.loads((Path(__file__).parent / "openapi.json").read_text("utf-8"))
     described["info"]["version"] = __version__
     return described

@@ -16,19 +16,19 @@ from bot.web.api.wire import Envelope, event_of
 T = TypeVar("T")
 
 HEADERS_S = 3.0
-"""A stream begins after this at the latest.  An error before it has a status of its own, which clients
-know how to try again after."""
+"""A stream begins after this at the latest.  An error before that has an HTTP status of its own, so clients
+know how to retry."""
 PING_S = 10.0
 HUNG_UP = "hung_up"
-"""What a request came to whose client did not wait."""
+"""The outcome of a request whose client disconnected."""
 
 
 class HungUp(Exception):
-    """The client does not wait any more; nobody will read an answer."""
+    """The client has disconnected; nobody will read an answer."""
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Await the work; cancel it and raise `HungUp` when the client hangs up first."""
+    """Await the work; cancel it and raise `HungUp` if the client disconnects first."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(receive))
     try:
@@ -41,7 +41,7 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
 
 class Words:
-    """What is approved of an answer that is still being written.  What an app has read stays read."""
+    """The approved part of an answer that is still being written.  What an app has read stays read."""
 
     def __init__(self) -> None:
         self._approved = ""
@@ -49,19 +49,19 @@ class Words:
         self._news = asyncio.Event()
 
     def show(self, words: str) -> None:
-        """All of it so far; none takes back what nobody has read yet."""
+        """Set all approved words so far; an empty text withdraws what has not been read yet."""
         self._approved = words or self._approved[: self._read]
         self._news.set()
 
     def take(self) -> str:
-        """What is new."""
+        """The new words."""
         new, self._read = self._approved[self._read :], len(self._approved)
         self._news.clear()
         return new
 
     @property
     def taken(self) -> str:
-        """All that was read."""
+        """Everything that was read."""
         return self._approved[: self._read]
 
     async def wait(self) -> None:
@@ -70,7 +70,7 @@ class Words:
 
 
 async def begin(receive: Receive, work: Coroutine[Any, Any, T], words: Words) -> asyncio.Task[T]:
-    """Start the work and wait a moment, or for its first words; raises what went wrong, or `HungUp`."""
+    """Start the work; wait a moment or for its first words.  Raises its error, or `HungUp`."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(receive))
     heard = asyncio.ensure_future(words.wait())
@@ -93,8 +93,8 @@ async def begin(receive: Receive, work: Coroutine[Any, Any, T], words: Words) ->
 class EventStream(Response):
     """The answer as server-sent events: sentences as they are approved, comments while there is none.
 
-    `after` is called when it ends, however it does, and `tell` with what it came to: a status as an answer
-    in one piece would have, or `hung_up`.  A client that hangs up ends the work.
+    `after` is called when it ends, in whatever way, and `tell` with the outcome: the status that an answer in
+    one piece would have, or `hung_up`.  If the client disconnects, the work is cancelled.
     """
 
     media_type = "text/event-stream"
@@ -165,7 +165,7 @@ class EventStream(Response):
         yield b"".join(self._envelope.pieces(answered, said=said, wants_usage=self._wants_usage))
 
     async def _news(self) -> bool:
-        """Wait for words, or for the end; False when neither came for a while."""
+        """Wait for words, or for the end; False if neither came for a while."""
         heard = asyncio.ensure_future(self._words.wait())
         try:
             waiting = (self._work, heard)

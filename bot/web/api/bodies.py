@@ -1,4 +1,4 @@
-"""Reading what a client sends: bounded in size, in time, and over all clients together."""
+"""Reads what clients send, with limits on size, on time, and on all clients together."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from bot.web.api.refusal import RETRY_BUSY_S, ApiError
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """One request: a picture of 20 MB as base64, or ten usual ones."""
 MAX_HELD_BYTES = 128 * 1024 * 1024
-"""All requests that are being read; parsed and decoded they take about three times as much."""
+"""All requests being read; parsed and decoded they take about three times as much memory."""
 READ_S = 120.0
-"""For one body.  Slow clients wait here, where they are in nobody's way."""
+"""For one body.  Slow clients wait here, where they block nobody."""
 _IN_THREAD = 256 * 1024
-"""Longer bodies are parsed outside the loop."""
+"""Longer bodies are parsed outside the event loop."""
 
 
 class Bodies:
-    """Reads bodies, and knows how much all of them take."""
+    """Reads bodies, and keeps account of how much they take together."""
 
     def __init__(self, *, most_bytes: int = MAX_HELD_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -32,7 +32,7 @@ class Bodies:
 
     @asynccontextmanager
     async def json(self, request: Request) -> AsyncIterator[dict[str, Any]]:
-        """The request's JSON object; its memory counts until the block ends.  Raises `ApiError`."""
+        """The request's JSON object; its memory is counted until the block ends.  Raises `ApiError`."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise ApiError(
@@ -45,39 +45,39 @@ class Bodies:
             held.release()
 
     def take(self, size: int) -> None:
-        """Count bytes that came in.  Raises `ApiError` when all together are too many."""
+        """Count bytes that came in.  Raises `ApiError` if all together are too many."""
         if self._held + size > self._most_bytes:
             busy = {"Retry-After": str(RETRY_BUSY_S)}
             raise ApiError(429, "Too many large requests at the moment.", code="overloaded", headers=busy)
         self._held += size
 
     def give_back(self, size: int) -> None:
-        """They are gone."""
+        """Count them as freed."""
         self._held -= size
 
 
 @dataclass(slots=True)
 class Held:
-    """What one request takes."""
+    """The bytes of one request."""
 
     bodies: Bodies
     size: int = 0
 
     def add(self, size: int) -> None:
-        """More came in.  Raises `ApiError` for more than one request, or all of them, may take."""
+        """Count more bytes.  Raises `ApiError` if this request, or all of them together, take too many."""
         if self.size + size > MAX_BODY_BYTES:
             raise too_large()
         self.bodies.take(size)
         self.size += size
 
     def release(self) -> None:
-        """Nothing of it is left."""
+        """Count all of them as freed."""
         self.bodies.give_back(self.size)
         self.size = 0
 
 
 def too_large() -> ApiError:
-    """A body, or a line of one, beyond the limit."""
+    """The error for a body, or a line of one, beyond the limit."""
     return ApiError(413, f"At most {MAX_BODY_BYTES >> 20} MiB.", code="request_too_large")
 
 

@@ -1,4 +1,4 @@
-"""`/v1/chat/completions` and `/v1/models`: what customers are answered, for apps that speak OpenAI's API."""
+"""`/v1/chat/completions` and `/v1/models`: the bot's answers, for apps that use OpenAI's API."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from bot.web.api.wire import Asked, Envelope, Picture, read_request
 from prompts.prompt import PromptImage
 
 OWN_MODEL = "support"
-"""Always served, whatever model stands behind it."""
+"""Always available, whatever model answers."""
 OWNER = "photo-support-bot"
 
 
 class Completions:
-    """Chat completions.  `model` tells the engine's own name of its model."""
+    """Chat completions.  `model` returns the engine's own name for its model."""
 
     def __init__(
         self, inquiries: Inquiries, *, keyring: Keyring, bodies: Bodies, model: Callable[[], str]
@@ -68,7 +68,7 @@ class Completions:
         return answered
 
     async def _said(self, asked: Asked, key_id: str) -> tuple[Said, ...]:
-        """The conversation with its pictures looked at."""
+        """The conversation, with its pictures checked."""
         return numbered(
             [
                 Said(each.role, each.text, tuple([await self._look(one, key_id) for one in each.pictures]))
@@ -92,7 +92,7 @@ class Completions:
             )
 
     async def models(self, request: Request) -> Response:
-        """The models that may be asked for."""
+        """The models that may be requested."""
         await self._keyring.who(request)
         return JSONResponse({"object": "list", "data": [self._card(name) for name in self._names()]})
 

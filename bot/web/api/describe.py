@@ -27,7 +27,7 @@ MAX_NAME_CHARS = 200
 
 
 class Describe:
-    """Descriptions of single pictures; `styles` are the house styles that may be asked for."""
+    """Descriptions of single pictures; `styles` are the house styles that may be requested."""
 
     def __init__(
         self, inquiries: Inquiries, *, keyring: Keyring, bodies: Bodies, styles: Collection[str]
@@ -67,7 +67,7 @@ def read_item(body: dict[str, Any], styles: Collection[str], *, path: str) -> tu
 
 
 def read_wanted(fields: Fields, styles: Collection[str]) -> tuple[Wanted, bytes]:
-    """What is wanted, and the picture's bytes."""
+    """The request, and the picture's bytes."""
     prompt = fields.text("prompt", most=MAX_CHARS)
     style = fields.choice("template", styles)
     if bool(prompt.strip()) == bool(style):

@@ -1,4 +1,4 @@
-"""Fields of a JSON body, read strictly: a wrong one is refused by name, an unknown one too."""
+"""Fields of a JSON body, read strictly: wrong and unknown fields are refused, by name."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class Fields:
         self._path = path
 
     def name(self, field: str) -> str:
-        """How the client finds it: `messages[2].content`."""
+        """Its path, for error messages: `messages[2].content`."""
         return f"{self._path}{field}"
 
     def known(self, names: Collection[str]) -> None:
-        """Refuse every field that is not one of these: what is not understood might change the meaning."""
+        """Refuse every field that is not one of these: an unknown field might change the meaning."""
         for field in self._values:
             if field not in names:
                 shown = field if field.isprintable() else ascii(field)
                 wrong(f"Unknown parameter: {shown[:60]!r}.", self.name(field[:60]), "unknown_parameter")
 
     def get(self, field: str) -> Any:
-        """The value as it came; None where it is absent or null."""
+        """The value as it came; None if it is absent or null."""
         return self._values.get(field)
 
     def text(self, field: str, *, most: int, needed: bool = False) -> str:
-        """A string; empty where it is absent."""
+        """A string; empty if absent."""
         value = self.get(field)
         if value is None:
             if needed:
@@ -51,14 +51,14 @@ class Fields:
         return value
 
     def boolean(self, field: str) -> bool:
-        """A truth value; False where it is absent."""
+        """A boolean; False if absent."""
         value = self.get(field)
         if value is not None and not isinstance(value, bool):
             wrong("Must be true or false.", self.name(field), "invalid_type")
         return bool(value)
 
     def whole(self, field: str, *, least: int, most: int) -> int | None:
-        """A whole number within bounds; None where it is absent."""
+        """An integer within bounds; None if absent."""
         value = self.get(field)
         if value is None:
             return None
@@ -69,7 +69,7 @@ class Fields:
         return value
 
     def number(self, field: str, *, above: float, most: float) -> float | None:
-        """A number above one bound and up to another; None where it is absent."""
+        """A number above one bound and up to another; None if absent."""
         value = self.get(field)
         if value is None:
             return None
@@ -81,7 +81,7 @@ class Fields:
         return float(value)
 
     def choice(self, field: str, among: Collection[str]) -> str:
-        """One of the words; empty where it is absent."""
+        """One of the given words; empty if absent."""
         value = self.get(field)
         if value is None:
             return ""
@@ -107,7 +107,7 @@ class Fields:
         return found
 
     def inner(self, field: str) -> Fields:
-        """An object; an empty one where it is absent."""
+        """An object; an empty one if absent."""
         value = self.get(field)
         if value is not None and not isinstance(value, dict):
             wrong("Must be an object.", self.name(field), "invalid_type")
@@ -115,7 +115,7 @@ class Fields:
 
 
 def picture_of(url: str, *, param: str, bare: bool = False) -> bytes:
-    """The bytes of a data URL; with `bare`, of plain base64 as well.  Nothing is ever fetched."""
+    """The bytes of a data URL; with `bare`, also of plain base64.  Nothing is ever fetched."""
     found = _DATA_URL.match(url)
     if found is None and (not bare or ":" in url[:64]):
         wrong(
@@ -137,5 +137,5 @@ def picture_of(url: str, *, param: str, bare: bool = False) -> bytes:
 
 
 def wrong(message: str, param: str, code: str) -> NoReturn:
-    """Refuse the request for one field."""
+    """Refuse the request because of one field."""
     raise ApiError(400, message, param=param, code=code)

@@ -1,4 +1,4 @@
-"""`/v1/jobs`: many pictures at a time.  Submitted whole, described one by one, read as JSON lines."""
+"""`/v1/jobs`: many pictures at a time.  Submitted together, described one by one, returned as JSON lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FAULT = 500
 
 
 class JobDesk:
-    """Takes jobs in, says how far they are, hands out what is done, cancels."""
+    """Accepts jobs, reports their progress, returns results, cancels jobs."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class JobDesk:
         self._styles = styles
 
     async def submit(self, request: Request) -> Response:
-        """Take a job in: JSON lines, or `{"items": [...]}`.  The same `Idempotency-Key` twice is one job."""
+        """Accept a job: JSON lines, or `{"items": [...]}`.  The same `Idempotency-Key` twice is one job."""
         key = await self._keyring.who(request)
         once = request.headers.get("idempotency-key")
         if once is not None and not _ONCE.fullmatch(once):
@@ -76,7 +76,7 @@ class JobDesk:
         return await self._shown(key, job_id, 202)
 
     async def _receive(self, job_id: str, items: AsyncIterator[tuple[int, dict[str, Any]]]) -> None:
-        """Look at each picture and write it down, a few at a time; a bad one is a failed item."""
+        """Check and store each picture, a few at a time; a bad one becomes a failed item."""
         count, fresh = 0, []
         async for number, body in items:
             count = number
@@ -120,7 +120,7 @@ class JobDesk:
                 yield number, item
 
     async def _lines(self, request: Request) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-        """Line by line, as they come: no more than one is held."""
+        """The lines, one by one as they come: never more than one in memory."""
         held = Held(self._bodies)
         number, rest = 0, bytearray()
         try:
@@ -142,7 +142,7 @@ class JobDesk:
             held.release()
 
     async def show(self, request: Request) -> Response:
-        """How far a job is."""
+        """The progress of a job."""
         key = await self._keyring.who(request)
         return await self._shown(key, request.path_params["job"], 200)
 
@@ -153,7 +153,7 @@ class JobDesk:
         return JSONResponse({"object": "list", "data": [_card(job) for job in jobs]})
 
     async def results(self, request: Request) -> Response:
-        """What is done, as JSON lines in the order of the items; `?after=` goes on behind an index."""
+        """Finished items, as JSON lines in the order of the items; `?after=` continues after an index."""
         key = await self._keyring.who(request)
         job = await self._known(key, request.path_params["job"])
         after = request.query_params.get("after", "-1")
@@ -170,7 +170,7 @@ class JobDesk:
             last = page[-1][0]
 
     async def cancel(self, request: Request) -> Response:
-        """End a job: what is done stays, what is being done is stopped."""
+        """Cancel a job: finished items stay, running ones are stopped."""
         key = await self._keyring.who(request)
         job = await self._known(key, request.path_params["job"])
         if await self._jobs.cancel(key.id, job.id):
@@ -197,7 +197,7 @@ async def _line(line: bytes, number: int) -> dict[str, Any]:
 
 
 async def _next(stream: AsyncIterator[bytes]) -> bytes | None:
-    """The next bytes; None at the end.  Each wait has its limit, the whole has none: a job may be long."""
+    """The next bytes; None at the end.  Each wait is limited, the total time is not: a job may be long."""
     try:
         async with asyncio.timeout(READ_S):
             return await anext(stream, None)

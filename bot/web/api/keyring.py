@@ -1,6 +1,6 @@
-"""Who asks: keys from the settings and from the database, and how much each may still ask for.
+"""API keys, from the settings and from the database, and how much each of them may still use.
 
-Requests a minute and at the same time are counted in this process, tokens a day in the database, for
+Requests a minute and concurrent requests are counted in this process, tokens a day in the database, for
 all processes together.
 """
 
@@ -20,19 +20,19 @@ from context.api_keys import DAY_S, ApiKey, ApiKeys, digest_of
 from context.db import StoreDown
 
 LOOK_AGAIN_S = 5.0
-"""So long a key that was revoked, or made, elsewhere may go unnoticed."""
+"""For this long, a key that was revoked or created elsewhere may go unnoticed."""
 MAX_KEY_CHARS = 512
 
 
 def keys_from(plain: Sequence[str]) -> tuple[ApiKey, ...]:
-    """Keys that the operator wrote into the settings, with the usual allowance."""
+    """Keys from the settings, with the default limits."""
     digests = [digest_of(key) for key in plain]
     return tuple(ApiKey(f"env-{digest[:8]}", "settings", digest) for digest in digests)
 
 
 @dataclass(slots=True)
 class _Meter:
-    """What one key has asked for in this process."""
+    """What one key has used in this process."""
 
     room: float
     at: float
@@ -43,18 +43,18 @@ class _Meter:
 
 @dataclass(slots=True)
 class Pass:
-    """Let in: who it is, and how to count what it uses."""
+    """A request that was let in: whose it is, and how to count what it uses."""
 
     key: ApiKey
     remaining: int
     _meter: _Meter = field(repr=False)
 
     def use(self, tokens: int) -> None:
-        """Count tokens, until the database is looked at again."""
+        """Count tokens, until the database is read again."""
         self._meter.tokens += tokens
 
     def headers(self) -> dict[str, str]:
-        """What OpenAI's clients may read of their limits."""
+        """The headers in which OpenAI's clients read their limits."""
         most = self.key.allowance.requests_per_min
         if not most:
             return {}
@@ -65,7 +65,7 @@ class Pass:
 
 
 class Keyring:
-    """Knows the keys.  `own` are those of the settings."""
+    """Knows the keys.  `own` are those from the settings."""
 
     def __init__(
         self, *, own: Sequence[ApiKey], store: ApiKeys, clock: Callable[[], float] = time.monotonic
@@ -79,14 +79,14 @@ class Keyring:
         self._meters: dict[str, _Meter] = {}
 
     async def who(self, request: Request) -> ApiKey:
-        """The key of a request.  Raises `ApiError`: 401, or 404 where the API is off."""
+        """The key of a request.  Raises `ApiError`: 401, or 404 if the API is off."""
         await self._look()
         if not self._known:
             raise ApiError(404, "The API is off: it has no key (API_KEYS, `python -m bot keys add`).")
         given = _sent(request)
         digest = digest_of(given)
         found = None
-        for key in self._known:  # all of them, always: how long it takes tells nothing
+        for key in self._known:  # always all of them, so that the time taken reveals nothing
             if hmac.compare_digest(digest.encode(), key.digest.encode()):
                 found = key
         if found is None or not given:
@@ -119,12 +119,12 @@ class Keyring:
             meter.running -= 1
 
     def is_spent(self, key: ApiKey) -> bool:
-        """Whether the key has used its tokens of today."""
+        """Whether the key has used up today's tokens."""
         most = key.allowance.tokens_per_day
         return bool(most) and self._meter(key).tokens >= most
 
     async def find(self, key_id: str) -> ApiKey | None:
-        """A key in force by its id."""
+        """A valid key, by its id."""
         await self._look()
         return next((key for key in self._known if key.id == key_id), None)
 
@@ -133,7 +133,7 @@ class Keyring:
         return self._meters.setdefault(key.id, fresh)
 
     async def _look(self) -> None:
-        """Read the keys and what they used, every few seconds; an old view is better than none."""
+        """Read the keys and their usage every few seconds; if that fails, the old ones stay."""
         if self._clock() < self._looked_at + LOOK_AGAIN_S:
             return
         async with self._looking:

@@ -1,4 +1,4 @@
-"""What the API says when it does not answer: OpenAI's error body, with a status that clients act on."""
+"""The API's errors: OpenAI's error body, with a status that clients can act on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class ApiError(Exception):
-    """Turn the request down.  `param` names the field that is wrong, as `messages[2].content[0]`."""
+    """Refuses the request.  `param` names the wrong field, for example `messages[2].content[0]`."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ApiError(Exception):
         self.headers = headers or {}
 
     def body(self) -> dict[str, object]:
-        """`{"error": {...}}` as clients of OpenAI's know it."""
+        """`{"error": {...}}` as OpenAI's clients know it."""
         return {
             "error": {"message": self.message, "type": self._type(), "param": self.param, "code": self.code}
         }
@@ -53,12 +53,12 @@ class ApiError(Exception):
         return "rate_limit_error" if self.status == _TOO_MANY else "invalid_request_error"
 
     def response(self) -> JSONResponse:
-        """The whole answer."""
+        """The whole response."""
         return JSONResponse(self.body(), self.status, headers=self.headers)
 
 
 def refusal_of(error: Exception, *, param: str | None = None) -> ApiError:  # noqa: PLR0911  # a table
-    """How an error is told: what the client can act on, never a detail of ours."""
+    """The refusal for an exception: what the client can act on, never an internal detail."""
     match error:
         case ApiError():
             return error
@@ -79,7 +79,7 @@ def refusal_of(error: Exception, *, param: str | None = None) -> ApiError:  # no
             return _later(429, "Too many questions at the moment.", "overloaded", RETRY_BUSY_S)
         case EngineTimeout():
             late = ApiError(503, "The model did not answer in time.", code="engine_timeout")
-            late.headers["x-should-retry"] = "false"  # the openai client reads it; it would only wait again
+            late.headers["x-should-retry"] = "false"  # read by the openai client, which would otherwise retry
             return late
         case NoModel():
             none = ApiError(503, "No model is set up: set MODEL_URL or MODEL.", code="no_model")

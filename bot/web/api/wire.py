@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as they travel: requests read strictly, answers written as clients know them."""
+"""OpenAI's chat completion format: strict parsing of requests, and answers as clients know them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prompts.prompt import Manner
 MAX_MESSAGES = 200
 MAX_PICTURES = 10
 MAX_TOKENS = 4096
-"""Of one answer; without a wish it is the engine's own length."""
+"""Of one answer; if the request does not say, the engine's own length."""
 MAX_STOPS = 4
 _MAX_STOP_CHARS = 200
 _MAX_SEED = 2**63 - 1
@@ -26,9 +26,9 @@ _UNDERSTOOD = {
     *("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "stream"),
     *("stream_options", "seed", "user", "safety_identifier", "n", "response_format"),
 }
-# These only help a server to store or to hurry: leaving them aside changes no answer.
+# These only concern storage or speed: ignoring them changes no answer.
 _LEFT_ASIDE = {"metadata", "prompt_cache_key", "prompt_cache_retention", "service_tier"}
-# What we cannot do may be said to be not wanted.
+# Features that we do not have may be requested as switched off.
 _NOT_WANTED: dict[str, tuple[object, ...]] = {
     "audio": (None,),
     "frequency_penalty": (None, 0),
@@ -57,7 +57,7 @@ Role = Literal["user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that was sent, and where it stands in the request."""
+    """A picture that was sent, and its place in the request."""
 
     data: bytes
     param: str
@@ -79,7 +79,7 @@ class Asked:
     model: str
     spoken: tuple[Spoken, ...]
     app: str
-    """What system and developer messages say."""
+    """The text of system and developer messages."""
     manner: Manner
     user: str
     streams: bool
@@ -87,7 +87,7 @@ class Asked:
 
 
 def read_request(body: dict[str, Any]) -> Asked:
-    """Raises `ApiError` for whatever is not understood, before anything is done for it."""
+    """Raises `ApiError` for anything that is not understood, before any work is done."""
     fields = Fields(body)
     for name, neutral in _NOT_WANTED.items():
         value = fields.get(name)
@@ -114,7 +114,7 @@ def read_request(body: dict[str, Any]) -> Asked:
 
 
 def user_of(name: str) -> str:
-    """Tells users apart without keeping what the app calls them."""
+    """Distinguishes users without storing what the app calls them."""
     return hashlib.sha256(name.encode(errors="replace")).hexdigest()[:16] if name else ""
 
 
@@ -187,7 +187,7 @@ def _check_whole(spoken: list[Spoken], told: list[str]) -> None:
 
 
 def _content(message: Fields) -> tuple[str, list[Picture]]:
-    """Words and pictures of one message, whichever form they have."""
+    """Words and pictures of one message, in whichever form they come."""
     value = message.get("content")
     if isinstance(value, str):
         return value, []
@@ -207,7 +207,7 @@ def _picture(part: Fields) -> Picture:
     part.known({"type", "image_url"})
     address = part.inner("image_url")
     address.known({"url", "detail"})
-    address.choice("detail", ("auto", "low", "high"))  # every picture is shown at one size, which is enough
+    address.choice("detail", ("auto", "low", "high"))  # every picture is shown at one size
     param = address.name("url")
     url = address.text("url", most=64 * 1024 * 1024, needed=True)
     return Picture(picture_of(url, param=param), param)
@@ -218,7 +218,7 @@ def _picture(part: Fields) -> Picture:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What all pieces of one answer carry."""
+    """What all pieces of one answer have in common."""
 
     id: str
     model: str
@@ -241,7 +241,7 @@ class Envelope:
         }
 
     def beginning(self, words: str, *, is_first: bool, wants_usage: bool) -> Iterator[bytes]:
-        """Words of an answer that is not whole yet, as server-sent events."""
+        """Words of an unfinished answer, as server-sent events."""
         last: dict[str, object] = {"usage": None} if wants_usage else {}
         if is_first:
             yield self._event({"role": "assistant", "content": ""}, None, **last)
@@ -251,7 +251,7 @@ class Envelope:
     def pieces(self, answered: Answered, *, said: str = "", wants_usage: bool) -> Iterator[bytes]:
         """The answer as server-sent events, sentence by sentence; `said` of it was sent before.
 
-        Where the guard let the whole not pass, what it says instead follows below what was read.
+        If the guard did not let the whole answer pass, the replacement follows below what was read.
         """
         last: dict[str, object] = {"system_fingerprint": answered.version}
         if wants_usage:
@@ -283,7 +283,7 @@ class Envelope:
 
 
 def usage_of(answered: Answered) -> dict[str, int]:
-    """As the engine counted; 0 where it does not say."""
+    """As the engine counted; 0 if it does not say."""
     return {
         "prompt_tokens": answered.prompt_tokens,
         "completion_tokens": answered.completion_tokens,

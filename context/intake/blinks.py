@@ -1,9 +1,9 @@
 """Lamps in a clip: where one changes, in which colour, and how often it blinks before each pause.
 
 Arithmetic on small frames, without any file format; it runs in the intake's child, which has numpy.
-A count is only called certain when it is the same at three thresholds, when short and long gaps are
-clearly two kinds, and when every group that was seen whole has it.  Everything else is for the
-customer to count.
+A count is only certain if it is the same at three thresholds, if short and long gaps are clearly
+different, and if every group that was seen completely has it.  Otherwise the customer is asked to
+count.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Frames = NDArray[np.uint8]
 MOST_LAMPS = 3
 _CANDIDATES = 6
 _APART = 9
-"""Pixels between two lamps; closer ones are the same one."""
+"""Pixels between two lamps; closer ones are one lamp."""
 _EDGE_S = 0.07
-"""A lamp has changed after this; a reflection that wanders has not."""
+"""A lamp has changed after this; a moving reflection has not."""
 _DETAIL = 0.25
 """Cycles a pixel."""
 _EDGE = 24.0
 _NOTICED = 14.0
-"""Levels of 255 a change must exceed."""
+"""Levels of 255 that a change must exceed."""
 _REACH = 4
 """A lamp's pixels are looked for this far around its middle."""
 _BASELINE_S = 3.0
@@ -39,7 +39,7 @@ _CERTAINLY = 0.8
 _CLEAR = 4.5
 """On and off are this many times further apart than they vary."""
 _SPREAD = 1.7
-"""Gaps of one kind differ by less than this factor, and the two kinds by more."""
+"""Gaps of one kind differ by less than this factor, gaps of different kinds by more."""
 _LONE_PAUSE_S = 1.1
 """Single flashes are a count of one only when nothing longer than this could be the gap inside a group."""
 
@@ -68,7 +68,7 @@ class _Signal:
 @dataclass(frozen=True, slots=True)
 class _Pattern:
     blinks: int
-    """Before each pause; 0 where that is not certain."""
+    """Blinks before each pause; 0 if not certain."""
     regular: bool = False
     on_s: float = 0.0
     gap_s: float = 0.0
@@ -76,7 +76,7 @@ class _Pattern:
 
 
 def find_lamps(frames: Frames, times: Floats) -> list[Finding]:
-    """Lamps that change, the strongest first.  `times` are seconds, one a frame, growing."""
+    """Lamps that change, the strongest first.  `times` are seconds, one for each frame, increasing."""
     if len(frames) < 8 or times[-1] - times[0] < 1:  # noqa: PLR2004 - too short to see anything blink
         return []
     signals = _signals(*_held_still(frames), times)
@@ -105,13 +105,13 @@ def find_lamps(frames: Frames, times: Floats) -> list[Finding]:
 
 
 def _held_still(frames: Frames) -> tuple[Frames, int, int]:
-    """Shift every frame so that the picture stays in its place: a hand shakes, a lamp does not.
+    """Shift every frame so that the picture stays in place: a hand shakes, a lamp does not.
 
-    Returns the part that all of them show, and the rows and columns cut off on either side.
+    Returns the part that all frames show, and the rows and columns cut off on either side.
     """
     count, height, width, _ = frames.shape
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
-    # Noise is in the finest detail, and a shift is as well seen in what is a little coarser.
+    # Noise is in the finest detail, and a shift is seen just as well in slightly coarser detail.
     fineness = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     weight = np.exp(-((fineness / _DETAIL) ** 2)).astype(np.float32)
     target = np.conj(_outline(frames[count // 2], window)) * weight
@@ -122,19 +122,19 @@ def _held_still(frames: Frames) -> tuple[Frames, int, int]:
         peak = np.fft.irfft2(cross, s=(height, width))
         moved[at] = np.unravel_index(int(peak.argmax()), peak.shape)
     moved = (moved + half) % (height, width) - half
-    # A hand does not jump there and back within a frame; a reflection may seem to.
+    # A hand does not jump back and forth within a frame; a reflection may seem to.
     padded = np.pad(moved, ((1, 1), (0, 0)), mode="edge")
     moved = np.median(np.lib.stride_tricks.sliding_window_view(padded, 3, axis=0), axis=2).astype(np.int64)
     still = np.empty_like(frames)
     for at, (down, right) in enumerate(moved):
         still[at] = np.roll(frames[at], (-down, -right), axis=(0, 1))
-    # What came in from the other side is no picture.
+    # What was shifted in from the other side is not part of the picture.
     rows, columns = (int(edge) for edge in np.minimum(np.abs(moved).max(axis=0) + 1, half // 2))
     return still[:, rows:-rows, columns:-columns], rows, columns
 
 
 def _outline(frame: Frames, window: Floats) -> NDArray[np.complex64]:
-    """The spectrum of edges, all about equally strong: a lamp or a reflection must not steer."""
+    """The spectrum of edges, all about equally strong: a lamp or reflection must not dominate."""
     grey = frame.astype(np.float32).mean(axis=2)
     edges = 4 * grey
     for axis in (0, 1):
@@ -171,7 +171,7 @@ def _signals(frames: Frames, rows: int, columns: int, times: Floats) -> list[_Si
 def _signal(
     frames: Frames, changes: Floats, row: int, column: int, times: Floats, *, place: str
 ) -> _Signal | None:
-    """What the pixels around a place do, against what lies around them."""
+    """How the pixels around a place change, relative to their surroundings."""
     height, width = changes.shape
     near = _box(row, column, _REACH, height, width)
     far = _box(row, column, 3 * _REACH, height, width)
@@ -191,11 +191,11 @@ def _signal(
     axis = axes[:, -1]
     if axis.sum() < 0:
         axis = -axis
-    # Its brightest pixels, wherever in reach they are: holding still leaves a pixel or two of shake.
+    # Its brightest pixels, wherever in reach they are: after stabilising, a pixel or two of shake remains.
     brightest = np.sort((pixels @ axis).reshape(len(pixels), -1), axis=1)[:, -max(2, int(0.6 * own.sum())) :]
     track = (brightest.mean(axis=1) - surround @ axis).astype(np.float32)
     rate = (len(times) - 1) / float(times[-1] - times[0])
-    track = track - _rolling(track, rate, _BASELINE_S, 20)  # the exposure drifts, reflections wander
+    track = track - _rolling(track, rate, _BASELINE_S, 20)  # the exposure drifts, reflections move
     ordered = np.sort(track)
     tail = max(2, len(track) // 40)
     top, bottom = float(np.median(ordered[-tail:])), float(np.median(ordered[: len(track) // 2]))
@@ -212,7 +212,7 @@ def _signal(
 
 
 def _rolling(track: Floats, rate: float, seconds: float, percent: float) -> Floats:
-    """A percentile of what lies within `seconds` around each moment."""
+    """A percentile of the values within `seconds` around each moment."""
     reach = max(2, round(seconds * rate / 2))
     padded = np.pad(track, reach, mode="reflect" if len(track) > reach else "edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
@@ -226,12 +226,12 @@ def _deviation(values: Floats) -> float:
 
 
 def _is_same(one: _Signal, other: _Signal) -> bool:
-    """Light falls on its surroundings: what goes on and off together in one colour is one lamp."""
+    """Merge lamps: light falls on its surroundings, so what blinks together in one colour is one lamp."""
     return one.colour == other.colour and float(np.corrcoef(one.level, other.level)[0, 1]) > 0.6  # noqa: PLR2004
 
 
 def _colour(glow: Floats) -> str:
-    """The colour of what came on: from the halo too, since the middle of a lamp is often only white."""
+    """The colour of the light, also from its halo, since the middle of a lamp is often just white."""
     weight = glow.max(axis=2)
     light = glow[weight > 0.25 * weight.max()].sum(axis=0).clip(0)
     hue, saturation, _ = colorsys.rgb_to_hsv(
@@ -281,7 +281,7 @@ class _Runs:
 
 
 def _pattern(level: Floats, times: Floats) -> _Pattern:
-    """How often it blinks before each pause; `blinks=0` and not regular when that is not certain."""
+    """How often it blinks before each pause; `blinks=0` and not regular if that is not certain."""
     low, middle, high = (_runs(level > threshold, times) for threshold in _THRESHOLDS)
     if not len(low.on) == len(middle.on) == len(high.on) or len(middle.on) < 2:  # noqa: PLR2004
         return _Pattern(0)
@@ -305,7 +305,7 @@ def _pattern(level: Floats, times: Floats) -> _Pattern:
 
 
 def _regular(runs: _Runs, on_s: float, gaps: list[float]) -> _Pattern:
-    """All gaps alike: single flashes with a pause after each, or blinking without any pause."""
+    """All gaps are alike: single flashes with a pause after each, or blinking without pauses."""
     gap_s = float(np.median(gaps))
     if len(runs.on) < 3:  # noqa: PLR2004
         return _Pattern(0)
@@ -317,7 +317,7 @@ def _regular(runs: _Runs, on_s: float, gaps: list[float]) -> _Pattern:
 
 
 def _count(runs: _Runs, border: float) -> int:
-    """Blinks in every group that was seen from pause to pause; 0 when they differ."""
+    """Blinks in every group that was seen from pause to pause; 0 if they differ."""
     groups, current = [], 1
     for gap in runs.off:
         if gap > border:
@@ -338,7 +338,7 @@ def _runs(lit: NDArray[np.bool_], times: Floats) -> _Runs:
     begins = [time for edge, time in zip(edges, at, strict=True) if lit[edge]]
     ends = [time for edge, time in zip(edges, at, strict=True) if not lit[edge]]
     if lit[0] and ends:
-        ends = ends[1:]  # it had begun before: how long it was lit is not known
+        ends = ends[1:]  # it began before the clip: how long it was lit is unknown
     whole = list(zip(begins, ends, strict=False))
     off = [begin - end for (_, end), begin in zip(whole, begins[1:], strict=False)]
     return _Runs(
@@ -350,5 +350,5 @@ def _runs(lit: NDArray[np.bool_], times: Floats) -> _Runs:
 
 
 def _ratio(values: list[float], grain: float) -> float:
-    """The longest to the shortest, allowing for one frame."""
+    """Ratio of the longest to the shortest, with a tolerance of one frame."""
     return max(0.0, max(values) - grain) / (min(values) + grain / 2)

@@ -1,4 +1,4 @@
-"""The bot's end of the intake: keeps the helper process alive and hands it pictures."""
+"""The bot's side of the intake: keeps the helper process alive and sends it pictures."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from context.turns import Rejection
 log = logging.getLogger(__name__)
 
 START_S = 20.0
-"""For the helper's first sign of life; it takes a tenth of a second on an idle machine."""
+"""Time limit for the helper's start, which takes a tenth of a second on an idle machine."""
 WAIT_S = 90.0
-"""The longest a picture waits for its turn and its answer together."""
+"""Time limit of a picture, for its turn and its answer together."""
 LATER_S = 1.0
-"""When a child's own clock should have ended it, we end it this much later."""
+"""A child that its own timer should have ended is ended by us this much later."""
 MAX_JPEG_BYTES = 4 * 1024 * 1024
-"""More than 1024 x 1024 pixels at quality 90 can take."""
+"""More than 1024 x 1024 pixels at quality 90 can need."""
 MOST_AT_ONCE = 4
-"""Unless told otherwise: 200 photos a second, and a child takes 25 MB for a usual one, 200 at worst."""
+"""By default: 200 photos a second; a child takes 25 MB for a usual photo, 200 at worst."""
 RESTART_S = (0.05, 5.0)
 """The first pause before a new helper, and the longest."""
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "OPENBLAS_NUM_THREADS": "1"}
-"""Nothing of ours.  A child's memory is all fresh: in huge pages, faulting it in costs 3 ms less a photo."""
+"""Nothing from our environment.  Huge pages make a child's fresh memory 3 ms cheaper for each photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class _Helper:
 class Intake:
     """Checks and normalises strangers' pictures outside the bot's own process.
 
-    Safe for any number of concurrent `normalise` calls on one event loop; `at_once` of them work
-    (a core each, unless told otherwise), the others wait.  Linux and macOS; Windows has no `fork`.
+    Safe for any number of concurrent `normalise` calls on one event loop; `at_once` of them run
+    (by default one for each core), the others wait.  Linux and macOS; Windows has no `fork`.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Intake:
         wait_s: float = WAIT_S,
         opens_heic: bool | None = None,
     ) -> None:
-        """`opens_heic` unless told otherwise where the extra `heic` is installed."""
+        """`opens_heic`: by default, whether the extra `heic` is installed."""
         has_heic = importlib.util.find_spec("pi_heif") is not None
         self._opens_heic = has_heic if opens_heic is None else opens_heic
         self._at_once = at_once or min(_cores(), MOST_AT_ONCE)
         self._slots = asyncio.Semaphore(self._at_once)
-        self._projector = asyncio.Semaphore(1)  # a clip takes seconds: photos go on beside it
+        self._projector = asyncio.Semaphore(1)  # a clip takes seconds: photos are processed meanwhile
         self._give_up_s = give_up_s
         self._wait_s = wait_s
         self._up = asyncio.Event()
@@ -76,23 +76,23 @@ class Intake:
     def begin(self) -> None:
         """Start the helper; pictures wait until it is ready.  Calling twice is harmless.
 
-        A helper that cannot be started is tried again and again behind the scenes, and shown in `health`.
+        If the helper cannot be started, this is retried in the background and shown in `health`.
         """
         self._keeper.start()
 
     async def start(self) -> None:
-        """The same, and wait until it is ready."""
+        """Start the helper and wait until it is ready."""
         self.begin()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S):
                 await self._up.wait()
 
     async def close(self) -> None:
-        """End the helper and every child of it.  Calling twice is harmless."""
+        """End the helper and all its children.  Calling twice is harmless."""
         await self._keeper.stop()
 
     async def health(self) -> Health:
-        """Whether pictures can be checked just now."""
+        """Whether pictures can be checked at the moment."""
         if self._helper:
             replaced = f", replaced {self._starts - 1} times" if self._starts > 1 else ""
             return Health(
@@ -118,7 +118,7 @@ class Intake:
             return Rejection("too_large", f"{len(data)} bytes")
         try:
             async with asyncio.timeout(self._wait_s), slots:
-                for _ in range(2):  # the second time when the helper died under the first
+                for _ in range(2):  # a second try if the helper died during the first
                     while (helper := self._helper) is None:
                         await self._up.wait()
                     if answer := await self._ask(helper, data, order):
@@ -131,9 +131,9 @@ class Intake:
         return Rejection("try_again", "the helper ended twice")
 
     async def _ask(self, helper: _Helper, data: bytes, order: bytes) -> Normalised | Rejection | None:
-        """One picture to one child.  None when the helper was lost and nothing is known about the picture."""
+        """Send one picture to one child.  None if the helper was lost: nothing is known about the picture."""
         ours, theirs = socket.socketpair()
-        with ours:  # closing it tells the helper to kill the child: at time-outs and cancellation too
+        with ours:  # closing it tells the helper to kill the child, also after a timeout or cancellation
             ours.setblocking(False)
             with theirs:
                 try:
@@ -148,7 +148,7 @@ class Intake:
                 return Rejection("too_slow", f"no answer in {give_up_s:g} s")
 
     def _give_up_on(self, helper: _Helper) -> None:
-        """It is dead already, or cannot fork: whichever it is, a new one follows."""
+        """End a helper that is dead or cannot fork; a new one follows."""
         if helper is self._helper:
             self._hide()
             with contextlib.suppress(ProcessLookupError):
@@ -164,7 +164,7 @@ class Intake:
         self._up.clear()
 
     async def _keep_helper(self) -> None:
-        """Start the helper, and again whenever it ends; end it when cancelled."""
+        """Start the helper, restart it whenever it ends, and end it when cancelled."""
         loop = asyncio.get_running_loop()
         shortest, longest = RESTART_S
         pause = shortest
@@ -206,7 +206,7 @@ class Intake:
 
 async def _converse(channel: socket.socket, data: bytes) -> Normalised | Rejection | None:
     loop = asyncio.get_running_loop()
-    # A child that ended early stopped reading: why is still to be read.
+    # A child that ended early stopped reading; its reason can still be read.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         await loop.sock_sendall(channel, wire.SIZE.pack(len(data)))
         await loop.sock_sendall(channel, data)
@@ -241,7 +241,7 @@ def _parse(answer: bytes) -> Normalised | Rejection | None:
 
 
 async def _see_off(process: Process) -> None:
-    """It ends by itself when its line is closed; one that does not is killed."""
+    """It ends by itself when its socket is closed; if it does not, it is killed."""
     try:
         async with asyncio.timeout(2):
             await process.wait()
@@ -251,9 +251,9 @@ async def _see_off(process: Process) -> None:
 
 
 def _command() -> list[str]:
-    """A bare interpreter that finds two places only: this package, and where Pillow, PyAV and numpy lie.
+    """A bare interpreter that can import from two places only: this package, and Pillow, PyAV and numpy.
 
-    No site, no environment: no .pth files, no secrets, half the start-up time.
+    No site, no environment: no .pth files, no secrets, half the startup time.
     """
     pillow = importlib.util.find_spec("PIL")
     if pillow is None or pillow.origin is None:

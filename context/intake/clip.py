@@ -1,7 +1,7 @@
-"""One clip in, two moments of it as one JPEG and the lamps that blinked out: run inside the child.
+"""Turns one clip into a JPEG of two of its moments and the lamps that blinked; runs inside the child.
 
-Imports FFmpeg and numpy, which photos do without, so the child imports it, before it is limited and
-before it sees a byte of the file.
+Imports FFmpeg and numpy, which photos do not need, so only a clip's child imports it, before the limits
+are set and before it sees a byte of the file.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from context.intake.wire import Normalised
 from context.turns import Clip
 
 MOST_S = 60.0
-"""What comes later is not looked at."""
+"""What comes later is ignored."""
 MOST_FRAMES = 900
 """Half a minute at 30 frames a second: two rounds of the longest codes."""
 MOST_CPU_S = 10.0
-"""For decoding; what was seen by then is what counts."""
+"""For decoding; what was decoded by then is used."""
 MAX_PIXELS = 4096 * 2304
 _SIDE = 160
-"""The frames that are measured: a lamp of a hundredth of the picture's width is still a pixel and a half."""
+"""Size of the measured frames: a lamp of 1 % of the picture's width is still a pixel and a half."""
 _DENSE = 40.0
-"""Of more frames a second every other one is enough."""
+"""With more frames a second, every other one is enough."""
 _GAP = 8
 _CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "h263", "gif", "mjpeg"})
 
 
 def watch(data: bytes) -> Normalised:
-    """Look through a clip.  Raises `Refused`, and whatever FFmpeg raises for damaged files."""
+    """Analyse a clip.  Raises `Refused`, and whatever FFmpeg raises for damaged files."""
     kind = _kind(data)
     with _opened(data, kind) as (container, stream):
         frames, times = _small_frames(container, stream)
@@ -58,7 +58,7 @@ def watch(data: bytes) -> Normalised:
 
 
 def rehearse() -> None:
-    """Walk the road once: a child that may open no file must have loaded everything before."""
+    """Run everything once: a child may open no file, so it must have loaded everything before."""
     pictures = [Image.new("RGB", (80, 60)) for _ in range(48)]
     for number, picture in enumerate(pictures):
         picture.paste((9 * number % 256, 0, 0) if number % 8 > 1 else (255, 255, 255), (30, 20, 36, 26))
@@ -70,7 +70,7 @@ def rehearse() -> None:
 
 
 def _kind(data: bytes) -> str:
-    """FFmpeg's name for the container: of some hundred that it would try, we open three."""
+    """FFmpeg's name for the container: of about a hundred that it would try, we open three."""
     if not is_clip(data):
         raise Refused("not_a_clip")
     if data.startswith(b"GIF8"):
@@ -125,7 +125,7 @@ def _small_frames(container: InputContainer, stream: VideoStream) -> tuple[list[
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[tuple[av.VideoFrame, float]]:
-    """Frames with their times in seconds.  One that is cut off ends early, not in vain."""
+    """Frames with their times in seconds.  A truncated clip ends early; its frames are still used."""
     base = stream.time_base or Fraction(1, 30)
     some = False
     try:
@@ -139,12 +139,12 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[tuple[a
 
 
 def _quarters(frame: av.VideoFrame) -> int:
-    """Quarter turns, against the clock, that make a frame upright."""
+    """Counter-clockwise quarter turns that make a frame upright."""
     return round(frame.rotation / 90) % 4
 
 
 def _moments(findings: list[Finding], times: list[float]) -> list[float]:
-    """One with the lamp lit and one with it dark; else an early one and a later one."""
+    """One with the lamp lit and one with it dark; otherwise an early one and a later one."""
     if findings:
         return [times[findings[0].lit], times[findings[0].dark]]
     span = times[-1] - times[0]
@@ -167,7 +167,7 @@ def _frames_at(container: InputContainer, stream: VideoStream, moments: list[flo
 
 
 def _side_by_side(moments: list[Image.Image]) -> Image.Image:
-    """One picture of them: beside each other when they are tall, else one above the other."""
+    """One picture of them: side by side if they are tall, otherwise one above the other."""
     if not moments:
         raise Refused("damaged", "no frame in it")
     width, height = moments[0].size

@@ -1,8 +1,8 @@
-"""What a picture file is, before any decoder sees it: sniffed, measured, and stripped to what draws pixels.
+"""Picture files before any decoder sees them: detected, measured, and stripped to their pixel data.
 
 A decoder gets only a rebuilt file with frame header, tables and pixel data of one picture.  EXIF,
-GPS, ICC profiles, XMP, comments, further frames and whatever hangs behind the end never reach it.
-That is smaller attack surface and, at the same time, the cleaning.  Everything here is linear in
+GPS, ICC profiles, XMP, comments, further frames and data after the end never reach it.
+This reduces the attack surface and removes private data at the same time.  Everything here is linear in
 the size of the file.
 """
 
@@ -16,26 +16,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 MAX_BYTES = 20 * 1024 * 1024
-"""What a bot may download from Telegram."""
+"""The most that a bot may download from Telegram."""
 MIN_SIDE = 16
 MAX_SIDE = 16_000
 MAX_ASPECT = 30
 MAX_PIXELS = {"JPEG": 50_000_000, "PNG": 20_000_000, "WEBP": 12_500_000, "HEIC": 25_000_000}
-"""What 200 MB can decode.  JPEG comes out at reduced size, so that photos of 48-megapixel phones pass;
-PNG takes 4 bytes a pixel, WebP 12.  Of HEIC 24 megapixels take 226 MB, and are let in all the same: they are
-what iPhones store unless told otherwise."""
+"""What 200 MB can decode.  JPEG is decoded at reduced size, so that photos of 48-megapixel phones pass; PNG
+takes 4 bytes a pixel, WebP 12.  HEIC with 24 megapixels takes 226 MB, and is allowed in spite of that: it is
+what iPhones store by default."""
 MAX_COEFFICIENT_BYTES = 160_000_000
-"""libjpeg keeps every coefficient of a picture that comes in several scans."""
+"""libjpeg keeps all coefficients of a picture with several scans in memory."""
 MAX_SCANS = 100
 """Real progressive files have about ten; 40,000 empty ones in a megabyte cost a minute of CPU."""
 MAX_SEGMENTS = 2_000
 """JPEG segments, PNG chunks without pixels, WebP chunks.  260 were the most in 820 real files."""
 MAX_PIXEL_CHUNKS = 10_000
-"""PNG writers cut pixel data as finely as 8 KB."""
+"""PNG writers split pixel data into chunks as small as 8 KB."""
 
 
 class Refused(Exception):
-    """This file is not taken in.  `code` is one of `context.photos.REJECTIONS`."""
+    """This file is refused.  `code` is one of `context.photos.REJECTIONS`."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(f"{code} {detail}".rstrip())
@@ -45,7 +45,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """A picture reduced to what draws pixels; its size checked against the limits."""
+    """A picture reduced to its pixel data, with its size checked against the limits."""
 
     format: Literal["JPEG", "PNG", "WEBP"]
     width: int
@@ -57,7 +57,7 @@ class Bare:
 
 
 def strip(data: bytes) -> Bare:
-    """Reduce a file to one picture's pixels.  Raises `Refused`; trusts neither name nor declared type."""
+    """Reduce a file to the pixels of one picture.  Raises `Refused`; trusts no name or declared type."""
     if not data:
         raise Refused("empty")
     if len(data) > MAX_BYTES:
@@ -128,14 +128,14 @@ def _refusal(data: bytes) -> str:
 
 
 def measure(kind: Literal["JPEG", "PNG", "WEBP", "HEIC"], width: int, height: int) -> None:
-    """Raise `Refused` for a size that is not taken in."""
+    """Raise `Refused` for a size that is not accepted."""
     if width < 1 or height < 1:
         raise Refused("damaged", f"{width}x{height}")
     short, long = sorted((width, height))
     if short < MIN_SIDE:
         raise Refused("too_small", f"{width}x{height}")
     if long > MAX_SIDE or long > MAX_ASPECT * short:
-        # A square that is far too large is large, not oddly shaped.
+        # A square that is far too large counts as large, not as oddly shaped.
         raise Refused(
             "too_many_pixels" if width * height > MAX_PIXELS[kind] else "bad_shape", f"{width}x{height}"
         )
@@ -151,7 +151,7 @@ _FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB,
 _HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended, progressive
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _DRAWING = _FRAMES | {0xC4, 0xDB, 0xDD, _SOS}  # Huffman and quantisation tables, restart interval
-_COLOUR_NOTES = frozenset((b"JFIF\0", b"Adobe"))  # say how the components are meant
+_COLOUR_NOTES = frozenset((b"JFIF\0", b"Adobe"))  # say how to interpret the components
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def _strip_jpeg(data: bytes) -> Bare:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and bytes of every segment up to the end mark; a scan comes with its data.
+    """Marker and bytes of every segment up to the end marker; a scan includes its data.
 
     Reads as libjpeg does: bytes between segments are skipped, a scan ends at the next marker
     that is neither a stuffed byte nor a restart.
@@ -237,9 +237,9 @@ def _jpeg_frame(marker: int, segment: bytes) -> _Frame:
 
 
 def _exif_orientation(tiff: bytes) -> int:
-    """Orientation from EXIF's TIFF structure: 1 when it says nothing sensible.
+    """Orientation from EXIF's TIFF structure; 1 if it says nothing valid.
 
-    Read by hand, since Pillow's `exif_transpose` parses the whole block and fails on odd ones.
+    Parsed here, since Pillow's `exif_transpose` parses the whole block and fails on odd ones.
     """
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
@@ -287,7 +287,7 @@ _PNG_DRAWING = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Type and bytes of every chunk, with its length and checksum, up to and with the end mark."""
+    """Type and bytes of every chunk, with its length and checksum, up to and including the end marker."""
     at, pixel_chunks, others = len(_PNG), 0, 0
     while at + 12 <= len(data):
         length, kind = struct.unpack_from("!I4s", data, at)
@@ -311,7 +311,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _strip_webp(data: bytes) -> Bare:
-    """Keep the pixels; of an animation the canvas and its first frame."""
+    """Keep the pixels; for an animation, the canvas and its first frame."""
     kept: list[bytes] = []
     size: tuple[int, int] | None = None
     orientation, drawn = 1, False
@@ -321,7 +321,7 @@ def _strip_webp(data: bytes) -> Bare:
             if len(body) < 10:  # noqa: PLR2004 - its fixed length
                 raise Refused("damaged", "header")
             size = 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-            flags = body[0] & 0b0001_0010  # alpha and animation; ICC, EXIF and XMP go
+            flags = body[0] & 0b0001_0010  # alpha and animation; ICC, EXIF and XMP are removed
             kept.append(chunk[:8] + bytes((flags,)) + chunk[9:])
         elif kind in {b"VP8 ", b"VP8L"} and not drawn:
             size = size or (_vp8_size(body) if kind == b"VP8 " else _vp8l_size(body))
@@ -350,7 +350,7 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise Refused("too_complex", f"more than {MAX_SEGMENTS} chunks")
         length = int.from_bytes(data[at + 4 : at + 8], "little")
         after = at + 8 + length + (length & 1)
-        if after > end + 1:  # the padding of the last chunk is sometimes forgotten
+        if after > end + 1:  # the padding of the last chunk is sometimes missing
             raise Refused("damaged", "cut off")
         yield data[at : at + 4], data[at:after].ljust(after - at, b"\0")
         at = after

@@ -1,7 +1,7 @@
-"""A phone's own format: one HEIC picture in, one upright JPEG out; run inside the child.
+"""HEIC, the iPhone's own format: turns one picture into an upright JPEG; runs inside the child.
 
-Only where the extra `heic` is installed.  libheif reads the whole file, not a stripped one as the other
-decoders do: it has no part that could be left out before it.  It turns the picture upright by itself.
+Only if the extra `heic` is installed.  libheif reads the whole file, not a stripped one as the other
+decoders do: there is no part that could be removed first.  It turns the picture upright by itself.
 """
 
 from __future__ import annotations

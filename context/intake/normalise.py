@@ -1,4 +1,4 @@
-"""One bare picture in, one upright JPEG out: the pixels' part of the intake, run inside the child."""
+"""Turns one stripped picture into an upright JPEG: the part that decodes pixels, inside the child."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BLURRED = 3
 SMALL_SIDE = 120
 TILE = 16
 SCREEN_SHAPE = 1.5
-"""A screen is at least so many times as long as wide; cameras take 4:3 unless told otherwise."""
+"""A screen is at least this many times as long as wide; cameras take 4:3 by default."""
 PLAIN_TILE = 8
 _DIFFERS = [0, *[255] * 255]
 _IS_PLAIN = [255, *[0] * 255]
 
 
 class _FirstFrame(WebPImagePlugin.WebPImageFile):
-    """One frame is all we take: its decoder's two canvases go before the picture's own memory is needed."""
+    """Only one frame is used: its decoder's two canvases are freed before the picture needs memory."""
 
     def _get_next(self) -> tuple[bytes, int, int]:
         frame = super()._get_next()
@@ -35,7 +35,7 @@ class _FirstFrame(WebPImagePlugin.WebPImageFile):
         return frame
 
 
-# The plugins' own classes: `Image.open` would also try other decoders' signatures, and wraps MPO.
+# The plugins' own classes, since `Image.open` would also try other decoders and wraps MPO.
 _DECODERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -53,10 +53,10 @@ _UPRIGHT = {
 
 
 def normalise(data: bytes) -> Normalised:
-    """Check a file and make it ready for model, disk and console.
+    """Check a file and prepare it for model, disk and console.
 
     Raises `Refused`, and whatever Pillow raises for damaged pixels.  ICC profiles are ignored on
-    purpose: LittleCMS is more attack surface than a slightly paler photo is worth.
+    purpose: avoiding slightly pale photos is not worth the attack surface of LittleCMS.
     """
     bare = strip(data)
     del data
@@ -68,17 +68,17 @@ def normalise(data: bytes) -> Normalised:
 
 
 def finished(picture: Image.Image) -> Normalised:
-    """The JPEG of a picture that is upright and small enough, with what was measured on it."""
-    picture.info.clear()  # the JPEG writer copies comments from there
+    """The JPEG of an upright picture that is small enough, with its measurements."""
+    picture.info.clear()  # from where the JPEG writer would copy comments
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=JPEG_QUALITY)
     return Normalised(out.getvalue(), *picture.size, facts=written(None, flaw_of(picture)))
 
 
 def flaw_of(picture: Image.Image) -> Flaw:
-    """Why little of a device can be seen on a picture, where that is plain from its pixels.
+    """Why a picture shows little of a device, if that is clear from its pixels.
 
-    Dark: even its bright parts are.  Blurred: even its sharpest parts hold no detail of two to four
+    Dark: even its bright parts are dark.  Blurred: even its sharpest parts show no detail of two to four
     pixels; drawn panels and plates in focus measure 13 and 30 there, smeared over four pixels 2.
     """
     if min(picture.size) < SMALL_SIDE:
@@ -97,10 +97,10 @@ def flaw_of(picture: Image.Image) -> Flaw:
 
 
 def _is_screenshot(grey: Image.Image) -> bool:
-    """Whether a screen drew it and no camera took it; in doubt a camera did.
+    """Whether it is a screenshot and not a photo; in doubt it counts as a photo.
 
-    A camera's noise leaves no tile of exactly one shade but where it was blinded or saw nothing.  A screen
-    draws large parts in a few shades, not all of them black and white, and sharp signs beside them.
+    With a camera's noise no tile has exactly one shade, except where it is over- or underexposed.  A screen
+    draws large areas in a few shades, not all of them black and white, with sharp characters beside them.
     """
     if max(grey.size) < SCREEN_SHAPE * min(grey.size):
         return False
@@ -120,7 +120,7 @@ def _is_screenshot(grey: Image.Image) -> bool:
 
 
 def _decoded(bare: Bare, target: tuple[int, int]) -> Image.Image:
-    """The pixels, of a JPEG at the next size above `target` that is cheap."""
+    """The pixels; for a JPEG at the next larger size than `target` that is cheap to decode."""
     source = _DECODERS[bare.format](io.BytesIO(bare.body))
     if source.size != (bare.width, bare.height):
         raise OSError("the header and the decoder disagree about the size")
@@ -136,12 +136,12 @@ def target_of(width: int, height: int) -> tuple[int, int]:
 
 
 def brought_down(source: Image.Image, target: tuple[int, int]) -> Image.Image:
-    """Plain RGB at its final size.  Whoever calls keeps no hold of the source: its memory is wanted again."""
+    """Plain RGB at its final size.  The caller must keep no reference to the source: its memory is reused."""
     picture = _flatten_in_strips(source, max(source.size) // (2 * LONGEST_SIDE))
     del source
     if picture.size != target:
         # Width first and then height, as one call would do; but between the two the source can go. A child
-        # pays for every page of memory that it has not had before: a fifth less of them for a Telegram photo.
+        # pays for every new page of memory, and this needs a fifth fewer for a Telegram photo.
         # Hamming takes half of Lanczos' time, as much as all the decoding; measured against exact area
         # averages of 20-megapixel scenes it is 0.1 to 0.6 dB behind after q90, which itself costs 3 to 10.
         picture = picture.resize((target[0], picture.height), Image.Resampling.HAMMING)
@@ -152,7 +152,7 @@ def brought_down(source: Image.Image, target: tuple[int, int]) -> Image.Image:
 def _flatten_in_strips(source: Image.Image, factor: int) -> Image.Image:
     """Make it plain RGB, `factor` times smaller.
 
-    A large picture goes through in strips: three full-size copies of 20 megapixels in RGBA
+    A large picture is processed in strips: three full-size copies of 20 megapixels in RGBA
     would take 240 MB.
     """
     if factor < 2:  # noqa: PLR2004 - nothing to reduce
@@ -167,7 +167,7 @@ def _flatten_in_strips(source: Image.Image, factor: int) -> Image.Image:
 
 
 def _flatten(picture: Image.Image) -> Image.Image:
-    """RGB, whatever it was; what shines through becomes white."""
+    """RGB, whatever it was; transparent parts become white."""
     if picture.mode.startswith("I"):  # 16-bit grey
         return picture.point(lambda value: value * (1 / 256), "L").convert("RGB")
     if "A" in ImageMode.getmode(picture.mode).bands or "transparency" in picture.info:

@@ -1,8 +1,8 @@
-"""What the bot and its helper process say to each other about a picture.
+"""The protocol between the bot and its helper process.
 
 For every picture the bot sends one byte and one end of a fresh socket pair, which becomes the
-child's only channel: `SIZE` and the file in, `HEAD` and a payload out.  When the child did not end
-well, one byte (`SLOW` or `CRASHED`) stands in place of its answer.
+child's only channel: `SIZE` and the file in, `HEAD` and a payload out.  If the child did not end
+properly, one byte (`SLOW` or `CRASHED`) replaces its answer.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 READY = b"r"
 PHOTO, CLIP, HEIC = b"p", b"c", b"h"
-"""What is ordered."""
+"""The kinds of orders."""
 SIZE = struct.Struct("!I")
 HEAD = struct.Struct("!BHHIH")
 """Kind of answer, width, height, bytes that follow: the JPEG, or `code detail`; then bytes of facts."""
 TAKEN, REFUSED = 0, 1
 SLOW, CRASHED = b"S", b"C"
 WALL_S = {PHOTO: 8.0, CLIP: 40.0, HEIC: 8.0}
-"""The longest life of a child."""
+"""Time limit of a child."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """The helper process: imports Pillow once, then forks a child with limits for every picture.
 
 Forking from this small process takes a millisecond or two; a fresh interpreter takes a quarter of
-a second, and `multiprocessing`'s fork server about 50 ms.  A decoder that hangs, eats memory or is
-taken over dies with its child, which can open no file or socket and has little time to live.
+a second, and `multiprocessing`'s fork server about 50 ms.  A decoder that hangs, uses up memory or is
+exploited dies with its child, which can open no file or socket and has a short time limit.
 
-The bot holds the other end of stdin (`wire` says what goes over it).  When it hangs up on a picture,
-its child is killed; when stdin ends, the bot is gone, and so are we.
+The bot has the other end of stdin (`wire` describes the protocol).  If it closes a picture's socket,
+the child is killed; when stdin ends, the bot is gone, and this process ends too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
     """Serve until stdin ends."""
     control = socket.socket(fileno=0)
     os.nice(NICENESS)
-    # A service manager tells all processes to end; the bot then still finishes what it has begun.
+    # A service manager signals all processes; the bot then still finishes what it has begun.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _rehearse()
     gc.collect()
@@ -60,7 +60,7 @@ def _rehearse() -> None:
 
 
 class Zygote:
-    """Running children, each with the socket it answers on."""
+    """The running children, each with the socket on which it answers."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -71,7 +71,7 @@ class Zygote:
         self._bell_rope.setblocking(False)
 
     def serve(self) -> None:
-        """Fork, bury, and kill where the bot hung up, until the bot is gone."""
+        """Fork children, reap them, and kill those whose socket was closed, until the bot is gone."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._bell_rope.fileno(), warn_on_full_buffer=False)
         self._poll.register(self._control, select.POLLIN)
@@ -88,7 +88,7 @@ class Zygote:
                     return
 
     def _accept(self) -> bool:
-        """Take one picture's socket and fork its child.  False when the bot is gone."""
+        """Receive one picture's socket and fork its child.  False if the bot is gone."""
         try:
             order, fds, _, _ = socket.recv_fds(self._control, 1, 1)
         except OSError:
@@ -97,17 +97,17 @@ class Zygote:
             answer = socket.socket(fileno=fd)
             try:
                 pid = os.fork()
-            except OSError:  # no room for a process: hanging up says so
+            except OSError:  # no room for a process: closing the socket says so
                 answer.close()
                 continue
             if pid == 0:
                 _live(answer, order)
             self._answers[pid] = answer
-            self._poll.register(answer, 0)  # only to hear when the bot hangs up
+            self._poll.register(answer, 0)  # only to notice when the bot closes it
         return bool(order)
 
     def _bury(self) -> None:
-        """Take leave of children that have ended, and say so where their answer may be missing."""
+        """Reap children that have ended, and tell the bot if their answer may be missing."""
         with contextlib.suppress(BlockingIOError):
             self._bell.recv(4096)
         while self._answers:
@@ -115,7 +115,7 @@ class Zygote:
             if pid == 0:
                 return
             with self._answers.pop(pid) as answer:
-                with contextlib.suppress(KeyError):  # the bot hung up earlier
+                with contextlib.suppress(KeyError):  # the bot closed it earlier
                     self._poll.unregister(answer)
                 if status != 0:
                     with contextlib.suppress(OSError):
@@ -123,7 +123,7 @@ class Zygote:
                         answer.send(_verdict(status))
 
     def _hang_up(self, fd: int) -> None:
-        """Kill the child whose answer nobody waits for any more."""
+        """Kill a child whose answer is no longer wanted."""
         for pid, answer in self._answers.items():
             if answer.fileno() == fd:
                 self._poll.unregister(answer)
@@ -142,20 +142,20 @@ def _verdict(status: int) -> bytes:
 
 
 def _live(answer: socket.socket, order: bytes) -> NoReturn:
-    """Be the child: one picture or clip, one answer, and gone."""
+    """Run as the child: process one picture or clip, answer, exit."""
     status = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(answer.fileno(), 0)
-        os.closerange(3, 256)  # the bot's line and the other children's
-        signal.setitimer(signal.ITIMER_REAL, wire.WALL_S[order])  # SIGALRM ends us also inside a decoder
+        os.closerange(3, 256)  # the sockets of the bot and of the other children
+        signal.setitimer(signal.ITIMER_REAL, wire.WALL_S[order])  # SIGALRM also works inside a decoder
         take = _TAKERS[order]()
         own = [(resource.RLIMIT_CPU, CPU_S[order]), (resource.RLIMIT_AS, MEMORY_BYTES[order])]
-        if order != wire.HEIC:  # its decoder insists on a thread, which counts as a process
+        if order != wire.HEIC:  # its decoder starts a thread, which counts as a process
             own.append(NO_PROCESSES)
         for limit, most in (*own, *_LIMITS):
-            with contextlib.suppress(ValueError, OSError):  # macOS does not know them all
+            with contextlib.suppress(ValueError, OSError):  # macOS does not support them all
                 resource.setrlimit(limit, (most, most))
         channel = socket.socket(fileno=0)
         (length,) = wire.SIZE.unpack(channel.recv(wire.SIZE.size, socket.MSG_WAITALL))
@@ -166,7 +166,7 @@ def _live(answer: socket.socket, order: bytes) -> NoReturn:
 
 
 def _watcher() -> Callable[[bytes], Normalised]:
-    """FFmpeg and numpy are loaded by the children that need them: photos have no part in them."""
+    """FFmpeg and numpy are loaded only in the children that need them, not for photos."""
     from context.intake.clip import rehearse, watch  # noqa: PLC0415
 
     rehearse()
@@ -174,7 +174,7 @@ def _watcher() -> Callable[[bytes], Normalised]:
 
 
 def _heic_opener() -> Callable[[bytes], Normalised]:
-    """As for clips: libheif is no part of a photo's child."""
+    """As for clips: libheif is not loaded in the child of another photo."""
     from context.intake.heic import normalise_heic  # noqa: PLC0415
 
     return normalise_heic

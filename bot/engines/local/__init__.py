@@ -1,9 +1,9 @@
 """The local engine: a transformers model in a process of its own, many photo chats at once.
 
-This half lives in the bot and imports nothing heavy: it hands prompts to the worker, passes words
-on as they come, and asks the next worker when one dies or hangs.
+This part runs in the bot and imports nothing heavy: it sends prompts to the worker, passes words on
+as they come, and asks the next worker if one dies or hangs.
 
-The life of an ask, and the file of each leg::
+The path of a request, and the file of each step::
 
     LocalEngine.draft             here       Prompt -> Ask
     the pipe                      keeper, process, frames, wire
@@ -16,8 +16,8 @@ The life of an ask, and the file of each leg::
       Row.push                    rows       tokens -> text, as it grows
     back through the pipe         Said, Done, Failed
 
-`loading` chooses number format, quantisation and attention; `memory` says what fits; `batches` stands
-in for `loop` where a model's cache does not allow it; `outlook` tells all that without loading.
+`loading` chooses number format, quantisation and attention; `memory` says what fits; `batches`
+replaces `loop` if a model's cache does not allow it; `outlook` predicts all this without loading.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Answer:
 
 
 class LocalEngine:
-    """Answers with a model on this machine's own GPU (or, slowly, its CPU)."""
+    """Answers with a model on this machine's GPU (or, slowly, its CPU)."""
 
     name = "local"
 
@@ -96,19 +96,19 @@ class LocalEngine:
         threads: int | None = None,
         seed: int | None = None,
     ) -> None:
-        """Nothing is loaded yet: that is `start`.
+        """Nothing is loaded yet: `start` does that.
 
         Args:
             model: Hugging Face id or folder, or `demo`.
             revision: Branch, tag or commit of a Hugging Face model.
             device: `auto`, `cuda`, `cuda:1`, `mps` or `cpu`.
-            quantisation: 4 or 8 bits by bitsandbytes; what sees keeps its full width.
+            quantisation: 4 or 8 bits by bitsandbytes; the vision part keeps its full width.
             sampling: How words are drawn, and the most tokens of one answer.
             max_pixels: Area to which photos are shrunk before the model sees them.
             timeout_s: One answer, from `draft` to its last word.
             load_timeout_s: From start to the first answer, downloads included.
-            hang_s: A worker that gives no sign for so long is killed and started again; by default a
-                minute on a GPU, ten on a CPU, where one step of a large model takes that long.
+            hang_s: A worker that gives no sign of life for so long is killed and started again; by default
+                a minute on a GPU, ten on a CPU, where one step of a large model takes that long.
             max_waiting: Answers in flight beyond which `draft` refuses with EngineOverloaded.
             limits: How much the worker takes on at once.
             threads: CPU threads of the model; None leaves it to torch.
@@ -116,7 +116,7 @@ class LocalEngine:
         """
         self.model = model
         sampling = sampling or Sampling()
-        if model == "demo":  # so small that the likeliest word is the only one it is sure of
+        if model == "demo":  # so small that only its likeliest word is reliable
             sampling = replace(sampling, temperature=0, repetition_penalty=1)
         self._sampling = sampling
         self._timeout_s = timeout_s
@@ -136,7 +136,7 @@ class LocalEngine:
     async def start(self) -> None:
         """Load the model and wait until it has answered a first question.
 
-        Raises EngineUnavailable with the reason when it cannot; goes on trying all the same until `close`.
+        Raises EngineUnavailable with the reason if it cannot; keeps trying in any case until `close`.
         """
         self._look_for_what_is_missing()
         await self.keeper.start()
@@ -193,7 +193,7 @@ class LocalEngine:
                 answer.result.set_exception(EngineUnavailable("the local engine was closed"))
 
     def _look_for_what_is_missing(self) -> None:
-        """Say at once what a worker would only find out after seconds of imports."""
+        """Report at once what a worker would only find out after seconds of imports."""
         if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
             raise EngineUnavailable(
                 f"the local engine needs {', '.join(missing)}: pip install 'photo-support-bot[gpu]'"
@@ -203,7 +203,7 @@ class LocalEngine:
             raise EngineUnavailable(f"there is no folder {folder}")
 
     def _go_on(self) -> None:
-        """A worker is ready, the first or another one: it gets what nobody answers."""
+        """A worker is ready, the first or a later one: send it the unanswered requests."""
         for answer in self._answers.values():
             self._hand_over(answer)
 
@@ -230,7 +230,7 @@ class LocalEngine:
                 answer.result.set_exception(FAULTS[event.fault](event.reason))
 
     def _again(self, reason: str) -> None:
-        """Answers that were with the dead worker stay for the next one, unless it was their second."""
+        """Requests of the dead worker are kept for the next one, unless it was their second worker."""
         for answer in self._answers.values():
             if answer.lives >= TRIES and not answer.result.done():
                 answer.result.set_exception(EngineUnavailable(reason))

@@ -1,7 +1,7 @@
-"""Whole batches through `generate`: for models whose rows cannot come and go one by one.
+"""Whole batches with `generate`: for models whose rows cannot be added and removed one by one.
 
 Correct for every image-text-to-text model of transformers, and slower than `loop`: a batch takes as
-long as its longest answer, and nobody joins meanwhile.
+long as its longest answer, and nobody can join meanwhile.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Batches:
 
     @property
     def waiting(self) -> int:
-        """Answers not yet begun."""
+        """Answers not started yet."""
         return len(self._waiting)
 
     def read(self, ask: Ask) -> Callable[[], None]:
@@ -92,7 +92,7 @@ class Batches:
         self._forms.warm_up()
 
     def drop(self, ask_id: int) -> None:
-        """Nobody waits for this answer any more."""
+        """This answer is no longer wanted."""
         self._dropped.add(ask_id)
 
     def step(self) -> None:
@@ -123,7 +123,7 @@ class Batches:
         return chosen
 
     def _survive(self, chosen: list[tuple[Row, Any]]) -> None:
-        """Out of memory: smaller batches from now on; who has said nothing yet waits again."""
+        """Out of memory: smaller batches from now on; rows without output are queued again."""
         self.faults += 1
         alone = len(chosen) == 1
         self._rows = max(1, len(chosen) // 2)
@@ -187,7 +187,7 @@ class _Picked(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
 
 
 class _Left(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped
-    """Says for each row whether it is over; a row that is over is padded along."""
+    """Says for each row whether it has ended; ended rows are padded."""
 
     def __init__(self, rows: list[Row], dropped: set[int], listen: Callable[[], None]) -> None:
         self._rows, self._dropped, self._listen = rows, dropped, listen

@@ -2,7 +2,7 @@
 
 An eager step of a large model is bound by the launches of its thousand kernels, whatever the GPU.  A
 recorded one (a CUDA graph) is a single launch.  It always runs 1, 2, 4, 8, ... rows: those beyond the
-living ones look at one token of their own and are not listened to.
+active ones attend to one token of their own, and their output is ignored.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Decoder:
         self.last = torch.zeros(rows, dtype=torch.long, device=device)
         """Each writing row's newest token, which no step has read yet."""
         self.deltas = torch.zeros(rows, dtype=torch.long, device=device)
-        """What each row's positions are ahead of its length by."""
+        """The difference between each row's positions and its length."""
         self._numbers = torch.arange(rows + 1, dtype=torch.int32, device=device)
         self.records = loaded.choice.steps == "recorded"
         self._recorded: dict[int, _Recorded] = {}
@@ -46,7 +46,7 @@ class Decoder:
         self._pool: Any = None
 
     def move(self, source: int, target: int) -> None:
-        """Let row `target` be what row `source` was."""
+        """Move row `source` to row `target`."""
         self.last[target] = self.last[source]
         self.deltas[target] = self.deltas[source]
 
@@ -64,7 +64,7 @@ class Decoder:
         return recorded.logits[:count]
 
     def warm_up(self) -> int:
-        """Record every number of rows that there is room for, while nobody waits.  Returns how many."""
+        """Record steps for every number of rows that fits, while nobody waits.  Returns how many."""
         if not self.records or self._slots.count or not self._slots.rows:
             return 0
         for rows in sorted({bucket(count, self._slots.rows) for count in range(1, self._slots.rows + 1)}):
@@ -93,9 +93,9 @@ class Decoder:
         return Reach((self._slots.places[:rows] + 1).int(), numbers, numbers * self._slots.tokens)
 
     def _recall(self, rows: int) -> _Recorded | None:
-        """The recorded step, recorded now if need be; None where this device will not have it."""
+        """The recorded step, recorded now if necessary; None if this device does not support it."""
         room = (self._slots.version, self._slots.rows)
-        if room != self._room:  # the keys and values have moved: what was recorded writes elsewhere
+        if room != self._room:  # keys and values have moved: the recorded steps use the old memory
             self._recorded.clear()
             self._pool = torch.cuda.graph_pool_handle()
             self._room = room

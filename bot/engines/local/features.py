@@ -1,4 +1,4 @@
-"""What the vision tower saw, kept by photo: a photo that comes again with each turn is seen once."""
+"""The vision tower's features, cached by photo: a photo that comes with every turn is computed once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Seen:
 
 
 class Features:
-    """Photos seen, the least recently used forgotten first, within a number of bytes.
+    """Cached features within a number of bytes; the least recently used are dropped first.
 
     The key is the photo's hash and its grid: the grid stands for the pixel budget.  Model and
     revision never change within one worker.
@@ -46,7 +46,7 @@ class Features:
         self.misses = 0
 
     def find(self, span: Span) -> Seen | None:
-        """What was seen of this photo, if it is still known."""
+        """The features of this photo, if still cached."""
         found = self._kept.get((span.sha256, span.grid))
         if found is None:
             self.misses += 1
@@ -78,7 +78,7 @@ class Features:
         return seen
 
     def forget(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         self._kept.clear()
         self.bytes = 0
 

@@ -1,7 +1,7 @@
-"""Answers held to a JSON schema: which tokens may come next, so that no other is drawn.
+"""Answers constrained to a JSON schema: only tokens that fit are drawn.
 
-A model that was asked for JSON gives it most of the time; one that is held to the schema always does, unless
-its answer is cut.  What the values mean nobody promises: whoever asks checks them (`bot.engines.structured`).
+A model that is asked for JSON returns it most of the time; one that is constrained always does, unless its
+answer is cut.  What the values mean is not guaranteed: the caller checks them (`bot.engines.structured`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REMEMBERED = 32
-"""Schemas whose grammar is kept: those of our own helpers are a handful."""
+"""Schemas whose grammar is cached; the bot itself uses only a handful."""
 STYLE: JsonCompileOptions = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""Of all ways to write the same JSON, the usual: a model may otherwise indent until its tokens are up."""
+"""One way to write the same JSON: otherwise a model may indent until its tokens are used up."""
 
 BITS = torch.tensor([[bool(byte >> place & 1) for place in range(8)] for byte in range(256)])
 """Bytes, spelt out from the lowest bit: a look into this table is a tenth of the work of shifting."""
@@ -56,7 +56,7 @@ class Forms:
                 log.warning("no answer can be held to a schema: %s: %s", type(fault).__name__, fault)
 
     def open(self, schema: str) -> Form | None:
-        """A form to fill in; None for no schema, and for one that cannot be held to."""
+        """The constraint for a schema; None without one, or if it is not supported."""
         if not schema:
             return None
         self.warm_up()

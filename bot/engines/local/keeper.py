@@ -1,4 +1,4 @@
-"""Keeps a model worker alive: starts it, listens to it, kills one that gives no sign, starts the next."""
+"""Keeps a model worker alive: starts it, listens to it, kills one that hangs, starts the next."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HANG_S = 60.0
 HANG_CPU_S = 600.0
 RETRY_LOAD_S = 300.0
 PATIENCE_S = 20.0
-"""So long a new question waits for a worker that is being replaced, before a lesser answer is better."""
+"""A new question waits this long for a worker that is being replaced; then another engine is better."""
 STEADY_S = 120.0
 """A worker that lived this long has earned a quick restart."""
 
@@ -43,9 +43,9 @@ class Keeper:
         self.order = order
         self.hang_s = hang_s
         self.choice: dict[str, Any] = {}
-        """What was chosen for this machine and how much fits; empty until a first worker was ready."""
+        """What was chosen for this machine and how much fits; empty until a worker has been ready."""
         self.beat = Beat()
-        """The newest."""
+        """The newest heartbeat."""
         self.state = "not started"
         """In words, for the operator."""
         self.restarts = 0
@@ -72,8 +72,8 @@ class Keeper:
     async def start(self) -> None:
         """Return when the first worker is ready.
 
-        Raises EngineUnavailable with the reason when it ends before that.  The next one is started all the
-        same, now and then until `close`: a download may fail today and succeed tomorrow.
+        Raises EngineUnavailable with the reason when it ends before that.  Starting is retried from time to
+        time until `close`: a download may fail today and succeed tomorrow.
         """
         if self.is_ready:
             return
@@ -111,7 +111,7 @@ class Keeper:
         self._end_start("the local engine was closed")
 
     async def _keep(self) -> None:
-        """Start a worker, listen to it to its end, start the next one."""
+        """Start a worker, listen to it until it ends, start the next one."""
         deaths = 0
         while True:
             born = time.monotonic()
@@ -129,7 +129,7 @@ class Keeper:
             await asyncio.sleep(self._back_off(deaths))
 
     def _end_start(self, reason: str) -> None:
-        """Whoever waits for the first worker waits no longer."""
+        """End the waiting for the first worker."""
         if self._first is not None and not self._first.done():
             self._first.set_exception(EngineUnavailable(reason))
             self._first.exception()  # retrieved, even where nobody waits for it

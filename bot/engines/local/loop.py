@@ -1,7 +1,7 @@
 """Continuous batching: answers come and go one by one while the others go on.
 
 Stock transformers cannot batch photo chats this way: its own continuous batching takes token ids
-only.  One step of the loop is: choose who reads and who writes, run them, settle what came out.
+only.  One step of the loop: choose which rows read and which write, run them, process the results.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from bot.engines.local.wire import Ask, Event, Failed, Limits
 log = logging.getLogger(__name__)
 
 PREPARED = 32
-"""Rows whose photos wait as pixels (25 MB each); those of later ones are prepared when it is their turn."""
+"""Rows with photos waiting as pixels (25 MB each); later ones are prepared when it is their turn."""
 STALE = 10_000
-"""Drops that came when their answers were finished already; forgotten together."""
+"""Cancellations that came after their answers were finished; forgotten together."""
 OVERTAKEN_S = 0.001
-"""A prompt of 2,000 tokens lets go first what is shorter and comes within two seconds after it, no later.
-Short questions, the follow-ups of chats whose beginning is known, would else wait for every new photo."""
+"""A prompt of 2,000 tokens is overtaken only by shorter ones that arrive within two seconds after it.
+Otherwise short questions (follow-ups of chats whose beginning is cached) would wait for every new photo."""
 TRIES = 3
 """How often a prompt may run out of memory: as it is, alone, and with smaller photos."""
 
@@ -96,7 +96,7 @@ class Loop:
         return lambda: self._queue(row)
 
     def drop(self, ask_id: int) -> None:
-        """Nobody waits for this answer any more: it leaves before the next step."""
+        """This answer is no longer wanted: its row is removed before the next step."""
         self._dropped.add(ask_id)
 
     @torch.inference_mode()
@@ -107,7 +107,7 @@ class Loop:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Choose, run, settle."""
+        """Choose, run, process the results."""
         self._clear_out()
         for reading, share in self._choose():
             if self._run_reading(reading, share) and not reading.left:
@@ -123,7 +123,7 @@ class Loop:
             self._waiting.append(row)
 
     def _clear_out(self) -> None:
-        """Rows that nobody waits for leave; late ones are told so."""
+        """Remove rows that are no longer wanted, and fail those that are late."""
         rows = [*self._writing, *(reading.row for reading in self._reading), *self._waiting]
         gone = {row.ask.id for row in rows if row.is_late or row.ask.id in self._dropped}
         for number in gone - self._dropped:
@@ -163,7 +163,7 @@ class Loop:
     def _fits(self, row: Row) -> bool:
         """Whether memory holds one more: every slot is as long as the longest row may become."""
         if row.ask.id in self._failures and self.running:
-            return False  # ran out of memory in company: tried again alone
+            return False  # ran out of memory beside others: tried again alone
         if any(reading.row.ask.id in self._failures for reading in self._reading):
             return False
         rows = self.running + 1
@@ -195,7 +195,7 @@ class Loop:
         return True
 
     def _settle_read(self, reading: Reading) -> None:
-        """A prompt is read: the row takes a slot and says its first token."""
+        """A prompt has been read: the row gets a slot and its first token."""
         row, slot = reading.row, len(self._writing)
         try:
             self._reserve(max([row.most, *(other.most for other in self._writing)]))
@@ -310,7 +310,7 @@ class Loop:
 
 
 def turn_of(reading: Reading) -> float:
-    """When it is a prompt's turn to be read, on the clock of `Row.asked`: what is shorter comes sooner."""
+    """When a prompt is to be read, on the clock of `Row.asked`: shorter ones come sooner."""
     return reading.row.asked + reading.left * OVERTAKEN_S
 
 
@@ -330,5 +330,5 @@ def shares(left: list[int], piece: int, least: int) -> list[int]:
 
 
 def is_lost(fault: Exception) -> bool:
-    """Whether the device itself is gone: nothing runs on it any more until the process is replaced."""
+    """Whether the device itself has failed: nothing runs on it until the process is replaced."""
     return isinstance(fault, torch.AcceleratorError) or "CUDA" in str(fault)

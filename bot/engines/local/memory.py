@@ -13,7 +13,7 @@ from bot.engines.local.wire import Limits
 
 MIB = 2**20
 RESERVE_BYTES = 2048 * MIB
-"""Left alone on a GPU: activations of a piece of prompt and of the largest photo, and fragments."""
+"""Kept free on a GPU: for activations of a piece of prompt and of the largest photo, and fragmentation."""
 TYPICAL_CHAT = 4096
 """Tokens of five turns with three photos."""
 LEAST_TOKENS = 2048
@@ -21,7 +21,7 @@ LEAST_TOKENS = 2048
 
 @dataclass(slots=True)
 class Memory:
-    """Budgets in bytes; `tokens` shrinks when memory ran out in spite of them."""
+    """Budgets in bytes; `tokens` shrinks if memory runs out in spite of them."""
 
     token_bytes: int
     """Keys and values of one token, all layers."""
@@ -40,7 +40,7 @@ class Memory:
 
     @classmethod
     def divide(cls, free: int, token_bytes: int, limits: Limits, config: Any) -> Memory:
-        """Most for answers in the making, the rest for what makes them faster."""
+        """Most of it for running answers, the rest for the caches that make them faster."""
         kv_bytes = limits.kv_bytes or int(free * 0.6)
         features = min(int(free * 0.1), 2048 * MIB)
         most = getattr(config, "max_position_embeddings", limits.context)
@@ -63,7 +63,7 @@ class Memory:
         return rows * longest <= self.tokens
 
     def shrink(self) -> None:
-        """Memory ran out: promise a fifth less from now on, but never nothing."""
+        """Memory ran out: allow a fifth less from now on, but never nothing."""
         self.kv_bytes = max(self.kv_bytes * 4 // 5, LEAST_TOKENS * self.token_bytes)
 
     def describe(self) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""What would be chosen on this machine, and how much would fit, without loading any weights.
+"""Predicts what would be chosen on this machine, and how much would fit, without loading any weights.
 
-`check` asks this before the first start: a model of 17 GB is better refused in a sentence than after
-a download.
+`check` uses this before the first start: it is better to learn that a model of 17 GB does not fit before
+downloading it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ async def outlook(
 
 
 def measure(wish: Wish, limits: Limits) -> dict[str, object]:
-    """Build the model without weights and do the sums."""
+    """Build the model without weights and compute the sizes."""
     import torch  # noqa: PLC0415  # this half runs in the child only
     import transformers  # noqa: PLC0415
 
@@ -104,7 +104,7 @@ def measure(wish: Wish, limits: Limits) -> dict[str, object]:
 
 
 def weights_bytes(model: object, width: int, quantisation: Quantisation) -> int:
-    """Bytes of all weights: what sees and what speaks whole, the rest at its quantised width."""
+    """Bytes of all weights: the vision and output parts in full width, the rest quantised."""
     from bot.engines.local.loading import SEEING  # noqa: PLC0415  # this half runs in the child only
 
     narrow = {"none": float(width), "8bit": 1.0, "4bit": 0.55}[quantisation]

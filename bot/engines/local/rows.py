@@ -1,4 +1,4 @@
-"""One answer in the making: what was asked, what has been said, when it must end."""
+"""One running answer: its prompt, its tokens so far, and when it must end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Row:
 
     @property
     def is_over(self) -> bool:
-        """The last token has been said."""
+        """Whether the last token has been given."""
         return self.finish is not None
 
     @property

@@ -1,4 +1,4 @@
-"""What the bot and its model worker say to each other: small frozen values, one per message."""
+"""The messages between the bot and its model worker: small frozen values."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Bot -> worker, once, at its birth: what to load and how much to take on."""
+    """Bot -> worker, once, at its start: what to load and how much to take on."""
 
     wish: Wish
     limits: Limits
@@ -92,12 +92,12 @@ class Ask:
     said: tuple[int, ...] = ()
     """Tokens of the reply that an earlier worker had already given: go on from there."""
     schema: str = ""
-    """JSON schema that the answer is held to; empty for an answer in words."""
+    """JSON schema that constrains the answer; empty for an answer in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Bot -> worker: nobody waits for this answer any more."""
+    """Bot -> worker: this answer is no longer wanted."""
 
     id: int
 

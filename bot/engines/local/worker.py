@@ -1,4 +1,4 @@
-"""The model worker: a process that owns the GPU, takes asks on its standard input, answers on its output.
+"""The model worker: a process that owns the GPU, reads requests from stdin and writes answers to stdout.
 
 It ends when the bot closes its input, so it never outlives the bot.  It knows nothing of chats or
 customers: prompts in, words out.
@@ -56,7 +56,7 @@ class Runner(Protocol):
 
     @property
     def waiting(self) -> int:
-        """Answers not yet begun."""
+        """Answers not started yet."""
         ...
 
     def read(self, ask: Ask) -> Callable[[], None]:
@@ -64,7 +64,7 @@ class Runner(Protocol):
         ...
 
     def drop(self, ask_id: int) -> None:
-        """Nobody waits for this answer any more."""
+        """This answer is no longer wanted."""
         ...
 
     def warm_up(self) -> None:

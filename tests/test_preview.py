@@ -56,7 +56,9 @@ def test_a_preview_with_a_picture_shows_what_becomes_of_it(capsys: pytest.Captur
 
 def test_a_preview_of_a_customers_question(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prompts", "preview", "support", "red.jpg", "--text", "红灯亮了"]) == 0
-    assert "以上照片依次为：照片1\n<customer_words>\n红灯亮了" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "以上照片依次为：照片1\n[照片1：经测量模糊；" in shown  # one even red: nothing on it is sharp
+    assert "\n<customer_words>\n红灯亮了" in shown
 
 
 def test_a_template_that_there_is_not_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,9 @@ from bot.condensing import Condenser
 from bot.engines import Draft, Engine
 from bot.errors import Unavailable
 from bot.guard import Action, Guard, Opinion, Verdict
-from bot.mentions import photos_mentioned
 from bot.metrics import Metrics, Stages
-from bot.reading import CaseReading
+from bot.photos.mentions import photos_mentioned
+from bot.photos.reading import CaseReading
 from bot.reveal import OnWords, Reveals
 from bot.screen import Screen
 from bot.spent import spent

@@ -9,8 +9,8 @@ from dataclasses import replace
 from bot.channel import Channel
 from bot.errors import Again, FileUnavailable
 from bot.language import language_of
-from bot.mentions import MOST, photos_mentioned
 from bot.metrics import Metrics
+from bot.photos.mentions import MOST, photos_mentioned
 from context.inbox import ChatErased, Inbox
 from context.photos import Photos
 from context.turns import Arrival, Batch, Kind, Language, Message, Photo, Rejection

@@ -18,9 +18,9 @@ from bot.collect import UNOPENED, Collector
 from bot.commands import WISHES, Commands
 from bot.guard.wishes import it_failed
 from bot.language import language_of
-from bot.marks import Marks, or_drop, said_in
 from bot.markup import parts_of
 from bot.metrics import Metrics, Stages
+from bot.photos.marks import Marks, or_drop, said_in
 from bot.reveal import OnWords, view
 from bot.sender import Sender
 from bot.staff.deeds import Deeds
@@ -40,7 +40,7 @@ LATE_S = 600.0
 
 
 class Answers(Protocol):
-    """What a turn needs from an `Answerer`: the current one, or a trial of two (`bot.trial`)."""
+    """What a turn needs from an `Answerer`: the current one, or a trial of two (`bot.release.trial`)."""
 
     async def answer(
         self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None

@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_second_look() -> Iterator[None]:
     """Photos are read when a test says so: half a second of CPU each, in every app that lives for a while."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bot.second_look.EVERY_S", 3600.0)
+        patch.setattr("bot.photos.second_look.EVERY_S", 3600.0)
         yield
 
 

@@ -143,9 +143,9 @@ async def test_a_picture_that_a_conversation_brings_again_is_opened_once_a_key(
     shown = [colours(request)[0] for request in a.w.model.requests]
     assert all(same_colour(colour, (20, 200, 20)) for colour in shown)
     # Its time over, or others in its place, nothing is left of it.
-    monkeypatch.setattr("bot.pictures.AGE_S", 0.0)
+    monkeypatch.setattr("bot.inquiries.pictures.AGE_S", 0.0)
     assert [await ask(KEY, grey), await ask(KEY, grey)] == [1, 1]
-    monkeypatch.setattr("bot.pictures.MOST_BYTES", 0)
+    monkeypatch.setattr("bot.inquiries.pictures.MOST_BYTES", 0)
     black = data_url(picture((0, 0, 0)))
     assert [await ask(KEY, black), await ask(KEY, black), await ask(KEY, green)] == [1, 1, 1]
 

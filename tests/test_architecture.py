@@ -173,8 +173,8 @@ ASKS_ENGINES = {
 }
 # `draft` of something else: an answer that has passed the gate, or a text on record that staff look at.
 NO_ENGINES = {
-    "bot/inquiries.py: self.draft",
-    "bot/jobs.py: self._inquiries.draft",
+    "bot/inquiries/inquiries.py: self.draft",
+    "bot/inquiries/jobs.py: self._inquiries.draft",
     "bot/staff/desk.py: held.draft",
     "bot/web/console/conversation.py: turn.draft",
     "bot/web/console/details.py: exchange.draft",

@@ -227,7 +227,7 @@ async def test_a_job_is_taken_in_done_and_read_in_order(tmp_path: Path) -> None:
 
 
 async def test_a_job_waits_while_the_model_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.jobs.PAUSES_S", (0.05, 0.05))
+    monkeypatch.setattr("bot.inquiries.jobs.PAUSES_S", (0.05, 0.05))
     async with jobs_world(tmp_path) as a:
         a.w.model.fail(*[Fault.BAD_KEY] * 2)
         job = await submit(a.client, item(1), item(2))

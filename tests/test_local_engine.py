@@ -16,7 +16,7 @@ from bot.engines.local.outlook import outlook
 from bot.engines.sampling import Sampling
 from bot.engines.structured import facts
 from bot.errors import EngineTimeout, EngineUnavailable
-from bot.marks import SCHEMA, Box, boxes_in
+from bot.photos.marks import SCHEMA, Box, boxes_in
 from context.turns import Photo
 from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage
 from tests.tiny_model import drawing, tiny_model

@@ -15,7 +15,7 @@ import pytest_asyncio
 from PIL import Image
 
 from bot.engines.structured import json_in
-from bot.marks import SCHEMA, Box, asked_about, boxes_in, drawn
+from bot.photos.marks import SCHEMA, Box, asked_about, boxes_in, drawn
 from context.turns import Arrival, Batch, Chat, Clip, Kind, Message, OpenTurn, Photo, Turn
 from prompts.prompts import Prompts
 from tests.model_server import ModelServer, Received

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.engines.labels import FIELDS
-from bot.plates import fact_of, fields_in, is_plate
+from bot.photos.plates import fact_of, fields_in, is_plate
 from context.turns import FactKind
 from tests.test_labels import line
 

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
-from bot.mentions import photos_mentioned
+from bot.photos.mentions import photos_mentioned
 from context.conversations import Conversations
 from context.turns import Chat
 from tests.bot_api import Person

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from bot.cli import release as command
 from bot.errors import BotError
-from bot.evidence import ERROR_BUDGET, LOOK_EVERY, Share, chance, worse
+from bot.release.evidence import ERROR_BUDGET, LOOK_EVERY, Share, chance, worse
 from context.db import Database
 from context.feedback import Feedbacks
 from context.releases import Candidate, NoRelease, Release, Releases
@@ -164,7 +164,7 @@ async def test_what_became_of_the_turns_is_added_up_once_by_chat(db: Database, c
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.trial.EVERY_S", 0.05)
+    monkeypatch.setattr("bot.release.trial.EVERY_S", 0.05)
 
 
 def database_of(folder: Path) -> str:

@@ -27,7 +27,7 @@ from bot.engines import Engine
 from bot.engines.demo.drawings import Light, draw, jpeg
 from bot.engines.sampling import Sampling
 from bot.guard import Guard
-from bot.retrace import Retrace
+from bot.staff.retrace import Retrace
 from context.conversations import Conversations
 from context.templates import Templates
 from context.turns import Chat, Language

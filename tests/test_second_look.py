@@ -13,12 +13,12 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from bot import second_look
 from bot.engines.fallback import FallbackEngine
 from bot.engines.ocr import Enough
 from bot.engines.rules import load_rules
-from bot.plates import Plates
-from bot.second_look import SecondLook
+from bot.photos import second_look
+from bot.photos.plates import Plates
+from bot.photos.second_look import SecondLook
 from context.conversations import Conversations
 from context.duties import Duties
 from context.fingerprints import fingerprint

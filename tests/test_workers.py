@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.duty import OnDuty
+from bot.telegram.duty import OnDuty
 from bot.web.chat import WebChannel
 from context.db import Database
 from context.duties import Duties

@@ -30,16 +30,16 @@ from bot.commands import Commands
 from bot.engines import Engine
 from bot.gpus import Gpus
 from bot.guard import Guard
-from bot.inquiries import Inquiries
-from bot.marks import Marks
+from bot.inquiries.inquiries import Inquiries
 from bot.metrics import Metrics
 from bot.patience import Patience
-from bot.second_look import SecondLook
+from bot.photos.marks import Marks
+from bot.photos.second_look import SecondLook
+from bot.release.trial import Trial
 from bot.sender import Sender
 from bot.settings import Settings
 from bot.staff import Desk
 from bot.traces import Traces, open_traces
-from bot.trial import Trial
 from bot.turn import TurnTaker
 from bot.votes import Votes
 from bot.web import build_site

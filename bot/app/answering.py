@@ -22,10 +22,10 @@ from bot.errors import BadConfiguration
 from bot.guard import Guard
 from bot.guard.mask import mask
 from bot.metrics import Metrics
-from bot.plates import Plates
-from bot.reading import CaseReading
+from bot.photos.plates import Plates
+from bot.photos.reading import CaseReading
+from bot.photos.second_look import SecondLook
 from bot.screen import Screen
-from bot.second_look import SecondLook
 from bot.settings import Settings
 from context.cache import DraftCache
 from context.duties import Duties

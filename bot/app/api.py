@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from bot.app.stores import Stores
 from bot.engines import Engine
 from bot.engines.fallback import FallbackEngine
-from bot.inquiries import InForce, Inquiries, Room
-from bot.jobs import Runner
+from bot.inquiries.inquiries import InForce, Inquiries, Room
+from bot.inquiries.jobs import Runner
+from bot.inquiries.pictures import Pictures
 from bot.metrics import Metrics
-from bot.pictures import Pictures
 from bot.settings import Settings
 from bot.web.api import Api, Keyring
 from bot.web.api.keyring import keys_from

@@ -6,11 +6,11 @@ from bot.app.stores import Stores
 from bot.engines import Engine
 from bot.export import Exporter
 from bot.guard import Guard
-from bot.retrace import Retrace, engines_of
-from bot.second_look import SecondLook
+from bot.photos.second_look import SecondLook
 from bot.settings import Settings
 from bot.staff import Desk
 from bot.staff.pack import Packs
+from bot.staff.retrace import Retrace, engines_of
 from bot.web.console import Console
 from bot.web.uploads import Spool
 from context.cases import Cases

@@ -17,10 +17,10 @@ from bot.engines.ocr import Ocr
 from bot.errors import BadConfiguration
 from bot.guard import Guard
 from bot.metrics import Metrics
+from bot.release.trial import Trial
 from bot.screen import Screen
 from bot.sender import Sender
 from bot.settings import Settings
-from bot.trial import Trial
 from context.duties import Duties
 from context.releases import Release, Releases
 from context.templates import Templates

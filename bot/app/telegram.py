@@ -9,12 +9,12 @@ from functools import partial
 
 from bot.app.stores import Stores, namespace
 from bot.channel import Channel
-from bot.duty import OnDuty, Receiver
 from bot.metrics import Metrics
 from bot.sender import Sender
 from bot.settings import WEBHOOK_PATH, Settings
 from bot.staff import Desk
 from bot.staff.group import Group
+from bot.telegram.duty import OnDuty, Receiver
 from bot.votes import Votes
 from bot.web import Receive
 from context.cases import Cases

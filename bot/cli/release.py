@@ -10,9 +10,9 @@ from pathlib import Path
 
 from bot.cli.database import open_database
 from bot.errors import BotError
-from bot.evidence import LOOK_EVERY, chance
 from bot.guard import load_policy
-from bot.trial import shares
+from bot.release.evidence import LOOK_EVERY, chance
+from bot.release.trial import shares
 from context.releases import MEASURES, Arm, Candidate, NoRelease, Release, Releases, Tally
 from prompts.prompts import Prompts
 

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from bot.mentions import places_mentioned
+from bot.photos.mentions import places_mentioned
 from bot.web.chat import OpenPage, WebChannel
 from bot.web.refused import Refused
 from bot.web.uploads import MAX_FORM_BYTES, MAX_PHOTO_BYTES, MAX_PHOTOS, Form

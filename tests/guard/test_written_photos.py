@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from PIL import Image, ImageDraw, ImageFont
 
-from bot import reading
 from bot.guard import Guard
+from bot.photos import reading
 from context.turns import Chat
 from tests.api_world import ApiWorld, api_world, data_url, user
 from tests.model_server import ModelServer, Received, text_of

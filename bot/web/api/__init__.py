@@ -1,7 +1,8 @@
 """The HTTP API: every address under `/v1`, for programs that have a key.
 
 The path of a request: `keyring` (who asks, and are they allowed to), `bodies` (bounded reading), `wire` or
-`describe` (strict parsing), `bot.inquiries` (the answer, made as in a turn), `answering` (sending it).
+`describe` (strict parsing), `bot.inquiries.inquiries` (the answer, made as in a turn), `answering` (sending
+it).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from bot import __version__
-from bot.inquiries import Inquiries
-from bot.jobs import Runner
+from bot.inquiries.inquiries import Inquiries
+from bot.inquiries.jobs import Runner
 from bot.metrics import Metrics
 from bot.web.api.answering import HUNG_UP, EventStream, HungUp
 from bot.web.api.bodies import Bodies

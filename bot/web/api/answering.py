@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bot.inquiry import Answered
+from bot.inquiries.inquiry import Answered
 from bot.web.api.refusal import refusal_of
 from bot.web.api.wire import Envelope, event_of
 

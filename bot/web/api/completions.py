@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bot.inquiries import Inquiries
-from bot.inquiry import Answered, Inquiry, Said, numbered
-from bot.pictures import BadPicture
+from bot.inquiries.inquiries import Inquiries
+from bot.inquiries.inquiry import Answered, Inquiry, Said, numbered
+from bot.inquiries.pictures import BadPicture
 from bot.reveal import OnWords
 from bot.web.api.answering import EventStream, Words, begin, unless_gone
 from bot.web.api.bodies import Bodies

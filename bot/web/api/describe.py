@@ -10,9 +10,9 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bot.inquiries import Inquiries
-from bot.jobs import Wanted, result_of
-from bot.pictures import BadPicture
+from bot.inquiries.inquiries import Inquiries
+from bot.inquiries.jobs import Wanted, result_of
+from bot.inquiries.pictures import BadPicture
 from bot.web.api.answering import unless_gone
 from bot.web.api.bodies import Bodies
 from bot.web.api.fields import Fields, picture_of, wrong

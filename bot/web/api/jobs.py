@@ -12,9 +12,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from bot.inquiries import Inquiries
-from bot.jobs import Runner, Wanted, failure_of
-from bot.pictures import BadPicture
+from bot.inquiries.inquiries import Inquiries
+from bot.inquiries.jobs import Runner, Wanted, failure_of
+from bot.inquiries.pictures import BadPicture
 from bot.web.api.bodies import READ_S, Bodies, Held, parsed
 from bot.web.api.describe import read_item
 from bot.web.api.keyring import Keyring

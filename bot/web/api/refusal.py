@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bot.errors import EngineOverloaded, EngineTimeout, NoModel, PromptTooLong, Unavailable
-from bot.pictures import BadPicture
+from bot.inquiries.pictures import BadPicture
 from context.db import StoreDown
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bot.inquiry import Answered
+from bot.inquiries.inquiry import Answered
 from bot.web.api.fields import Fields, picture_of, wrong
 from prompts.neutral import MAX_CHARS
 from prompts.prompt import Manner

@@ -11,10 +11,10 @@ from pathlib import Path
 from starlette.routing import BaseRoute
 
 from bot.export import Exporter
-from bot.retrace import Retrace
-from bot.second_look import SecondLook
+from bot.photos.second_look import SecondLook
 from bot.staff import Desk
 from bot.staff.pack import Packs
+from bot.staff.retrace import Retrace
 from bot.web.console.access import AccessPage
 from bot.web.console.actions import Actions
 from bot.web.console.conversation import ConversationPane

@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from bot.mentions import places_mentioned
-from bot.second_look import SecondLook
+from bot.photos.mentions import places_mentioned
+from bot.photos.second_look import SecondLook
 from bot.staff.pack import Pack, Packs
 from bot.web.console.door import Door, Visit
 from bot.web.console.list_pane import chat_of

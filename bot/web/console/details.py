@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from bot.errors import BotError
-from bot.retrace import Again, Retrace
+from bot.staff.retrace import Again, Retrace
 from bot.web.console.conversation import FACT_WORDS, origin_of
 from bot.web.console.door import Door, Visit
 from bot.web.console.filters import VERDICT_WORDS

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from bot.errors import PromptTooLong, Unavailable
-from bot.inquiries import Inquiries
-from bot.inquiry import Answered, Inquiry, Said, numbered
+from bot.inquiries.inquiries import Inquiries
+from bot.inquiries.inquiry import Answered, Inquiry, Said, numbered
 from bot.metrics import Metrics
 from context.background import BackgroundTask
 from context.db import StoreDown

@@ -1,7 +1,8 @@
 """Reading: what machines read on the photos of a case, told to the model beside what it sees itself.
 
-Facts on the photos of a case are told as soon as they are known (`bot.second_look` finds them behind the
-turn).  With `OCR=always` a question's own photos are read before the model is asked, and told line by line.
+Facts on the photos of a case are told as soon as they are known (`bot.photos.second_look` finds them behind
+the turn).  With `OCR=always` a question's own photos are read before the model is asked, and told
+line by line.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from bot.engines.labels import Labels
 from bot.engines.ocr import OcrUnavailable, Reader
-from bot.plates import Plates
+from bot.photos.plates import Plates
 from context.background import BackgroundTask
 from context.db import StoreDown
 from context.duties import Duties

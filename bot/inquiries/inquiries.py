@@ -15,9 +15,9 @@ from dataclasses import replace
 
 from bot.answerer import Answerer
 from bot.errors import EngineOverloaded, EngineUnavailable
-from bot.inquiry import Answered, Inquiry, answered_by, message_of, turns_of
+from bot.inquiries.inquiry import Answered, Inquiry, answered_by, message_of, turns_of
+from bot.inquiries.pictures import Pictures
 from bot.metrics import Metrics, Stages
-from bot.pictures import Pictures
 from bot.reveal import OnWords, noting_first
 from bot.spent import spent
 from context.api_ledger import ApiLedger

@@ -3,8 +3,8 @@
 A `Trial` takes the place of the `Answerer` in a turn.  Questions that do not come from a customer's chat
 (apps, jobs) are answered by the current version, or by the candidate once it is promoted.  A chat stays with
 its arm while a release runs, and every reply's record names release and arm.  One process at a time counts
-what became of the turns (`context.releases`) and stops a candidate that is worse (`bot.evidence`); the others
-follow within seconds.
+what became of the turns (`context.releases`) and stops a candidate that is worse (`bot.release.evidence`);
+the others follow within seconds.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import replace
 
 from bot.answerer import Answerer
 from bot.errors import BadConfiguration, Unavailable
-from bot.evidence import LOOK_EVERY, Finding, Share, worse
 from bot.metrics import Stages
+from bot.release.evidence import LOOK_EVERY, Finding, Share, worse
 from bot.reveal import OnWords
 from context.db import StoreDown
 from context.duties import Duties

@@ -1,0 +1,1 @@
+"""Gray releases: a candidate answers some of the chats, and is stopped when it is worse."""

@@ -26,16 +26,16 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-import context.listing
+import context.console.listing
 from bot import passwords
 from bot.app import App, open_app
 from bot.engines import Draft, Usage
 from bot.settings import Settings
+from context.console.accounts import Staff
+from context.console.listing import Keeper
+from context.console.search import index_in
 from context.db import Database
 from context.health import Health
-from context.listing import Keeper
-from context.search import index_in
-from context.staff import Staff
 from context.turns import Arrival, Chat, Kind
 
 PASSWORD = "correct horse battery"
@@ -155,12 +155,12 @@ async def _list_and_index(folder: Path, turns: int) -> None:
     db = Database(f"sqlite:///{folder}/bot.db")
     for first in range(1, turns + 1, 4000):
         await db.write(partial(_index, first=first))
-    most = context.listing.BATCH, context.listing.CHATS
-    context.listing.BATCH = context.listing.CHATS = 2000
+    most = context.console.listing.BATCH, context.console.listing.CHATS
+    context.console.listing.BATCH = context.console.listing.CHATS = 2000
     keeper = Keeper(db)
     while await keeper.catch_up():
         pass
-    context.listing.BATCH, context.listing.CHATS = most
+    context.console.listing.BATCH, context.console.listing.CHATS = most
     await db.close()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from context.erasure import Erasure
 from context.handoffs import Handoffs
 from context.transcripts import Transcripts
 from context.turns import LANGUAGES, Language, Message, Reply
+from context.upkeep.erasure import Erasure
 from prompts.prompts import Prompts
 
 _LANGUAGE_NAMES: dict[str, Language] = {

@@ -25,9 +25,9 @@ from typing import Any, BinaryIO
 
 from bot import __version__
 from bot.guard.mask import mask
-from context.extracts import Extracts, Selection
-from context.reviews import Reviews
+from context.console.reviews import Reviews
 from context.turns import Chat
+from context.upkeep.extracts import Extracts, Selection
 
 MANIFEST = "manifest.json"
 EVERYTHING = Selection()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from context.background import BackgroundTask
 from context.db import StoreDown
 from context.duties import Duties
-from context.retention import DAY_S, Lifetimes, Retention
+from context.upkeep.retention import DAY_S, Lifetimes, Retention
 
 log = logging.getLogger(__name__)
 

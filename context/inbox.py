@@ -16,12 +16,12 @@ from context import readings
 from context.arrivals import First, NoSuchChat, Quiet, store
 from context.claims import Claims
 from context.db import Database
-from context.erasure import unnamed_among
 from context.facts import photo_in, written
 from context.open_turns import fail
 from context.outbox import LeaseLost
 from context.statement import Statement
 from context.turns import Arrival, Batch, Chat, Kind, Photo, Rejection
+from context.upkeep.erasure import unnamed_among
 
 __all__ = ["ChatErased", "First", "Inbox", "Listener", "NoSuchChat", "Quiet"]
 

@@ -15,13 +15,13 @@ from typing import Literal
 
 from sqlalchemy.engine import Connection
 
+from context.console.held import hold_in
 from context.db import Database
-from context.erasure import unnamed_among
 from context.handoffs import ask_in
-from context.held import hold_in
 from context.open_turns import close, fail, silence, withdraw
 from context.statement import Statement
 from context.turns import Batch, Message, OpenTurn, Part, Receipt, Reply, Turn
+from context.upkeep.erasure import unnamed_among
 from context.verdicts import Verdicts
 
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from itertools import count
 
 from context.db import Database
-from context.erasure import Erasure, Wish
-from context.erasure import Receipt as Erased
 from context.inbox import Inbox
 from context.outbox import Outbox
 from context.turns import (
@@ -22,6 +20,8 @@ from context.turns import (
     Receipt,
     Reply,
 )
+from context.upkeep.erasure import Erasure, Wish
+from context.upkeep.erasure import Receipt as Erased
 
 ANNA = Chat("telegram", "1")
 BEN = Chat("telegram", "2")

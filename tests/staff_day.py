@@ -11,8 +11,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from bot.app import open_app
+from context.console.accounts import Staff
 from context.feedback import Feedbacks
-from context.staff import Staff
 from context.turns import Chat
 from tests.ac_panel import as_jpeg, draw_panel, draw_plate
 from tests.bot_api import BotApiServer

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 
 from bot import passwords
-from context.listing import Listing
-from context.staff import Role, Staff
+from context.console.accounts import Role, Staff
+from context.console.listing import Listing
 from context.turns import Chat
 from tests.ac_panel import as_jpeg, draw_panel, draw_plate
 from tests.model_server import ModelServer, Received

@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from bot.app import open_app
 from bot.web.api import openapi
-from context.api_keys import Allowance, ApiKeys
+from context.api.keys import Allowance, ApiKeys
 from prompts.prompts import Prompts
 from tests.api_world import (
     KEY,

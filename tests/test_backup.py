@@ -20,11 +20,11 @@ from bot.app.stores import audit_key, clear_copies
 from bot.cli import audit, backup, restore
 from bot.errors import BadConfiguration, BotError
 from bot.settings import Settings
-from context import lock
+from context.console.accounts import Staff
 from context.db import Database
 from context.photos import photo_in
-from context.staff import Staff
 from context.turns import Photo
+from context.upkeep import lock
 from tests.bot_api import BotApiServer, Person
 from tests.ledger import ANNA, Ledger, says
 from tests.postgres import Postgres

@@ -16,9 +16,9 @@ from bot.__main__ import main
 from bot.cli import check
 from bot.cli.parts import PARTS
 from bot.settings import NAMES
+from context.console.accounts import Staff
 from context.db import Database
-from context.schema import NEWEST
-from context.staff import Staff
+from context.upkeep.schema import NEWEST
 from tests.bot_api.faults import unauthorized
 from tests.bot_api.server import BotApiServer
 from tests.model_server import ModelServer

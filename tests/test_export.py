@@ -18,11 +18,11 @@ from bot.__main__ import main
 from bot.cli.export import run, selected
 from bot.errors import BotError
 from bot.export import Exported, Exporter, Wanted, plain, safe_cell
+from context.console.reviews import Review, Reviews
 from context.db import Database
-from context.extracts import Extracts, Selection
 from context.readings import Reading, Readings
-from context.reviews import Review, Reviews
 from context.turns import Chat, Line, Message, Part, Photo, Reply
+from context.upkeep.extracts import Extracts, Selection
 from tests.clock import Clock
 from tests.ledger import ANNA, Ledger, says, shows
 

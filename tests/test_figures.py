@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from context.console.figures import HOUR_S, Counting
+from context.console.outcomes import Fixes, Outcomes
+from context.console.reviews import Review, Reviews
 from context.db import Database
 from context.feedback import Feedbacks
-from context.figures import HOUR_S, Counting
 from context.follow_ups import FollowUps
 from context.handoffs import Handoffs
-from context.outcomes import Fixes, Outcomes
-from context.reviews import Review, Reviews
 from context.turns import Chat, Message, Part, Reply
 from tests.clock import Clock
 from tests.ledger import ANNA, BEN, Ledger, forget, says

@@ -16,16 +16,16 @@ from PIL import Image
 from bot.app.stores import audit_key, open_erasure
 from bot.cli import audit, forget
 from bot.errors import BotError
+from context.console.accounts import Staff
+from context.console.listing import Keeper, Listing
+from context.console.reviews import Review, Reviews
 from context.db import Database
 from context.handoffs import Handoffs
 from context.inbox import Inbox
-from context.listing import Keeper, Listing
 from context.outbox import Outbox
 from context.photos import Photos
 from context.readings import Reading, Readings
 from context.redis_child import programs
-from context.reviews import Review, Reviews
-from context.staff import Staff
 from context.turns import Chat, Fact, Line, Message, Part, Photo, Reply
 from context.window import ContextWindow
 from prompts.prompts import Prompts

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from context.console.held import DecidedAlready, InOtherHands, MovedOn, NoSuchReply
 from context.handoffs import NotWaiting
-from context.held import DecidedAlready, InOtherHands, MovedOn, NoSuchReply
 from context.transcripts import Entry
 from context.turns import Chat
 from tests.bot_api import Person

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from context.claims import SUPERSEDE_LIMIT
-from context.conversations import Conversations
+from context.console.conversations import Conversations
 from context.db import Database, StoreDown
 from context.outbox import LeaseLost, Superseded
 from context.transcripts import Transcripts

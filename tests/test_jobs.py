@@ -18,10 +18,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from context.api_keys import Allowance, ApiKeys
-from context.api_ledger import ApiLedger
+from context.api.jobs import CRASHES, KEPT_S, JobGone, Jobs, NewItem
+from context.api.keys import Allowance, ApiKeys
+from context.api.ledger import ApiLedger
 from context.db import Database
-from context.jobs import CRASHES, KEPT_S, JobGone, Jobs, NewItem
 from context.turns import Chat
 from context.verdicts import Verdicts
 from tests.api_world import KEY, RED, ApiWorld, api_world, data_url, have_broken_off

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from bot.photos.mentions import photos_mentioned
-from context.conversations import Conversations
+from context.console.conversations import Conversations
 from context.turns import Chat
 from tests.bot_api import Person
 from tests.world import World, asked, colours, noted, picture, same_colour, world

@@ -12,19 +12,19 @@ from bot.cli.retention import in_words, run
 from bot.metrics import Metrics
 from bot.retention import Sweeper
 from context.audit import Break
+from context.console.accounts import Staff
+from context.console.figures import Counting
+from context.console.listing import Keeper, Listing
+from context.console.reviews import Review, Reviews
+from context.console.search import Query, Search
 from context.db import Database
 from context.duties import Duties
-from context.erasure import Erasure
-from context.figures import Counting
 from context.handoffs import Handoffs
 from context.inbox import Inbox
-from context.listing import Keeper, Listing
 from context.outbox import Outbox
-from context.retention import DAY_S, Lifetimes, Retention
-from context.reviews import Review, Reviews
-from context.search import Query, Search
-from context.staff import Staff
 from context.turns import Chat, Message, Part, Photo, Receipt, Reply
+from context.upkeep.erasure import Erasure
+from context.upkeep.retention import DAY_S, Lifetimes, Retention
 from context.verdicts import Verdicts
 from tests.clock import Clock
 from tests.ledger import ANNA, BEN, Ledger, says, shows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from context.console.reviews import NoSuchTurn, Review, Reviews
 from context.db import Database
-from context.reviews import NoSuchTurn, Review, Reviews
 from context.turns import Chat, Message, Part, Photo, Reply
 from tests.clock import Clock
 from tests.ledger import ANNA, BEN, Ledger, forget, says, shows

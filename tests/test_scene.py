@@ -28,7 +28,7 @@ from bot.engines.demo.drawings import Light, draw, jpeg
 from bot.engines.sampling import Sampling
 from bot.guard import Guard
 from bot.staff.retrace import Retrace
-from context.conversations import Conversations
+from context.console.conversations import Conversations
 from context.templates import Templates
 from context.turns import Chat, Language
 from prompts.prompts import Prompts

@@ -19,7 +19,7 @@ from bot.engines.rules import load_rules
 from bot.photos import second_look
 from bot.photos.plates import Plates
 from bot.photos.second_look import SecondLook
-from context.conversations import Conversations
+from context.console.conversations import Conversations
 from context.duties import Duties
 from context.fingerprints import fingerprint
 from context.turns import Chat, Fact, Line

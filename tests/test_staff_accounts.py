@@ -10,8 +10,15 @@ import pytest
 from bot import passwords
 from bot.cli import staff as accounts
 from bot.errors import BotError
+from context.console.accounts import (
+    FAILURES_PER_ACCOUNT,
+    FAILURES_PER_ADDRESS,
+    FAILURES_S,
+    IDLE_S,
+    Staff,
+    View,
+)
 from context.db import Database
-from context.staff import FAILURES_PER_ACCOUNT, FAILURES_PER_ADDRESS, FAILURES_S, IDLE_S, Staff, View
 from tests.clock import Clock
 
 

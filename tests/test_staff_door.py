@@ -14,9 +14,9 @@ import pytest_asyncio
 from starlette.routing import Route
 
 from bot.web.console import Console
+from context.console.accounts import FAILURES_PER_ACCOUNT, Account, Role
+from context.console.listing import Listing
 from context.feedback import Feedbacks
-from context.listing import Listing
-from context.staff import FAILURES_PER_ACCOUNT, Account, Role
 from context.turns import Chat
 from tests.ac_panel import as_jpeg, draw_plate
 from tests.staff_world import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from context.console.listing import Keeper, Line, Listing
+from context.console.search import Query, Search
 from context.db import Database
 from context.handoffs import Handoffs
-from context.listing import Keeper, Line, Listing
-from context.search import Query, Search
 from context.turns import Batch, Chat, Message, Part, Reply
 from tests.clock import Clock
 from tests.ledger import ANNA, BEN, Ledger, commands, forget, says

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from context.cases import Cases
+from context.console.cases import Cases
+from context.console.held import DecidedAlready, HeldReplies, MovedOn, releasing
 from context.db import Database
 from context.feedback import Feedbacks, NotTheirs
 from context.follow_ups import FollowUps
 from context.handoffs import Handoffs, NotWaiting, closing, giving, taking
-from context.held import DecidedAlready, HeldReplies, MovedOn, releasing
 from context.inbox import NoSuchChat
 from context.transcripts import Transcripts
 from context.turns import Arrival, Batch, Kind, Message, OpenTurn, Part, Reply

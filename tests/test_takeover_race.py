@@ -31,11 +31,11 @@ from bot.staff.pack import Packs
 from bot.staff.suggest import Suggestions
 from bot.turn import TurnTaker
 from bot.worker import Worker
-from context.cases import Cases
+from context.console.cases import Cases
+from context.console.held import HeldReplies
 from context.db import Database
 from context.feedback import Feedbacks
 from context.handoffs import Handoffs
-from context.held import HeldReplies
 from context.inbox import Inbox
 from context.outbox import Outbox
 from context.photos import Intake, Photos

@@ -14,9 +14,9 @@ from bot.metrics import Metrics
 from bot.settings import Settings
 from bot.web.api import Api, Keyring
 from bot.web.api.keyring import keys_from
-from context.api_keys import ApiKeys
-from context.api_ledger import ApiLedger
-from context.jobs import Jobs
+from context.api.jobs import Jobs
+from context.api.keys import ApiKeys
+from context.api.ledger import ApiLedger
 from prompts.house_styles import HouseStyles
 
 LINE = 1000

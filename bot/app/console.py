@@ -13,11 +13,11 @@ from bot.staff.pack import Packs
 from bot.staff.retrace import Retrace, engines_of
 from bot.web.console import Console
 from bot.web.uploads import Spool
-from context.cases import Cases
-from context.conversations import Conversations
-from context.extracts import Extracts
-from context.reviews import Reviews
+from context.console.cases import Cases
+from context.console.conversations import Conversations
+from context.console.reviews import Reviews
 from context.templates import Templates
+from context.upkeep.extracts import Extracts
 from prompts.prompts import Prompts
 
 

@@ -13,10 +13,10 @@ from bot.web.uploads import Spool
 from context.cache import DraftCache
 from context.db import Database
 from context.duties import Duties
-from context.erasure import Erasure
 from context.photos import Photos
 from context.redis_server import RedisServer
-from context.retention import Lifetimes, Retention
+from context.upkeep.erasure import Erasure
+from context.upkeep.retention import Lifetimes, Retention
 from context.window import ContextWindow
 
 

@@ -14,9 +14,9 @@ from bot.staff.canned import Canned
 from bot.staff.pack import Packs
 from bot.staff.suggest import Suggestions
 from bot.turn import Answers
-from context.cases import Cases
+from context.console.cases import Cases
+from context.console.held import HeldReplies
 from context.follow_ups import FollowUps
-from context.held import HeldReplies
 from prompts.prompts import Prompts
 
 

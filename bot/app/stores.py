@@ -16,10 +16,8 @@ from bot.errors import BadConfiguration, BotError
 from bot.guard.mask import mask
 from bot.metrics import Metrics
 from bot.settings import Settings
-from context import lock
 from context.background import BackgroundTask
 from context.db import Database, StoreDown
-from context.erasure import Erasure
 from context.feedback import Feedbacks
 from context.handoffs import Handoffs
 from context.health import Health
@@ -29,9 +27,11 @@ from context.outbox import Outbox
 from context.photos import Intake, Photos
 from context.readings import Readings
 from context.redis_server import RedisServer, RedisUnreachable, open_redis
-from context.retention import Retention
 from context.transcripts import Transcripts
 from context.turns import Arrival, Chat, Turn
+from context.upkeep import lock
+from context.upkeep.erasure import Erasure
+from context.upkeep.retention import Retention
 from context.verdicts import Verdicts, read_key
 from context.window import ContextWindow
 

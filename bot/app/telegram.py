@@ -17,7 +17,7 @@ from bot.staff.group import Group
 from bot.telegram.duty import OnDuty, Receiver
 from bot.votes import Votes
 from bot.web import Receive
-from context.cases import Cases
+from context.console.cases import Cases
 from context.duties import Duties
 from context.turns import Chat
 from prompts.prompts import Prompts

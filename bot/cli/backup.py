@@ -25,10 +25,10 @@ from uuid import uuid4
 
 from bot import __version__
 from bot.errors import BotError
-from context import lock, snapshots
 from context.db import StoreDown
 from context.photos import photo_in, sync_folder
-from context.snapshots import Snapshot
+from context.upkeep import lock, snapshots
+from context.upkeep.snapshots import Snapshot
 
 MANIFEST, PHOTOS, BESIDE = "manifest.json", "photos", "beside"
 SUMS = "photos.sha256"

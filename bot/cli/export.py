@@ -8,10 +8,10 @@ from pathlib import Path
 from bot.cli.database import open_database
 from bot.errors import BotError
 from bot.export import Exporter, Wanted
-from context.extracts import Extracts, Selection
+from context.console.reviews import Reviews
 from context.photos import Intake, Photos
-from context.reviews import Reviews
 from context.turns import Chat
+from context.upkeep.extracts import Extracts, Selection
 
 
 async def run(database_url: str, photos: Path, wanted: Wanted, out: Path) -> int:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from bot.errors import BotError
 from context.db import StoreDown
-from context.erasure import Erasure, Receipt
 from context.turns import Chat
+from context.upkeep.erasure import Erasure, Receipt
 
 
 async def run(erasure: Erasure, name: str) -> int:

@@ -7,7 +7,7 @@ import time
 
 from bot.cli.database import open_database
 from bot.errors import BotError
-from context.api_keys import Allowance, ApiKeys, Used
+from context.api.keys import Allowance, ApiKeys, Used
 
 MAX_NAME = 80
 

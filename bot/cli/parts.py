@@ -80,7 +80,7 @@ async def _telegram(asked: Asked) -> Standing:
 
 async def _database(asked: Asked) -> Standing:
     from context.db import StoreDown  # noqa: PLC0415 - sqlalchemy
-    from context.schema import NEWEST, schema_of  # noqa: PLC0415
+    from context.upkeep.schema import NEWEST, schema_of  # noqa: PLC0415
 
     try:
         number = await asyncio.to_thread(schema_of, asked.settings.database)
@@ -102,7 +102,7 @@ async def _retention(asked: Asked) -> Standing:
 
 async def _staff(asked: Asked) -> Standing:
     from context.db import StoreDown  # noqa: PLC0415 - sqlalchemy
-    from context.schema import staff_of  # noqa: PLC0415
+    from context.upkeep.schema import staff_of  # noqa: PLC0415
 
     try:
         accounts = await asyncio.to_thread(staff_of, asked.settings.database)

@@ -23,9 +23,9 @@ from bot.cli.backup import (
     read_manifest,
 )
 from bot.errors import BotError
-from context import lock, snapshots
 from context.migrations import MIGRATIONS
 from context.photos import photo_in, sync_folder
+from context.upkeep import lock, snapshots
 
 
 async def run(

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from bot.errors import BotError
 from context.db import StoreDown
-from context.retention import Lifetimes, Retention
+from context.upkeep.retention import Lifetimes, Retention
 
 
 def in_words(lifetimes: Lifetimes) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from bot import passwords
 from bot.cli.database import open_database
 from bot.errors import BotError
-from context.staff import NameTaken, NoSuchAccount, Role, Staff
+from context.console.accounts import NameTaken, NoSuchAccount, Role, Staff
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 

@@ -20,7 +20,7 @@ from bot.inquiries.pictures import Pictures
 from bot.metrics import Metrics, Stages
 from bot.reveal import OnWords, noting_first
 from bot.spent import spent
-from context.api_ledger import ApiLedger
+from context.api.ledger import ApiLedger
 from context.db import StoreDown
 from context.photos import smaller
 from context.turns import Message

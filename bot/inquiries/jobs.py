@@ -16,10 +16,10 @@ from bot.errors import PromptTooLong, Unavailable
 from bot.inquiries.inquiries import Inquiries
 from bot.inquiries.inquiry import Answered, Inquiry, Said, numbered
 from bot.metrics import Metrics
+from context.api.jobs import CRASHES, Item, Jobs
 from context.background import BackgroundTask
 from context.db import StoreDown
 from context.intake.formats import strip
-from context.jobs import CRASHES, Item, Jobs
 from context.turns import Language, Photo
 from prompts.prompt import Manner, PromptImage
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from bot.hours import Hours
 from bot.markup import parts_of, plain_parts
+from context.console.held import HeldReplies
 from context.handoffs import Handoffs
-from context.held import HeldReplies
 from context.transcripts import Transcripts
 from context.turns import Arrival, Batch, Chat, Language, Message, Part, Photo, Reply
 from prompts.prompts import Prompts

@@ -19,8 +19,8 @@ from bot.staff.canned import Canned
 from bot.staff.deeds import ASKED, HANDED_BACK, JOINED, RELEASE, SAY
 from bot.staff.pack import Packs
 from bot.staff.suggest import Suggestions
+from context.console.held import Held, HeldReplies, NoSuchReply, releasing
 from context.handoffs import Handoffs, NotWaiting, asking, closing, giving, taking
-from context.held import Held, HeldReplies, NoSuchReply, releasing
 from context.inbox import First, Inbox
 from context.photos import Photos
 from context.turns import Arrival, Chat, Kind, Language, Photo, Rejection

@@ -20,7 +20,7 @@ from bot.sender import Sender
 from bot.staff.desk import Desk, NothingToSay
 from bot.staff.pack import Pack
 from context.background import BackgroundTask
-from context.cases import Case, Cases, Line
+from context.console.cases import Case, Cases, Line
 from context.db import StoreDown
 from context.handoffs import NotWaiting
 from context.health import Health

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.engines.clues import code_key
-from context.cases import CaseFacts, Cases
+from context.console.cases import CaseFacts, Cases
 from context.readings import Readings
 from context.turns import Chat, Language, Photo
 from prompts.prompts import Prompts

@@ -16,7 +16,7 @@ from bot.answerer import Answerer
 from bot.engines import Engine
 from bot.guard import Guard
 from bot.metrics import Metrics
-from context.conversations import Conversations, Exchange
+from context.console.conversations import Conversations, Exchange
 from context.photos import Photos
 from context.templates import Templates
 from context.turns import Fact, Language, Message, Photo, Reply, Turn

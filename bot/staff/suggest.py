@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bot.metrics import Metrics, Stages
-from context.cases import Cases
+from context.console.cases import Cases
 from context.transcripts import Transcripts
 from context.turns import Chat, Message, Reply, Turn
 

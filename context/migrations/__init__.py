@@ -293,8 +293,8 @@ CREATE TRIGGER marks_changed AFTER UPDATE ON marks
     BEGIN INSERT INTO changes (chat) VALUES (NEW.chat); END;
 CREATE TRIGGER chats_gone AFTER DELETE ON chats
     BEGIN INSERT INTO changes (chat) VALUES (OLD.chat); END;
--- Words are folded and cut by context/search.py; the row's number is the turn's.  The prefix index is for
--- single characters, which begin the pairs that Chinese is cut into: 灯 took 200 ms of a million turns.
+-- Words are folded and cut by context/console/search.py; the row's number is the turn's.  The prefix index is
+-- for single characters, which begin the pairs that Chinese is cut into: 灯 took 200 ms of a million turns.
 CREATE VIRTUAL TABLE search USING fts5 (words, facets, tokenize = 'ascii', columnsize = 0, prefix = '1');
 """
 

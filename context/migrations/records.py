@@ -18,7 +18,7 @@ CREATE TABLE reviews (
 CREATE INDEX reviews_chat ON reviews (chat);
 CREATE INDEX reviews_at ON reviews (at);
 
--- Turns of an hour, counted by who answered (context/figures.py).  Nobody's words, nobody's name.
+-- Turns of an hour, counted by who answered (context/console/figures.py).  Nobody's words, nobody's name.
 CREATE TABLE figures (
     hour INTEGER NOT NULL,
     answered TEXT NOT NULL,

@@ -28,7 +28,7 @@ from bot.web.api.describe import Describe
 from bot.web.api.jobs import JobDesk
 from bot.web.api.keyring import Keyring
 from bot.web.api.refusal import ApiError, Handler, refusal_of
-from context.jobs import Jobs
+from context.api.jobs import Jobs
 from prompts.house_styles import HouseStyles
 
 __all__ = ["Api", "Keyring"]

@@ -19,8 +19,8 @@ from bot.web.api.bodies import READ_S, Bodies, Held, parsed
 from bot.web.api.describe import read_item
 from bot.web.api.keyring import Keyring
 from bot.web.api.refusal import ApiError, refusal_of
-from context.api_keys import ApiKey
-from context.jobs import JobGone, Jobs, NewItem, Progress
+from context.api.jobs import JobGone, Jobs, NewItem, Progress
+from context.api.keys import ApiKey
 
 MAX_ITEMS = 10_000
 _PAGE = 200

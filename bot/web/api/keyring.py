@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from bot.web.api.refusal import ApiError
-from context.api_keys import DAY_S, ApiKey, ApiKeys, digest_of
+from context.api.keys import DAY_S, ApiKey, ApiKeys, digest_of
 from context.db import StoreDown
 
 LOOK_AGAIN_S = 5.0

@@ -29,20 +29,20 @@ from bot.web.console.pages import Pages
 from bot.web.console.replying import Replying
 from bot.web.console.review import ReviewPane
 from bot.web.uploads import Spool
-from context.conversations import Conversations
+from context.console.accounts import Staff
+from context.console.conversations import Conversations
+from context.console.figures import Counting
+from context.console.listing import Keeper, Listing
+from context.console.outcomes import Outcomes
+from context.console.reviews import Reviews
+from context.console.search import Search
 from context.db import Database
-from context.erasure import Erasure
 from context.feedback import Feedbacks
-from context.figures import Counting
 from context.handoffs import Handoffs
-from context.listing import Keeper, Listing
-from context.outcomes import Outcomes
 from context.photos import Photos
 from context.readings import Readings
-from context.reviews import Reviews
-from context.search import Search
-from context.staff import Staff
 from context.transcripts import Transcripts
+from context.upkeep.erasure import Erasure
 
 
 class Console:

@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute
 from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.pages import Pages
 from bot.web.console.words import N_
-from context.staff import Staff
+from context.console.accounts import Staff
 
 SHOWN = 300
 ACTION_WORDS = {

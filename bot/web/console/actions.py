@@ -15,9 +15,9 @@ from bot.web.console.door import Door, Visit
 from bot.web.console.list_pane import chat_of
 from bot.web.console.pages import Pages, page
 from bot.web.console.words import N_, translator
+from context.console.accounts import Staff
+from context.console.listing import Listing
 from context.handoffs import NotWaiting
-from context.listing import Listing
-from context.staff import Staff
 
 
 class Actions:

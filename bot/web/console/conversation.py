@@ -18,14 +18,14 @@ from bot.web.console.list_pane import chat_of
 from bot.web.console.pages import MOST_SHOWN, NO_STORE, Pages, page, plain
 from bot.web.console.words import N_, translator
 from bot.web.refused import Refused
-from context.conversations import Conversation, Conversations, Exchange, Said
+from context.console.accounts import Staff
+from context.console.conversations import Conversation, Conversations, Exchange, Said
+from context.console.held import HeldReplies
+from context.console.listing import Listing
+from context.console.reviews import Reason, Reviews
 from context.feedback import Feedback, Feedbacks
 from context.handoffs import Handoffs
-from context.held import HeldReplies
-from context.listing import Listing
 from context.photos import Photos
-from context.reviews import Reason, Reviews
-from context.staff import Staff
 from context.transcripts import Transcripts
 from context.turns import Chat, FactKind, Language
 

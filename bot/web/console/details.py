@@ -18,9 +18,9 @@ from bot.web.console.filters import VERDICT_WORDS
 from bot.web.console.pages import Pages, page, plain
 from bot.web.console.words import N_
 from bot.web.refused import Refused
-from context.conversations import Conversations, Exchange
+from context.console.accounts import Staff
+from context.console.conversations import Conversations, Exchange
 from context.readings import MOST_SIMILAR, Readings, SimilarCase
-from context.staff import Staff
 from context.turns import LANGUAGES, Fact, Photo
 
 AGAIN_TIMEOUT_S = 180.0

@@ -26,7 +26,7 @@ from bot.web.console.words import COOKIE as LANGUAGE_COOKIE
 from bot.web.console.words import N_, language_of, translator
 from bot.web.refused import Refused
 from bot.web.visitors import refuse_other_origins
-from context.staff import SESSION_S, Account, Role, Staff
+from context.console.accounts import SESSION_S, Account, Role, Staff
 from context.turns import LANGUAGES, Language
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")

@@ -17,9 +17,9 @@ from bot.export import Exporter, Wanted
 from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.pages import NO_STORE, Pages
 from bot.web.refused import Refused
-from context.extracts import Selection
-from context.staff import Staff
+from context.console.accounts import Staff
 from context.turns import Chat
+from context.upkeep.extracts import Selection
 
 EXPORT_TIMEOUT_S = 600.0
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")

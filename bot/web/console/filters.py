@@ -10,8 +10,8 @@ from starlette.datastructures import QueryParams
 
 from bot.web.console.pages import cleared
 from bot.web.console.words import N_
-from context.listing import CHIPS, Chip
-from context.search import Query
+from context.console.listing import CHIPS, Chip
+from context.console.search import Query
 
 CHIP_WORDS: dict[Chip, str] = {
     "all": N_("All"),

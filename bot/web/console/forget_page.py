@@ -10,11 +10,11 @@ from starlette.routing import BaseRoute
 from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.pages import Pages, cleared
 from bot.web.console.words import N_, translator
-from context.erasure import Erasure, Receipt
+from context.console.accounts import Staff
+from context.console.listing import Line, Listing
 from context.handoffs import Handoffs
-from context.listing import Line, Listing
-from context.staff import Staff
 from context.turns import Chat
+from context.upkeep.erasure import Erasure, Receipt
 
 MOST_FOUND = 20
 KIND_WORDS = {

@@ -15,9 +15,9 @@ from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.filters import CHIP_WORDS, VERDICT_WORDS, Filter
 from bot.web.console.pages import NO_STORE, Pages
 from bot.web.refused import Refused
-from context.listing import Chip, Line, Listing
-from context.search import Hit, Search, words_of
-from context.staff import Staff, View
+from context.console.accounts import Staff, View
+from context.console.listing import Chip, Line, Listing
+from context.console.search import Hit, Search, words_of
 from context.turns import Chat
 
 PAGE = 25

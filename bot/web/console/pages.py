@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse
 
 from bot.staff.pack import Packs
 from bot.web.console.words import translator
-from context.search import fold
+from context.console.search import fold
 from context.turns import Language
 
 _FOLDER = Path(__file__).parent.parent / "pages" / "console"

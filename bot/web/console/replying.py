@@ -23,9 +23,9 @@ from bot.web.console.pages import Pages, page
 from bot.web.console.words import N_, translator
 from bot.web.refused import Refused
 from bot.web.uploads import MAX_FORM_BYTES, Spool
+from context.console.accounts import Staff
+from context.console.held import DecidedAlready, InOtherHands, MovedOn, NoSuchReply
 from context.handoffs import NotWaiting
-from context.held import DecidedAlready, InOtherHands, MovedOn, NoSuchReply
-from context.staff import Staff
 from context.turns import Chat
 
 TROUBLE_WORDS = {

@@ -14,8 +14,8 @@ from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.pages import NO_STORE, Pages
 from bot.web.console.words import N_, translator
 from bot.web.refused import Refused
-from context.conversations import Conversations
-from context.reviews import MOST_CHARS, REASONS, NoSuchTurn, Review, Reviews, Thumb
+from context.console.conversations import Conversations
+from context.console.reviews import MOST_CHARS, REASONS, NoSuchTurn, Review, Reviews, Thumb
 
 DAYS = (1, 7, 30)
 _DAY_S = 86_400.0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from context.staff import Account
+from context.console.accounts import Account
 from context.turns import LANGUAGES, Language
 
 CATALOGUE = Path(__file__).parent.parent / "pages" / "console" / "zh.json"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from sqlalchemy.engine import Connection
 
-from context.api_keys import count
+from context.api.keys import count
 from context.db import Database
 from context.turns import Chat
 from context.verdicts import Verdicts

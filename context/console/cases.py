@@ -12,9 +12,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from context.console.held import HELD_IN_CHAT
 from context.db import Database
 from context.facts import photo_in
-from context.held import HELD_IN_CHAT
 from context.turns import Chat, Language, Photo
 
 LOOKED_AT = 8

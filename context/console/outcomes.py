@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from context.console.figures import Thumbs
 from context.db import Database
-from context.figures import Thumbs
 
 MOST_FAULTS = 20
 _CODE = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{1,2})-?(\d{1,3})(?![A-Za-z0-9])")

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from context.api_ledger import ApiLedger
+from context.api.ledger import ApiLedger
 from context.db import Database
 from context.turns import Chat
 

@@ -17,9 +17,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from context.console.held import HELD_IN_CHAT
+from context.console.search import index_in
 from context.db import Database
-from context.held import HELD_IN_CHAT
-from context.search import index_in
 from context.statement import Statement
 from context.turns import Chat
 

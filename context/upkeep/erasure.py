@@ -22,7 +22,8 @@ from typing import Literal, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from context import readings, search, verdicts
+from context import readings, verdicts
+from context.console import search
 from context.db import Database, StoreDown
 from context.turns import Chat
 

@@ -343,6 +343,18 @@ async def test_a_hundred_kilobytes_are_readable_and_the_page_stays_small(desk: D
         assert "telegram:105" in hits
 
 
+async def test_every_page_offers_the_other_language_and_the_other_theme(desk: Desk) -> None:
+    pages = ["", "/login", "/review", "/figures", "/export", "/forget", "/access", "/c/telegram:999999"]
+    async with desk.signed_in("ana") as ana:
+        for path in pages:
+            page = (await ana.client.get(f"/staff{path}")).text
+            assert 'id="theme"' in page, path
+            assert ">中文</button>" in page, path
+        answer = await ana.client.get("/staff/login?next=/staff/figures&language=zh")
+        assert "登录" in answer.text
+        assert answer.headers["set-cookie"].startswith("console-language=zh;")
+
+
 async def test_the_first_page_is_one_small_answer(desk: Desk) -> None:
     async with desk.signed_in("mei") as mei:
         page = await mei.client.get("/staff")

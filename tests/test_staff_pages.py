@@ -86,6 +86,10 @@ async def settled(page: Page) -> None:
 async def test_login(browser: Browser, desk: Desk) -> None:
     async with open_tab(browser, f"{desk.url}/staff/c/{CHAT.key}", locale="en-GB") as (page, watch):
         await expect(page.get_by_role("heading", name="Staff console")).to_be_visible()
+        await page.get_by_role("button", name="中文").click()
+        await page.get_by_role("button", name="EN").click()  # the other one now: it is Chinese
+        await page.get_by_role("button", name="Light or dark").click()
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
         await page.fill("[name=name]", "mei")
         await page.fill("[name=password]", "wrong password")
         await page.get_by_role("button", name="Sign in").click()
@@ -357,6 +361,9 @@ async def test_reviews_are_given_by_keyboard_and_figures_are_drawn(browser: Brow
         await expect(page.locator(".strip .silent")).to_have_count(1)
         await expect(page.locator(".chart .model")).to_have_count(1)
         await expect(page.locator(".table").first).to_contain_text("nobody wrote")
+        await page.get_by_role("button", name="Light or dark").click()
+        await page.reload()
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
         assert problems(await Axe().run(page, options=RULES)) == []
 
 

@@ -142,8 +142,16 @@ class Door:
         )
 
     async def show_login(self, request: Request) -> Response:
-        """The page to sign in; it says how to make the first account while there is none."""
-        return await self._login_page(request, back=request.query_params.get("next", ""))
+        """The page to sign in, in the language that `?language=` asks for from then on.
+
+        It says how to make the first account while there is none.
+        """
+        back, chosen = request.query_params.get("next", ""), request.query_params.get("language", "")
+        language = next((known for known in LANGUAGES if known == chosen), None)
+        response = await self._login_page(request, back=back, language=language)
+        if language is not None:
+            _remember_language(response, language)
+        return response
 
     async def sign_in(self, request: Request) -> Response:
         """Sign in with name and password.  A wrong name and a wrong password look and take the same."""
@@ -191,13 +199,19 @@ class Door:
         language = next(known for known in LANGUAGES if known != visit.language)
         await self._staff.choose_language(visit.name, language)
         response = RedirectResponse(_inside(visit.said("next")), 303, headers=NO_STORE)
-        response.set_cookie(LANGUAGE_COOKIE, language, max_age=int(SESSION_S), path="/staff", samesite="lax")
+        _remember_language(response, language)
         return response
 
     async def _login_page(
-        self, request: Request, complaint: str = "", *, back: str = "", status: int = 200
+        self,
+        request: Request,
+        complaint: str = "",
+        *,
+        back: str = "",
+        status: int = 200,
+        language: Language | None = None,
     ) -> Response:
-        language = language_of(request, None)
+        language = language or language_of(request, None)
         return self._pages.answer(
             "login.html",
             language,
@@ -208,6 +222,10 @@ class Door:
             is_first=not await self._staff.accounts(),
             theme=theme_of(request),
         )
+
+
+def _remember_language(response: Response, language: Language) -> None:
+    response.set_cookie(LANGUAGE_COOKIE, language, max_age=int(SESSION_S), path="/staff", samesite="lax")
 
 
 def _check_role(account: Account, role: Role) -> None:

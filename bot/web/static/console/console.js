@@ -4,6 +4,7 @@ import {startDrafts} from "./drafts.js";
 import {startKeys} from "./keys.js";
 import {startLightbox} from "./lightbox.js";
 import {startLive} from "./live.js";
+import {startTheme} from "./theme.js";
 import {tellTimes} from "./times.js";
 
 const csrf = document.querySelector("meta[name=csrf]").content;
@@ -115,18 +116,10 @@ for (const [kind, on] of [["mouseover", true], ["mouseout", false]]) {
     });
 }
 
-document.getElementById("theme").addEventListener("click", () => {
-    const root = document.documentElement;
-    const isDark = root.dataset.theme
-        ? root.dataset.theme === "dark"
-        : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = isDark ? "light" : "dark";
-    document.cookie = `console-theme=${root.dataset.theme}; path=/staff; max-age=31536000; samesite=lax`;
-});
-
 startKeys({press: (what) => [...document.querySelectorAll(`[data-press="${what}"]`)].at(-1)?.click()});
 startLightbox();
 startDrafts();
+startTheme();
 startLive(refresh);
 tellTimes();
 mark();

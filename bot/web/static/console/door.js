@@ -1,0 +1,5 @@
+// The page to sign in.
+
+import {startTheme} from "./theme.js";
+
+startTheme();

@@ -53,6 +53,10 @@ class StoreDown(Exception):
     """The database cannot be reached, is full, or refuses; nothing of the work was stored."""
 
 
+class StoreAway(StoreDown):
+    """A server gives us no connection when we start: it is away, still starting, or refuses us."""
+
+
 @dataclass(slots=True)
 class _Job:
     work: Work[Any]
@@ -68,7 +72,10 @@ class Database:
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
-        """Connect to `sqlite:///path` or `postgresql://...`.  Raises StoreDown if that fails."""
+        """Connect to `sqlite:///path` or `postgresql://...`.  Raises StoreDown if that fails.
+
+        `StoreAway`, a kind of it, is the fault of a server that may well be there a moment later.
+        """
         self._url = _with_driver(make_url(url))
         self._clock = clock
         # If the system clock were set while we run, all leases would end at once, or none for hours.
@@ -79,7 +86,9 @@ class Database:
             self._engine = _sqlite_engine(self._url) if self.is_sqlite else _postgres_engine(self._url)
             self.version = migrate(self._engine, is_sqlite=self.is_sqlite)
         except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise StoreDown(f"database {self.name} cannot be opened: {reason_of(error)}") from error
+            is_away = not self.is_sqlite and isinstance(error, sa.exc.OperationalError)
+            kind = StoreAway if is_away else StoreDown
+            raise kind(f"database {self.name} cannot be opened: {reason_of(error)}") from error
         if self.is_sqlite:
             self._writer = _GroupCommit(self._engine)
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="sql-read")

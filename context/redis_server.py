@@ -1,12 +1,13 @@
 """Opens Redis: the operator's server, otherwise a private one, otherwise an in-memory replacement.
 
-Everything in Redis can be rebuilt from SQL.  The bot refuses to start only if a server that the operator
-named does not answer.
+Everything in Redis can be rebuilt from SQL.  So the bot also starts while the operator's server is away, and
+uses it as soon as it answers; it refuses to start only if that server refuses the bot.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,9 +21,10 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from context.background import BackgroundTask
 from context.health import Health
 
 log = logging.getLogger(__name__)
@@ -34,11 +36,17 @@ CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 2.0
 """Time limit of one answer.  Callers that block on purpose need a client of their own."""
 OPEN_TIMEOUT_S = 5.0
+MEET_AGAIN_S = 2.0
+"""How often a server is tried that was away when the bot started."""
 SCRUB_TIMEOUT_S = 30.0
 
 
-class RedisUnreachable(Exception):
-    """The server that the operator named does not answer.  The message holds no password."""
+_REFUSALS = (ResponseError, AuthenticationError, AuthorizationError, ValueError)
+"""Errors, or causes of one, with which trying again would not help."""
+
+
+class RedisRefuses(Exception):
+    """The server that the operator named refuses the bot.  The message holds no password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +96,8 @@ async def open_redis(url: str | None, folder: Path) -> AsyncIterator[RedisServer
     """Redis for as long as the block lasts.
 
     `url` is the operator's server; without one a private server keeps its file in `folder`, which is
-    its own.  Where that cannot be, values live in memory and health says so.  Raises RedisUnreachable
-    when the operator's server does not answer.
+    its own.  Where that cannot be, values live in memory and health says so.  While the operator's server
+    is away, every call fails and health is degraded.  Raises RedisRefuses if it answers and refuses us.
     """
     if url:
         async with _named(url) as server:
@@ -119,21 +127,62 @@ async def open_redis(url: str | None, folder: Path) -> AsyncIterator[RedisServer
 
 @asynccontextmanager
 async def _named(url: str) -> AsyncIterator[RedisServer]:
-    name = _without_password(url)
-    client = _client(_pool(url=url))
+    named = _Named(url)
+    meeting = BackgroundTask("redis", named.keep_meeting)
     try:
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
-                await client.ping()
-                if await _is_cluster(client):
-                    await client.aclose()
-                    client, name = await _cluster(url), f"{name} (cluster)"
+            await named.meet()
         except (RedisError, OSError, TimeoutError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise RedisUnreachable(f"{name} does not answer: {reason}") from None
-        yield RedisServer(client, "server", lambda: Health("ok", name))
+            if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
+                raise RedisRefuses(f"{named.name} refuses: {error}") from None
+            log.warning("Redis does not answer, the bot starts without it: %s", _said(named.name, error))
+            meeting.start()
+        client = cast("aioredis.Redis", _Late(named)) if meeting.is_running else named.client
+        yield RedisServer(client, "server", lambda: Health("ok", named.name))
     finally:
-        await client.aclose()
+        await meeting.stop()
+        await named.client.aclose()
+
+
+class _Named:
+    """The operator's server.  Whether it is a cluster is only known once it has answered."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.name = _without_password(url)
+        self.client = _client(_pool(url=url))
+
+    async def meet(self) -> None:
+        """Ask it for the first time.  Raises what the client raises."""
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            await self.client.ping()
+            if await _is_cluster(self.client):
+                single, self.client = self.client, await _cluster(self._url)
+                self.name += " (cluster)"
+                await single.aclose()
+
+    async def keep_meeting(self) -> None:
+        """Try until it has answered."""
+        while True:
+            await asyncio.sleep(MEET_AGAIN_S)
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await self.meet()
+                log.info("Redis answers: %s", self.name)
+                return
+
+
+class _Late:
+    """A client for a server that was away at first: a single server's until it turns out to be a cluster."""
+
+    def __init__(self, named: _Named) -> None:
+        self._named = named
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._named.client, name)
+
+
+def _said(name: str, error: Exception) -> str:
+    return f"{name}: {str(error) or type(error).__name__}"
 
 
 async def _is_cluster(client: aioredis.Redis) -> bool:

@@ -20,9 +20,9 @@ PROGRAMS = programs()
 
 
 @contextlib.contextmanager
-def serve_cluster(program: str, folder: Path, *, nodes: int = 3) -> Iterator[list[RealNode]]:
-    """Redis Cluster without replicas: the 16,384 slots shared out over so many nodes."""
-    started = [RealNode(program, folder / str(number)) for number in range(nodes)]
+def serve_cluster(program: str, folder: Path, *, nodes: int = 3, port: int = 0) -> Iterator[list[RealNode]]:
+    """Redis Cluster without replicas: the 16,384 slots shared out over so many nodes, the first at `port`."""
+    started = [RealNode(program, folder / str(number), 0 if number else port) for number in range(nodes)]
     try:
         share = 16384 // nodes
         for number, node in enumerate(started):
@@ -44,9 +44,9 @@ def serve_cluster(program: str, folder: Path, *, nodes: int = 3) -> Iterator[lis
 class RealNode:
     """One node of a cluster."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, port: int = 0) -> None:
         folder.mkdir()
-        self.port, self.bus = _free_port(), _free_port()
+        self.port, self.bus = port or free_port(), free_port()
         words = f"--port {self.port} --cluster-enabled yes --cluster-port {self.bus} --dir {folder} --save "
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen([program, *words.split(), ""], stdout=log, stderr=log)
@@ -63,7 +63,7 @@ class RealNode:
         self._process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

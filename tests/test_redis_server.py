@@ -21,8 +21,8 @@ from redis.exceptions import RedisError
 from context import redis_child
 from context.health import Health
 from context.redis_child import RedisChild
-from context.redis_server import RedisServer, RedisUnreachable, open_redis
-from tests.real_redis import PROGRAMS, RealRedis
+from context.redis_server import RedisRefuses, RedisServer, open_redis
+from tests.real_redis import PROGRAMS, RealRedis, free_port, serve_cluster
 
 pytestmark = pytest.mark.skipif(not PROGRAMS, reason="no Redis server is installed")
 
@@ -252,12 +252,18 @@ async def test_a_server_that_cannot_start_is_passed_over(
 
 
 @pytest.fixture
-def named(folder: Path) -> Iterator[RealRedis]:
+def late(folder: Path) -> Iterator[RealRedis]:
+    """A server that has not been started."""
     folder.mkdir()
     server = RealRedis(PROGRAMS[0], folder)
-    server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def named(late: RealRedis) -> RealRedis:
+    late.start()
+    return late
 
 
 async def test_a_named_server_is_used_and_none_is_started(named: RealRedis, folder: Path) -> None:
@@ -275,11 +281,46 @@ async def test_a_named_server_is_used_and_none_is_started(named: RealRedis, fold
 @pytest.mark.parametrize(
     "url", ["redis://user:hunter2@127.0.0.1:1/0", "unix:///nonexistent.sock?password=hunter2"]
 )
-async def test_a_named_server_that_does_not_answer_ends_the_start_without_telling_its_password(
-    url: str, folder: Path
+async def test_a_named_server_that_is_away_is_waited_for_without_telling_its_password(
+    url: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(RedisUnreachable, match="does not answer") as raised:
-        async with open_redis(url, folder):
+    async with open_redis(url, folder) as server:
+        assert (await server.health()).state == "degraded"
+    assert "the bot starts without it" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_a_named_server_that_comes_later_is_used(
+    late: RealRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("context.redis_server.MEET_AGAIN_S", 0.02)
+    async with open_redis(f"unix://{late.socket}", late.folder) as server:
+        with pytest.raises(RedisError):
+            await server.client.get("a")
+        late.start()
+        assert await eventually(server.client, "a") is None
+        assert await server.client.set("a", "1")
+        assert (await server.health()).state == "ok"
+
+
+async def test_a_cluster_that_comes_later_is_used_as_one(
+    late: RealRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("context.redis_server.MEET_AGAIN_S", 0.02)
+    port = free_port()
+    async with open_redis(f"redis://127.0.0.1:{port}", late.folder) as server:
+        with serve_cluster(late.program, late.folder, nodes=1, port=port):
+            await until(lambda health: health.detail.endswith("(cluster)"), server)
+            assert await server.client.set("a", "1")
+            assert isinstance(server.client.get_primaries(), list)  # type: ignore[attr-defined]
+
+
+async def test_a_named_server_that_refuses_us_ends_the_start(named: RealRedis, folder: Path) -> None:
+    client = named.client()
+    await client.config_set("requirepass", "right")
+    await client.aclose()
+    with pytest.raises(RedisRefuses, match="refuses: invalid") as raised:
+        async with open_redis(f"unix://:hunter2@{named.socket}", folder):
             pytest.fail("opened")
     assert "hunter2" not in str(raised.value)
     assert raised.value.__suppress_context__

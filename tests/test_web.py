@@ -184,16 +184,16 @@ async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
 
 
 async def test_serving_everywhere_yields_an_address_that_opens() -> None:
-    async with serve(_hello, "0.0.0.0", 0) as url, browse() as client:
-        assert url.startswith("http://127.0.0.1:")
-        assert (await client.get(url)).text == "hello"
+    async with serve(_hello, "0.0.0.0", 0) as serving, browse() as client:
+        assert serving.url.startswith("http://127.0.0.1:")
+        assert (await client.get(serving.url)).text == "hello"
 
 
 async def test_the_port_is_free_again_after_the_block() -> None:
     async with serve(_hello, "127.0.0.1", 0) as first:
-        port = int(first.rpartition(":")[2])
+        port = int(first.url.rpartition(":")[2])
     async with serve(_hello, "127.0.0.1", port) as again:
-        assert again == first
+        assert again.url == first.url
 
 
 async def test_open_streams_do_not_hold_the_house_open(tmp_path: Path) -> None:
@@ -208,11 +208,11 @@ async def test_open_streams_do_not_hold_the_house_open(tmp_path: Path) -> None:
 
 async def test_a_block_that_fails_still_stops_the_server() -> None:
     with pytest.raises(ValueError, match="inside"):
-        async with serve(_hello, "127.0.0.1", 0) as url:
+        async with serve(_hello, "127.0.0.1", 0) as serving:
             raise ValueError("inside")
     async with browse() as client:
         with pytest.raises(httpx.ConnectError):
-            await client.get(url)
+            await client.get(serving.url)
 
 
 async def _chunks(number: int, size: int) -> AsyncIterator[bytes]:

@@ -179,8 +179,8 @@ async def open_world(
     await channel.open()
     working = asyncio.create_task(desk.work())
     try:
-        async with serve(site, "127.0.0.1", 0) as url:
-            yield World(url, desk, channel, metrics, folder / "spool", health)
+        async with serve(site, "127.0.0.1", 0) as serving:
+            yield World(serving.url, desk, channel, metrics, folder / "spool", health)
             await channel.close()
     finally:
         working.cancel()

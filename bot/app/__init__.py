@@ -77,17 +77,22 @@ class App:
     """Set when the engine can answer and the worker runs."""
     working: asyncio.Task[None]
     """The task that answers.  It ends before the block only because of a bug, which it raises."""
+    serving: asyncio.Task[None]
+    """The task of the HTTP server, likewise: without it `/health` could tell nobody."""
 
     async def work_until(self, stop: asyncio.Event) -> None:
         """Return when `stop` is set.
 
-        Raises the error that ended the work, if one did, since nobody would be answered any more.
+        Raises the error that ended the work or the HTTP server, if one did: then the bot has to be started
+        again.
         """
         stopping = asyncio.create_task(stop.wait())
+        tasks = (self.working, self.serving)
         try:
-            await asyncio.wait({stopping, self.working}, return_when=asyncio.FIRST_COMPLETED)
-            if self.working.done():
-                self.working.result()
+            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
         finally:
             stopping.cancel()
 
@@ -191,7 +196,7 @@ async def open_app(
             receive=telegram.receive if telegram else None,
             api=apps.api,
         )
-        url = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
+        serving = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
         stack.push_async_callback(console.close)  # before the server, which waits for open streams
         follow_up = open_follow_up(settings, stores, clock=clock)
         sweeper = build_sweeper(
@@ -207,7 +212,7 @@ async def open_app(
         working = asyncio.create_task(_work(line, beside, worker, ready), name="worker")
         stack.push_async_callback(_end, working, beside, worker, apps.inquiries)
         yield App(
-            url=url,
+            url=serving.url,
             stores=stores,
             engine=line,
             second_look=second_look,
@@ -215,6 +220,7 @@ async def open_app(
             metrics=metrics,
             ready=ready,
             working=working,
+            serving=serving.task,
         )
 
 

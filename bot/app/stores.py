@@ -17,7 +17,7 @@ from bot.guard.mask import mask
 from bot.metrics import Metrics
 from bot.settings import Settings
 from context.background import BackgroundTask
-from context.db import Database, StoreDown
+from context.db import Database, StoreAway, StoreDown
 from context.feedback import Feedbacks
 from context.handoffs import Handoffs
 from context.health import Health
@@ -26,7 +26,7 @@ from context.news import News
 from context.outbox import Outbox
 from context.photos import Intake, Photos
 from context.readings import Readings
-from context.redis_server import RedisServer, RedisUnreachable, open_redis
+from context.redis_server import RedisRefuses, RedisServer, open_redis
 from context.transcripts import Transcripts
 from context.turns import Arrival, Chat, Turn
 from context.upkeep import lock
@@ -69,7 +69,10 @@ class Stores:
 
 
 async def open_stores(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> Stores:
-    """Open all of them; raises `BadConfiguration` if one cannot be opened as configured."""
+    """Open all of them.
+
+    Raises `BadConfiguration` if one cannot be opened as configured, `BotError` while PostgreSQL is away.
+    """
     db = await _open_database(stack, settings)
     inbox, transcripts = Inbox(db, mask=mask), Transcripts(db)
     verdicts = Verdicts(db, key=audit_key(settings))
@@ -167,7 +170,7 @@ async def open_store(stack: AsyncExitStack, settings: Settings) -> RedisServer:
     url = settings.redis_url.get_secret_value() or None
     try:
         return await stack.enter_async_context(open_redis(url, settings.data_dir / "redis"))
-    except RedisUnreachable as error:
+    except RedisRefuses as error:
         raise BadConfiguration([f"REDIS_URL: {error}"]) from error
 
 
@@ -194,6 +197,8 @@ async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
             raise BadConfiguration([f"DATA_DIR: {error}"]) from error
     try:
         db = await asyncio.to_thread(Database, settings.database)
+    except StoreAway as error:  # not 78, with which service managers would not start the bot again
+        raise BotError(f"DATABASE_URL: {error}") from error
     except StoreDown as error:
         raise BadConfiguration([f"DATABASE_URL: {error}"]) from error
     stack.push_async_callback(db.close)

@@ -270,17 +270,20 @@ async def _guard(asked: Asked) -> Standing:
 
 
 async def _redis(asked: Asked) -> Standing:
-    from context.redis_server import RedisUnreachable, open_redis  # noqa: PLC0415 - may start a server
+    from context.redis_server import RedisRefuses, open_redis  # noqa: PLC0415 - may start a server
 
+    mend = "REDIS_URL, or the server it names"
     with tempfile.TemporaryDirectory() as folder:  # the bot's own may be in use
         try:
             async with open_redis(asked.settings.redis_url.get_secret_value() or None, Path(folder)) as redis:
                 health = await redis.health()
                 if redis.kind == "private" and health.state == "ok":
                     return Standing("ok", "a private server starts on this machine")
+                if redis.kind == "server" and health.state != "ok":
+                    return Standing("fail", health.detail, mend)
                 return _standing(health, "apt install redis-server, or REDIS_URL")
-        except RedisUnreachable as error:
-            return Standing("fail", str(error), "REDIS_URL, or the server it names")
+        except RedisRefuses as error:
+            return Standing("fail", str(error), mend)
 
 
 async def _disk(asked: Asked) -> Standing:

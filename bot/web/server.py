@@ -8,6 +8,7 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,9 +18,19 @@ from bot.errors import BadConfiguration
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A running server."""
+
+    url: str
+    """The address to open on this machine, `http://127.0.0.1:8080`."""
+    task: asyncio.Task[None]
+    """Ends before the block only because of a failure, which it raises."""
+
+
 @asynccontextmanager
-async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
-    """Serve `app` inside the block; yields the address to open on this machine, `http://127.0.0.1:8080`.
+async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[Serving]:
+    """Serve `app` inside the block.
 
     Port 0 takes a free one.  Requests that run when the block ends have a second to finish.  Raises
     `BadConfiguration` naming HTTP_HOST or HTTP_PORT when the address cannot be had.
@@ -36,11 +47,13 @@ async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
             timeout_graceful_shutdown=1,
         )
     )
-    running = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
+    running = asyncio.create_task(server.run_until_stopped(listener), name="http-server")
     ready = asyncio.create_task(server.ready.wait())
     try:
         await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
-        yield _address(listener)
+        if running.done():
+            running.result()
+        yield Serving(_address(listener), running)
     finally:
         ready.cancel()
         server.stop()
@@ -63,6 +76,14 @@ class _Server(uvicorn.Server):
     def stop(self) -> None:
         self.should_exit = True
         self._stopping.set()
+
+    async def run_until_stopped(self, listener: socket.socket) -> None:
+        try:
+            await self.serve(sockets=[listener])
+        finally:
+            listener.close()  # uvicorn leaves it open when it fails
+        if not self._stopping.is_set():
+            raise RuntimeError("the HTTP server ended by itself")
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

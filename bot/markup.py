@@ -8,6 +8,7 @@ if letters or digits are missing afterwards, the text is sent as it was written.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import telegramify_markdown
 from telegramify_markdown import MessageEntity, RenderConfig, utf16_len
@@ -18,6 +19,8 @@ PART_UNITS = 4000
 """UTF-16 code units in a part: Telegram accepts 4,096, the chat page any number."""
 PART_ENTITIES = 90
 """Telegram shows about 100 entities per message and silently drops the rest."""
+LONGEST_CHARACTER = 40
+"""Code points in what is shown as one character, such as a family of emoji; a longer run may be cut."""
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
 _LOST_OTHERWISE = re.compile(
@@ -34,6 +37,8 @@ _BESIDE_HAN = re.compile(
     rf"{_CODE.pattern}|(?P<end>(?<=[^\w\s*\\])\*\*(?={_HAN}))|(?P<begin>(?<={_HAN})\*\*(?=[^\w\s*\\]))",
     re.DOTALL,
 )
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+"""Two of them are shown as one flag."""
 _SAFE_LINK = re.compile(r"(?:https?://|tel:|mailto:)", re.IGNORECASE)
 
 
@@ -155,6 +160,21 @@ def _cut(plain: str, start: int) -> int:
         place = plain.rfind(mark, start + (end - start) // 2, end)
         if place > start:
             return place + len(mark)
+    return _before_character(plain, start, end)
+
+
+def _before_character(plain: str, start: int, end: int) -> int:
+    """`end`, or a place shortly before it where nothing that is shown as one character is cut (👨‍👩‍👧, 🇨🇳)."""
+    for place in range(end, max(start, end - LONGEST_CHARACTER), -1):
+        kept, before, after = plain[start:place], plain[place - 1], plain[place]
+        is_inside = (
+            "\u200d" in (before, after)  # joins two emoji
+            or unicodedata.category(after) in {"Mn", "Me"}  # accents, variation selectors, keycaps
+            or "\U0001f3fb" <= after <= "\U0001f3ff"  # skin tones
+            or (after in _FLAG_LETTERS and (len(kept) - len(kept.rstrip(_FLAG_LETTERS))) % 2)
+        )
+        if not is_inside:
+            return place
     return end
 
 

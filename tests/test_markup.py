@@ -85,6 +85,14 @@ def test_long_replies_are_cut_at_paragraphs_and_lose_nothing() -> None:
     assert "".join("".join(part.text.split()) for part in parts) == "".join(text.replace(") ", ". ").split())
 
 
+@pytest.mark.parametrize("sign", ["👨\u200d👩\u200d👧\u200d👦", "🇨🇳", "👍🏽", "1️⃣", "e\u0301", "❤️\u200d🔥"])
+def test_no_sign_is_cut_in_two_where_there_is_nowhere_else_to_cut(sign: str) -> None:
+    for lead in range(4):
+        parts = parts_of("x" * lead + sign * 3000)
+        assert all(units(part.text) <= PART_UNITS for part in parts)
+        assert all(set(part.text.split(sign)) <= {"", "x" * lead} for part in parts)
+
+
 def test_entities_follow_their_words_into_the_next_part() -> None:
     text = "x" * 3000 + "\n\n" + "y" * 900 + "\n\n" + "**check the filter** " * 120
     for part in parts_of(text):

@@ -14,6 +14,7 @@ from bot.photos.mentions import MOST, photos_mentioned
 from context.inbox import ChatErased, Inbox
 from context.photos import Photos
 from context.turns import Arrival, Batch, Kind, Language, Message, Photo, Rejection
+from prompts.neutral import is_blank
 
 DOWNLOAD_ATTEMPTS = 3
 """How often a batch is claimed before a picture that cannot be downloaded is refused instead of waited
@@ -48,7 +49,7 @@ class Collector:
         pictures = [arrival for arrival in batch.arrivals if arrival.attachment is not None]
         taken = await asyncio.gather(*(self._take_in(batch, arrival) for arrival in pictures))
         results = await self._record(list(zip(pictures, taken, strict=True)))
-        text = "\n".join(arrival.text for arrival in batch.arrivals if arrival.text.strip())
+        text = "\n".join(arrival.text for arrival in batch.arrivals if not is_blank(arrival.text))
         photos = tuple(dict.fromkeys(result for result in results if isinstance(result, Photo)))
         return Message(
             chat=batch.chat,
@@ -119,7 +120,7 @@ def _kind(batch: Batch, text: str) -> Kind:
     for arrival in batch.arrivals:
         if arrival.kind in UNOPENED:
             return arrival.kind
-    if text.strip() or any(arrival.attachment for arrival in batch.arrivals):
+    if text or any(arrival.attachment for arrival in batch.arrivals):
         return Kind.TEXT
     return last.kind
 

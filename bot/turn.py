@@ -182,7 +182,7 @@ class TurnTaker:
         if message.kind is Kind.COMMAND:
             return await self._commands.obey(message)
         notices = self._notices(message)
-        if not message.text.strip() and not message.photos:
+        if not message.text and not message.photos:
             return self._ask_for_question(message, notices)
         turns = await self._window.last(batch.chat, newest=batch.last_turn)
         seen = self._view(batch, notices, show) if show else None

@@ -82,6 +82,17 @@ def is_neutral(text: str) -> bool:
     return not _places(_folded(text))
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: spaces, invisible characters, letters only in name."""
+    return all(
+        character.isspace()
+        or _is_invisible(character)
+        or character == "\u2800"  # a Braille cell without dots
+        or unicodedata.category(character) == "Cc"
+        for character in text
+    )
+
+
 def _sound(text: str) -> str:
     if not _UNSOUND.search(text):
         return text

@@ -10,7 +10,7 @@ from bot.collect import PICTURES_AT_ONCE, Collector
 from bot.metrics import Metrics
 from context.db import Database
 from context.turns import Attachment, Chat, Rejection
-from tests.ledger import Ledger, shows
+from tests.ledger import ANNA, BEN, Ledger, says, shows
 
 
 class Scales:
@@ -30,6 +30,17 @@ class Scales:
         await asyncio.sleep(0)
         self.held -= 1
         return Rejection("not_a_picture", "")
+
+
+async def test_words_that_nobody_can_see_are_no_words(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/bot.db")
+    ledger, unused = Ledger(db), cast("Any", None)
+    collector = Collector(channels={}, inbox=ledger.inbox, photos=unused, metrics=Metrics())
+    await ledger.inbox.put([says(ANNA, "\u200b\ufeff\u3164\u2800 \u00ad")])
+    await ledger.inbox.put([says(BEN, "\u200b❤️")])
+    messages = [await collector.collect(batch) for batch in await ledger.claim()]
+    assert [message.text for message in messages] == ["", "\u200b❤️"]
+    await db.close()
 
 
 async def test_few_pictures_are_held_at_a_time_however_many_came(tmp_path: Path) -> None:

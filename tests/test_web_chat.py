@@ -198,6 +198,7 @@ ID = b'name="id"\r\n\r\n0123456789'
         (FORM, body_of(b'name="id"\r\n\r\n../../x'), 400, "bad_form"),
         (FORM, body_of(ID), 400, "empty"),
         (FORM, body_of(ID, b'name="text"\r\n\r\n \t\n'), 400, "empty"),
+        (FORM, body_of(ID, 'name="text"\r\n\r\n\u200b\u3164'.encode()), 400, "empty"),
         (FORM, body_of(ID, b'name="text"\r\n\r\n\xff\xfe'), 400, "bad_form"),
         (FORM, body_of(ID, ID), 400, "bad_form"),
         (FORM, body_of(*(b'name="%d"\r\n\r\n1' % n for n in range(9))), 400, "bad_form"),

@@ -29,6 +29,7 @@ from context.db import StoreDown
 from context.feedback import Cast, NotTheirs
 from context.transcripts import Entry
 from context.turns import LANGUAGES, Arrival, Chat, Kind, Language, Part
+from prompts.neutral import is_blank
 
 MAX_TEXT = 4000
 _UPLOAD_TIMEOUT_S = 600.0
@@ -211,7 +212,7 @@ def _arrivals(chat: Chat, form: Form, *, hint: str) -> tuple[Arrival, ...]:
     text = _CONTROL.sub("", form.fields.get("text", "").replace("\r\n", "\n")).strip()
     if len(text) > MAX_TEXT:
         raise Refused(413, "text_too_long")
-    if not text and not form.photos:
+    if is_blank(text) and not form.photos:
         raise Refused(400, "empty")
     now = time.time()
     first = Arrival(chat, f"web:{message_id}", message_id, Kind.TEXT, text=text, hint=hint, sent_at=now)

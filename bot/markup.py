@@ -164,7 +164,7 @@ def _cut(plain: str, start: int) -> int:
 
 
 def _before_character(plain: str, start: int, end: int) -> int:
-    """`end`, or a place shortly before it where nothing that is shown as one character is cut (👨‍👩‍👧, 🇨🇳)."""
+    """`end`, or a place shortly before it where no emoji, flag or accented letter is cut in two."""
     for place in range(end, max(start, end - LONGEST_CHARACTER), -1):
         kept, before, after = plain[start:place], plain[place - 1], plain[place]
         is_inside = (

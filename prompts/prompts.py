@@ -236,10 +236,11 @@ class Prompts:
     def lint(self) -> list[str]:
         """What is wrong with the templates, one line each; empty if they are correct."""
         problems = []
+        needed = _signatures(self._templates.parse((_PACKAGE / "notices.en.j2").read_text("utf-8")))
         for language in LANGUAGES:
             for kind, variables in (_VARIABLES | _BESIDE).items():
                 problems += self._lint_template(f"{kind}.{language}.j2", variables)
-            problems += self._lint_notices(f"notices.{language}.j2", language)
+            problems += self._lint_notices(language, needed)
         return problems
 
     def _beside(self, kind: str, language: Language, **values: str | list[int] | list[str]) -> Prompt:
@@ -361,12 +362,13 @@ class Prompts:
             ),
         ]
 
-    def _lint_notices(self, name: str, language: Language) -> list[str]:
+    def _lint_notices(self, language: Language, needed: Mapping[str, tuple[str, ...]]) -> list[str]:
+        name = f"notices.{language}.j2"
         try:
-            there = _signatures(self._templates.parse(self._source(name)))
-            needed = _signatures(self._templates.parse((_PACKAGE / "notices.en.j2").read_text("utf-8")))
+            words = vars(self._notices(language).module)  # compiled once: parsing it again took 10 ms
         except TemplateError as error:
             return [_complaint(name, error)]
+        there = {notice: tuple(said.arguments) for notice, said in words.items() if isinstance(said, Macro)}
         problems = [f"{name}: lacks {lacking!r}" for lacking in needed if lacking not in there]
         for notice, parameters in there.items():
             if notice not in needed:

@@ -212,7 +212,7 @@ def test_linter_names_file_rule_and_mend(folder: Path, change: tuple[str, str], 
     assert [found for found in lint_rules(folder) if found.startswith("my.yaml")]
     assert any(problem in found for found in lint_rules(folder)), lint_rules(folder)
     with pytest.raises(BadConfiguration):
-        load_rules.__wrapped__(folder)
+        load_rules(folder)
 
 
 @pytest.mark.parametrize(

@@ -141,9 +141,13 @@ class RuleBook:
         return dangers or specific[:MAX_ADVICE] or tuple(found.values())[:1]
 
 
-@lru_cache(maxsize=4)
 def load_rules(directory: Path = RULES) -> RuleBook:
-    """Read the rules in a folder.  Raises `BadConfiguration` with everything that is wrong in them."""
+    """Read the rules in a folder, once.  Raises `BadConfiguration` with everything that is wrong in them."""
+    return _read_once(directory)
+
+
+@lru_cache(maxsize=4)  # of a function without defaults: `f()` and `f(RULES)` are two keys
+def _read_once(directory: Path) -> RuleBook:
     book, problems = _load(directory)
     if book is None or problems:
         raise BadConfiguration(problems)

@@ -252,6 +252,11 @@ async def test_the_models_are_named(a: ApiWorld) -> None:
             "invalid_image_url",
         ),
         (
+            {"messages": [user("q", data_url().replace("image/jpeg", "application/octet-stream"))]},
+            "messages[0].content[0].image_url.url",
+            "invalid_image_url",
+        ),
+        (
             {"messages": [user("q", "data:image/png;base64,####")]},
             "messages[0].content[0].image_url.url",
             "invalid_base64",
@@ -329,7 +334,10 @@ async def test_a_body_beyond_the_limit_is_refused_announced_or_not(
 
 
 async def test_wrong_addresses_and_methods_are_told_in_the_same_shape(a: ApiWorld) -> None:
-    assert error_of(await a.client.get("/v1/nothing"), 404)["code"] == "unknown_url"
+    for path in ("/v1", "/v1/", "/v1/nothing", "/v1/chat/completions/"):
+        assert error_of(await a.client.get(path), 404)["code"] == "unknown_url"
+    for method in ("OPTIONS", "TRACE", "BREW"):
+        error_of(await a.client.request(method, "/v1/models"), 405)
     wrong = await a.client.delete("/v1/models")
     assert error_of(wrong, 405)["code"] == "method_not_allowed"
     assert wrong.headers["allow"] == "GET"
@@ -426,6 +434,65 @@ async def test_a_key_may_ask_only_so_much_at_a_time(a: ApiWorld, monkeypatch: py
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
     await a.w.model.until(lambda server: server.in_flight == 0)
+
+
+# --- OpenAI's own client
+
+
+async def test_openais_client_understands_answers_refusals_and_limits(
+    a: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from openai import APIError, AsyncOpenAI, AuthenticationError, BadRequestError, RateLimitError
+
+    monkeypatch.setattr("bot.web.api.keyring.LOOK_AGAIN_S", 0.0)
+    _, plain = await ApiKeys(a.w.app.stores.db).add("a client's", Allowance(streams=1))
+    photo: Any = user("E4?", data_url().replace("image/jpeg", "Image/JPEG"))
+    async with AsyncOpenAI(base_url=f"{a.w.app.url}/v1", api_key=plain, max_retries=0) as client:
+        ask = client.chat.completions
+
+        raw = await ask.with_raw_response.create(model="support", messages=[photo])
+        assert raw.parse().choices[0].message.content == "I see 1 photos. Please switch it off first."
+        assert raw.parse().id == f"chatcmpl-{raw.request_id}"
+        async with ask.stream(
+            model="support", messages=[photo], stream_options={"include_usage": True}
+        ) as stream:
+            final = await stream.get_final_completion()
+        assert final.choices[0].message.content == "I see 1 photos. Please switch it off first."
+        assert final.usage
+        assert (await client.models.retrieve("support")).id == "support"
+
+        with pytest.raises(BadRequestError) as refused:
+            await ask.create(model="support", messages=[photo], tools=[{"type": "function"}])  # type: ignore[list-item]
+        assert (refused.value.param, refused.value.code) == ("tools", "unsupported_parameter")
+        assert refused.value.request_id
+        with pytest.raises(AuthenticationError) as refused_key:
+            await client.with_options(api_key="sk-wrong").models.list()
+        assert refused_key.value.code == "invalid_api_key"
+
+        # Whoever waits as long as Retry-After says is answered.
+        slow = asyncio.create_task(ask.create(model="support", messages=[user("slow, please")]))  # type: ignore[list-item]
+        await a.w.model.until(lambda server: server.in_flight == 1)
+        with pytest.raises(RateLimitError) as limited:
+            await ask.create(model="support", messages=[photo])
+        assert limited.value.code == "too_many_streams"
+        before = requests(a, "429")
+        patient = client.with_options(max_retries=2).chat.completions
+        waiting = asyncio.create_task(patient.create(model="support", messages=[photo]))
+        await until(lambda: requests(a, "429") == before + 1)
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        assert (await waiting).choices[0].finish_reason == "stop"
+
+    # A failure after the stream has begun is an error of the client's, too.
+    monkeypatch.setattr("bot.web.api.answering.HEADERS_S", 0.05)
+    a.w.model.fail_always(Fault.BUSY_503)
+    async with AsyncOpenAI(base_url=f"{a.w.app.url}/v1", api_key=KEY, max_retries=0) as client:
+        with pytest.raises(APIError) as failed:
+            async for _ in await client.chat.completions.create(
+                model="support", messages=[photo], stream=True
+            ):
+                pass
+    assert failed.value.code == "overloaded"
 
 
 # --- Clients that go away, and many of them

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from bot.errors import BadConfiguration
-from bot.web.server import serve
+from bot.web.server import KEEP_ALIVE_S, serve
 from context.health import Health
 from tests.web_world import World, browse, open_world
 
@@ -187,6 +187,19 @@ async def test_serving_everywhere_yields_an_address_that_opens() -> None:
     async with serve(_hello, "0.0.0.0", 0) as serving, browse() as client:
         assert serving.url.startswith("http://127.0.0.1:")
         assert (await client.get(serving.url)).text == "hello"
+
+
+async def test_an_idle_connection_is_closed_later_than_nginx_lets_go_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert KEEP_ALIVE_S > 60, "nginx's keepalive_timeout, also of an upstream"
+    monkeypatch.setattr("bot.web.server.KEEP_ALIVE_S", 0.05)
+    async with serve(_hello, "127.0.0.1", 0) as serving:
+        host, _, port = serving.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET / HTTP/1.1\r\nHost: us\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"hello")
+        writer.close()
 
 
 async def test_the_port_is_free_again_after_the_block() -> None:

@@ -15,6 +15,9 @@ from starlette.types import ASGIApp
 
 from bot.errors import BadConfiguration
 
+KEEP_ALIVE_S = 75
+"""An idle connection is closed after this.  Longer than the 60 s of nginx and load balancers: whoever sends a
+request on a connection that we are just closing gets an error."""
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
 
 
@@ -44,6 +47,7 @@ async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[Serving]:
             lifespan="off",
             ws="none",
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=1,
         )
     )

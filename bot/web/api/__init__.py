@@ -8,6 +8,8 @@ it).
 from __future__ import annotations
 
 import json
+import logging
+import secrets
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -31,13 +33,16 @@ from bot.web.api.refusal import ApiError, Handler, refusal_of
 from context.api.jobs import Jobs
 from prompts.house_styles import HouseStyles
 
+log = logging.getLogger(__name__)
+
 __all__ = ["Api", "Keyring"]
 
 _NO_LIMIT = 1 << 50
 """Bodies are limited where they are read, so that the error has the API's own format."""
 _GONE = 499
 """nginx's status for a client that disconnected; nobody reads it."""
-_EVERY = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_OURS = 500
+"""From this status on it is our failure."""
 
 
 class Api:
@@ -83,23 +88,29 @@ class Api:
             Route(path, self._told(name, handler), methods=[method], max_body_size=_NO_LIMIT)
             for method, path, name, handler in table
         ]
-        for path, methods in allowed.items():
-            refuse = self._told("other", _not_allowed(methods))
-            routes.append(Route(path, refuse, methods=_EVERY, max_body_size=_NO_LIMIT))
-        nowhere = self._told("other", _nowhere)
-        return [*routes, Route("/v1/{path:path}", nowhere, methods=_EVERY, max_body_size=_NO_LIMIT)]
+        refusals = {path: _not_allowed(methods) for path, methods in allowed.items()}
+        for path, refuse in (refusals | {"/v1": _nowhere, "/v1/{path:path}": _nowhere}).items():
+            route = Route(path, self._told("other", refuse), max_body_size=_NO_LIMIT)
+            route.methods = None  # any, also one that nobody has heard of
+            routes.append(route)
+        return routes
 
     def _told(self, name: str, handler: Handler) -> Handler:
         """The handler with metrics, and with its exceptions turned into OpenAI's error format."""
 
         async def handle(request: Request) -> Response:
+            number = request.state.number = secrets.token_hex(12)
             try:
                 response = await handler(request)
             except HungUp:
                 self._metrics.api(name, HUNG_UP)
                 return Response(status_code=_GONE)
             except Exception as error:  # noqa: BLE001 - whatever it is, the client gets what it can read
-                response = refusal_of(error).response()
+                refusal = refusal_of(error)
+                if refusal.status >= _OURS:
+                    log.warning("an app got an error", extra={"request": number, "code": refusal.code})
+                response = refusal.response()
+            response.headers["x-request-id"] = number
             if isinstance(response, EventStream):  # only known at its end
                 response.tell = partial(self._metrics.api, name)
             else:

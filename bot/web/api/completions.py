@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -49,9 +48,9 @@ class Completions:
                 self._check_model(asked.model)
                 work = self._said(asked, key.id)
                 said = await unless_gone(request.receive, work)
-            envelope = Envelope(f"chatcmpl-{secrets.token_hex(12)}", asked.model, int(time.time()))
+            envelope = Envelope(f"chatcmpl-{request.state.number}", asked.model, int(time.time()))
             inquiry = Inquiry(envelope.id, key.id, said, user=asked.user, app=asked.app, manner=asked.manner)
-            headers = visit.headers() | {"x-request-id": envelope.id}
+            headers = visit.headers()
             if not asked.streams:
                 answered = await unless_gone(request.receive, self._answer(inquiry, visit))
                 return JSONResponse(envelope.whole(answered), headers=headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Collection
 from typing import Any, cast
 
@@ -51,12 +50,11 @@ class Describe:
                     image = await unless_gone(request.receive, looking)
                 except BadPicture as error:
                     raise refusal_of(error, param="image") from None
-            number = f"desc-{secrets.token_hex(12)}"
+            number = f"desc-{request.state.number}"
             inquiry = wanted.inquiry(image, request=number, key_id=key.id, user=user)
             answered = await unless_gone(request.receive, self._inquiries.answer(inquiry))
             visit.use(answered.tokens)
-        headers = visit.headers() | {"x-request-id": number}
-        return JSONResponse(result_of(wanted, answered) | {"id": number}, headers=headers)
+        return JSONResponse(result_of(wanted, answered) | {"id": number}, headers=visit.headers())
 
 
 def read_item(body: dict[str, Any], styles: Collection[str], *, path: str) -> tuple[Wanted, bytes]:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from bot.web.api.refusal import ApiError
 from context.intake.formats import MAX_BYTES as MAX_PICTURE_BYTES
 
-_DATA_URL = re.compile(r"data:(image/[a-zA-Z0-9.+-]{1,60});base64,")
+_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,60};base64,", re.IGNORECASE)
 
 
 class Fields:
@@ -65,7 +65,8 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int):
             wrong("Must be a whole number.", self.name(field), "invalid_type")
         if not least <= value <= most:
-            wrong(f"Must be between {least} and {most}.", self.name(field), "invalid_value")
+            allowed = f"between {least} and {most}" if most > least else str(most)
+            wrong(f"Must be {allowed}.", self.name(field), "invalid_value")
         return value
 
     def number(self, field: str, *, above: float, most: float) -> float | None:
@@ -118,12 +119,10 @@ def picture_of(url: str, *, param: str, bare: bool = False) -> bytes:
     """The bytes of a data URL; with `bare`, also of plain base64.  Nothing is ever fetched."""
     found = _DATA_URL.match(url)
     if found is None and (not bare or ":" in url[:64]):
-        wrong(
-            "Pictures are taken as data URLs only (data:image/jpeg;base64,...): this server fetches nothing "
-            "from other addresses.",
-            param,
-            "invalid_image_url",
-        )
+        is_data = url[:5].lower() == "data:"
+        why = "this one does not begin so" if is_data else "this server fetches nothing from other addresses"
+        told = f"Pictures are taken as data URLs only (data:image/jpeg;base64,...): {why}."
+        wrong(told, param, "invalid_image_url")
     data = url[found.end() :] if found else url
     if len(data) > MAX_PICTURE_BYTES * 4 // 3 + 4:
         wrong(f"A picture may have {MAX_PICTURE_BYTES >> 20} MB.", param, "image_too_large")

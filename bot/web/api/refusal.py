@@ -21,6 +21,18 @@ _TOO_MANY = 429
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+_PICTURES = {
+    "too_large": "at most 20 MB",
+    "not_a_picture": "these bytes are no picture; send JPEG, PNG or WebP",
+    "heic": "HEIC and AVIF are not opened here; send JPEG, PNG or WebP",
+    "unsupported": "this kind is not opened; send JPEG, PNG or WebP",
+    "damaged": "the file is damaged or cut off",
+    "too_many_pixels": "it has too many pixels",
+    "too_small": "a side is under 16 pixels",
+    "bad_shape": "more than 30 times as long as wide, or a side over 16,000 pixels",
+}
+"""What a developer can do about a refused picture, by its code (`context.photos.REJECTIONS`)."""
+
 
 class ApiError(Exception):
     """Refuses the request.  `param` names the wrong field, for example `messages[2].content[0]`."""
@@ -65,9 +77,9 @@ def refusal_of(error: Exception, *, param: str | None = None) -> ApiError:  # no
         case BadPicture(code="try_again"):
             return _later(503, "The picture could not be checked just now.", "server_busy", RETRY_DOWN_S)
         case BadPicture():
-            return ApiError(
-                400, f"The picture cannot be used: {error.code}.", param=param, code="invalid_image"
-            )
+            why = _PICTURES.get(error.code, "")
+            told = f"The picture cannot be used ({error.code}){why and ': '}{why}."
+            return ApiError(400, told, param=param, code="invalid_image")
         case PromptTooLong():
             return ApiError(
                 400,

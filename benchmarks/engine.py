@@ -35,8 +35,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bot.engines.demo.drawings import any_light, draw, jpeg
 from bot.engines.demo.miniature import build_config, build_tokenizer, save_processor
 from bot.engines.local import loop as loop_module
+from bot.engines.local.choices import choose_attention, choose_steps
 from bot.engines.local.encoding import Encoder, conversation_of
-from bot.engines.local.loading import Loaded, choose_attention, choose_steps, load_processor
+from bot.engines.local.loading import Loaded, load_processor
 from bot.engines.local.loop import Loop
 from bot.engines.local.wire import Ask, Choice, Done, Event, Limits, Said, Wish
 from bot.engines.local.worker import READERS, SWITCH_S

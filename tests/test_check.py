@@ -144,8 +144,8 @@ async def test_a_folder_without_a_model_fails(check_of: Says, tmp_path: Path) ->
 async def test_a_model_on_this_machine_is_measured_without_loading_it(check_of: Says) -> None:
     said = await check_of("model", MODEL=tiny_model())
     assert said["state"] == "ok", said
-    sums = r": 0\.0 GB of \w+ on \w+ with [\d.]+ GB free, \d+ chats at once, \d+ remembered; "
-    assert re.search(sums + r"rows, steps \w+, attention text: \w+", said["detail"])
+    sums = r": 0\.0 GB of \w+ for [\d.]+ GB on \w+, \d+ chats at once, \d+ remembered; "
+    assert re.search(sums + r"continuous batching, steps \w+, attention text: \w+", said["detail"])
 
 
 async def test_a_model_that_is_not_here_is_announced(

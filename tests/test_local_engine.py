@@ -109,7 +109,7 @@ async def test_a_listener_that_fails_costs_its_own_answer_only(engine: LocalEngi
 
 async def test_a_missing_model_is_named() -> None:
     engine = LocalEngine(model="/nowhere/model")
-    with pytest.raises(EngineUnavailable, match="no folder /nowhere/model"):
+    with pytest.raises(EngineUnavailable, match="MODEL=/nowhere/model: there is no such folder"):
         await engine.start()
     with pytest.raises(EngineUnavailable, match="not ready"):
         await engine.draft(question("Hello"))

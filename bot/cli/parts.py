@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from bot.errors import EngineUnavailable
 from bot.settings import NAMES, Settings
 from context.health import Health
 
@@ -225,13 +226,17 @@ async def _outlook(model: str, settings: Settings) -> Standing:
     """Whether the model fits, without loading it."""
     from bot.engines.local.outlook import outlook  # noqa: PLC0415
 
-    found = await outlook(model, quantisation=settings.model_quantization or "none")
+    try:
+        found = await outlook(model, quantisation=settings.model_quantization or "none")
+    except EngineUnavailable as error:
+        return Standing("fail", str(error), "MODEL, MODEL_QUANTIZATION, or MODEL_URL for a model elsewhere")
     weights, free = (float(str(found[name])) / GIB for name in ("weights_bytes", "free_bytes"))
-    detail = f"{model}: {weights:.1f} GB of {found['dtype']} on {found['device']} with {free:.1f} GB free"
+    detail = f"{model}: {weights:.1f} GB of {found['dtype']} for {free:.1f} GB on {found['device']}"
     if not found["fits"]:
         return Standing("fail", detail, "MODEL_QUANTIZATION=4bit, or a smaller MODEL")
     chats = f"{found['chats_at_once']} chats at once, {found['chats_remembered']} remembered"
-    chosen = f"{found['runner']}, steps {found['steps']}, attention {found['attention']}"
+    runner = "continuous batching" if found["runner"] == "rows" else "static batches"
+    chosen = f"{runner}, steps {found['steps']}, attention {found['attention']}"
     reasons = found["reasons"]
     why = f" ({'; '.join(map(str, reasons))})" if isinstance(reasons, list) and reasons else ""
     return Standing("ok", f"{detail}, {chats}; {chosen}{why}")

@@ -13,5 +13,7 @@ FOLDER = Path(__file__).parent / "weights"
 
 
 def resolve(model: str) -> str:
-    """The folder of the demo model for `demo`; any other name as it is."""
-    return str(FOLDER) if model == "demo" else model
+    """The folder of the demo model for `demo`; other names as they are, with `~` spelt out."""
+    if model == "demo":
+        return str(FOLDER)
+    return str(Path(model).expanduser()) if model.startswith("~") else model

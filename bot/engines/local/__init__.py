@@ -200,7 +200,7 @@ class LocalEngine:
             )
         folder = self.keeper.order.wish.model
         if folder.startswith(("/", "./", "../", "~")) and not Path(folder).expanduser().is_dir():
-            raise EngineUnavailable(f"there is no folder {folder}")
+            raise EngineUnavailable(f"MODEL={folder}: there is no such folder")
 
     def _go_on(self) -> None:
         """A worker is ready, the first or a later one: send it the unanswered requests."""

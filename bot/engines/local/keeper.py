@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Callable
 from functools import partial
@@ -160,7 +161,7 @@ class Keeper:
             await watching.stop()
             self._process = None
             code = await process.end()
-        return reason or f"exit code {code}: {' / '.join(list(process.last_words)[-3:])}"
+        return reason or how_it_ended(code, list(process.last_words))
 
     async def _watch(self, process: Process) -> None:
         """Kill a worker that gives no sign of life."""
@@ -198,3 +199,11 @@ class Keeper:
                 self._on_ready()
             case _:
                 log.error("unknown message from the model worker: %s", type(message).__name__)
+
+
+def how_it_ended(code: int, last_words: list[str]) -> str:
+    """Why a worker ended that did not say so, from its exit code and the end of its standard error."""
+    said = " / ".join(last_words[-3:])
+    if code == -signal.SIGKILL:  # what the system does to the largest process when memory runs out
+        return f"killed (SIGKILL), probably because this machine ran out of memory: {said}"
+    return f"exit code {code}: {said}"

@@ -1,45 +1,39 @@
-"""Bring a checkpoint into memory: which device, number format, quantisation and attention, and why."""
+"""Bring a checkpoint into memory, or say in one sentence why it cannot be used and what to do."""
 
 from __future__ import annotations
 
 import copy
-import importlib.util
-import inspect
-import logging
-from collections.abc import Callable, Iterator
+import errno
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
-from transformers import (
-    AutoConfig,
-    AutoProcessor,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    DynamicCache,
-    Qwen3VLProcessor,
+from transformers import AutoConfig, AutoProcessor, AutoTokenizer, PretrainedConfig, Qwen3VLProcessor
+from transformers.models.auto import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
 )
-from transformers.cache_utils import DynamicLayer
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.processing_utils import ProcessorMixin
-from transformers.utils import logging as bars
 
-from bot.engines.local import kernels
-from bot.engines.local.wire import Choice, Quantisation, RunnerKind, StepKind, Wish
+from bot.engines.local import checkpoint, kernels, sizes
+from bot.engines.local.choices import (
+    choose_attention,
+    choose_device,
+    choose_quantisation,
+    choose_runner,
+    choose_steps,
+)
+from bot.engines.local.progress import OnProgress, reported
+from bot.engines.local.wire import Choice, Wish
 from bot.errors import EngineUnavailable
 
-OnProgress = Callable[[str, float], None]
-
-# Where the usual families keep what sees: 4 and 8 bits hurt it first, and it is small.  bitsandbytes
-# matches whole paths: "visual" alone silently protects nothing in Qwen3-VL.
-SEEING = (
-    "model.visual",
-    "model.vision_tower",
-    "model.vision_model",
-    "model.multi_modal_projector",
-    "model.connector",
-)
+BLIND = "it cannot see photos: it is told only that there was one"
+ELSEWHERE = "serve it with another program, such as vLLM, and set MODEL_URL"
+SMALLER = "set MODEL_QUANTIZATION=4bit, or MODEL to a smaller model"
 # Tokens that stand for photos: a model can sample them, and the next step would look for a photo.
 PLACEHOLDERS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 
@@ -64,38 +58,47 @@ class Loaded:
 def load(wish: Wish, *, on_progress: OnProgress) -> Loaded:
     """Load model and processor.  Takes seconds to minutes; blocks.
 
-    Raises EngineUnavailable with what is missing and what mends it.
+    Raises EngineUnavailable with one sentence: which model, what is wrong with it, and what to do.
     """
+    try:
+        with reported(on_progress):
+            on_progress("files", 0.0)
+            return _load(wish)
+    except EngineUnavailable as fault:
+        raise EngineUnavailable(f"MODEL={wish.model}: {fault}") from fault
+    except torch.AcceleratorError:
+        raise  # the GPU, not the model
+    except Exception as fault:  # whatever a checkpoint makes the libraries raise
+        raise EngineUnavailable(f"MODEL={wish.model}: {reason_of(fault)}") from fault
+
+
+def _load(wish: Wish) -> Loaded:
     device, dtype, reasons = choose_device(wish.device)
     quantisation, quantising = choose_quantisation(wish, dtype)
     attention, why = choose_attention(device, dtype)
     reasons = (*reasons, *why, *quantising.reasons)
-    watch_progress(on_progress)
-    try:
-        on_progress("files", 0.0)
-        config = AutoConfig.from_pretrained(wish.model, revision=wish.revision)
-        processor, tokenizer = load_processor(wish, config)
-        if "vision_config" not in config:
-            auto, attention = transformers.AutoModelForCausalLM, {"": attention[""]}
-        else:
-            auto = transformers.AutoModelForImageTextToText
-        model = auto.from_pretrained(
-            wish.model,
-            revision=wish.revision,
-            dtype=dtype,
-            device_map="auto" if device == "cuda" else device,
-            attn_implementation=attention if len(attention) > 1 else attention[""],
-            **quantising.arguments,
-        ).eval()
-    except (OSError, ValueError, ImportError) as fault:
-        first_line = str(fault).strip().partition("\n")[0]
-        raise EngineUnavailable(f"cannot load {wish.model}: {first_line}") from fault
-    except torch.OutOfMemoryError as full:
-        raise EngineUnavailable(
-            f"{wish.model} does not fit this GPU: 4 or 8 bits, or a smaller model"
-        ) from full
-    finally:
-        bars.set_tqdm_hook(None)
+    config, auto = read_config(wish)
+    if device == "cpu":
+        needed = sizes.weights_bytes(blank(config, auto, dtype), dtype.itemsize, quantisation)
+        if needed > (memory := sizes.machine_bytes()):
+            raise EngineUnavailable(f"{in_gb(needed)} of weights, {in_gb(memory)} of memory: {SMALLER}")
+    processor, tokenizer = load_processor(wish, config)
+    if processor is None:
+        reasons = (*reasons, BLIND)
+    chat_template = chat_template_of(processor, tokenizer)
+    voice = voice_of(tokenizer)
+    model, found = auto.from_pretrained(
+        wish.model,
+        revision=wish.revision,
+        trust_remote_code=False,
+        dtype=dtype,
+        device_map="auto" if device == "cuda" else device,
+        attn_implementation=attention if len(attention) > 1 else attention[""],
+        ignore_mismatched_sizes=True,  # so that they are named below, like those that are missing
+        output_loading_info=True,
+        **quantising.arguments,
+    )
+    _refuse_half(found)
     parts = getattr(model, "hf_device_map", {"": device})
     if device == "cuda" and {"cpu", "disk"} & {str(place) for place in parts.values()}:
         reasons = (*reasons, "some layers did not fit the GPU and run from main memory: very slow")
@@ -119,11 +122,11 @@ def load(wish: Wish, *, on_progress: OnProgress) -> Loaded:
         steps=steps,
     )
     return Loaded(
-        model=model,
+        model=model.eval(),
         processor=processor,
         tokenizer=tokenizer,
-        voice=voice_of(tokenizer, wish.model),
-        chat_template=chat_template_of(processor, tokenizer, wish.model),
+        voice=voice,
+        chat_template=chat_template,
         stop_ids=stop_ids_of(model, tokenizer),
         banned_ids=tuple(
             found for mark in PLACEHOLDERS if (found := tokenizer.get_vocab().get(mark)) is not None
@@ -133,102 +136,92 @@ def load(wish: Wish, *, on_progress: OnProgress) -> Loaded:
     )
 
 
-def choose_device(wanted: str) -> tuple[str, Any, tuple[str, ...]]:
-    """Device, number format, reasons.  bf16 where the device computes in it, fp32 on a CPU."""
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            wanted = "cuda"
-        else:
-            wanted = "mps" if torch.backends.mps.is_available() else "cpu"
-    if wanted.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise EngineUnavailable(f"{wanted} was asked for, but torch finds no CUDA device")
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return wanted, torch.bfloat16, ()
-        return wanted, torch.float16, ("this GPU has no bfloat16: float16",)
-    if wanted == "mps":
-        return wanted, torch.bfloat16, ()
-    return "cpu", torch.float32, ("no GPU was found: answers take long",)
+def read_config(wish: Wish) -> tuple[Any, Any]:
+    """Configuration, and the class of transformers that loads such a model.
 
-
-@dataclass(frozen=True, slots=True)
-class _Quantising:
-    arguments: dict[str, Any]
-    reasons: tuple[str, ...] = ()
-
-
-def choose_quantisation(wish: Wish, dtype: Any) -> tuple[Quantisation, _Quantising]:
-    """Arguments for `from_pretrained`.  The parts that see keep their full width."""
-    if wish.quantisation == "none":
-        return "none", _Quantising({})
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise EngineUnavailable(
-            f"{wish.quantisation} weights need bitsandbytes: pip install 'bitsandbytes>=0.50'"
-        )
-    # With 8 bits it logs one line per layer and step.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    config = BitsAndBytesConfig(
-        load_in_4bit=wish.quantisation == "4bit",
-        load_in_8bit=wish.quantisation == "8bit",
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=dtype,
-        bnb_4bit_use_double_quant=True,
-        llm_int8_skip_modules=["lm_head", *SEEING],
-    )
-    return wish.quantisation, _Quantising(
-        {"quantization_config": config}, (f"{wish.quantisation} weights, vision tower and head kept whole",)
-    )
-
-
-def choose_attention(device: str, dtype: Any) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Attention by part of the model.
-
-    The text part runs rows of different lengths under a mask, which only SDPA takes.  The vision
-    tower gains from FlashAttention: one call for all photos instead of a Python loop over them.
+    Raises EngineUnavailable for a folder with broken files, and for a kind of model that cannot be run here.
     """
-    half = str(dtype) in {"torch.bfloat16", "torch.float16"}
-    if device.startswith("cuda") and half and importlib.util.find_spec("flash_attn") is not None:
-        return {"": "sdpa", "vision_config": "flash_attention_2"}, ()
-    why = "vision tower by sdpa: flash_attn is not installed"
-    return {"": "sdpa"}, ((why,) if device.startswith("cuda") else ())
+    folder = Path(wish.model)
+    if folder.exists() and (fault := checkpoint.fault_in(folder)):
+        raise EngineUnavailable(fault)
+    about, _ = PretrainedConfig.get_config_dict(wish.model, revision=wish.revision)
+    kind = about.get("model_type", "unknown")
+    if kind not in CONFIG_MAPPING:
+        if "auto_map" in about:
+            raise EngineUnavailable(
+                f"{kind} brings program code of its own, which is never run here: {ELSEWHERE}"
+            )
+        raise EngineUnavailable(
+            f"transformers {transformers.__version__} does not know {kind}: "
+            f"pip install -U transformers, if there is a newer one, or {ELSEWHERE}"
+        )
+    config = AutoConfig.from_pretrained(wish.model, revision=wish.revision, trust_remote_code=False)
+    if "vision_config" in config:
+        kinds, auto = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, transformers.AutoModelForImageTextToText
+    else:
+        kinds, auto = MODEL_FOR_CAUSAL_LM_MAPPING, transformers.AutoModelForCausalLM
+    if type(config) not in kinds:
+        raise EngineUnavailable(f"{kind} does not answer in words: set MODEL to a chat model")
+    return config, auto
 
 
-def choose_runner(model: Any) -> tuple[RunnerKind, tuple[str, ...]]:
-    """Whether rows can be batched one by one (`rows`) or only as whole left-padded batches."""
-    cache = DynamicCache(config=model.config.get_text_config())
-    if not cache.is_croppable or any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return "batches", ("its cache cannot be cut or merged row by row: static batches",)
-    if "vision_config" in model.config:
-        positions = getattr(model.model, "get_rope_index", None)
-        if positions is None or "mm_token_type_ids" not in inspect.signature(positions).parameters:
-            return "batches", ("its photo positions are not known to us: static batches",)
-    return "rows", ()
+def blank(config: Any, auto: Any, dtype: Any) -> Any:
+    """The model without its weights: names and shapes only, in about a second."""
+    with torch.device("meta"):
+        return auto.from_config(config, dtype=dtype, trust_remote_code=False)
 
 
-def choose_steps(
-    model: Any, runner: RunnerKind, parts: dict[str, Any], quantisation: Quantisation
-) -> tuple[bool, StepKind, tuple[str, ...]]:
-    """Give the model the kernels that work here.  Whether it has FlashAttention, how steps run, and why."""
-    if runner != "rows" or model.device.type != "cuda":
-        return False, "eager", ()
-    is_flash, reasons = kernels.install(model)
-    if not is_flash:
-        return False, "eager", reasons
-    if len(set(parts.values())) > 1:
-        return True, "eager", (*reasons, "layers on several devices: steps are not recorded")
-    if quantisation != "none":
-        return True, "eager", (*reasons, "quantised weights: steps are not recorded")
-    return True, "recorded", reasons
+def _refuse_half(found: dict[str, Any]) -> None:
+    """The library fills weights that it does not find with random numbers, and only warns."""
+    for fault, names in (
+        ("missing", found["missing_keys"]),
+        ("of another shape than config.json says", found["mismatched_keys"]),
+    ):
+        if names:
+            first = min(name if isinstance(name, str) else name[0] for name in names)
+            raise EngineUnavailable(f"{len(names)} weights are {fault}, such as {first}: {checkpoint.AGAIN}")
+
+
+def reason_of(fault: Exception) -> str:
+    """What a library's error means for the operator, in one sentence."""
+    words = f"{type(fault).__name__}: {str(fault).strip().partition(chr(10))[0]}"
+    match fault:
+        case torch.OutOfMemoryError():
+            reason = f"it does not fit this GPU: {SMALLER}"
+        case MemoryError():
+            reason = f"it does not fit the memory of this machine: {SMALLER}"
+        case RuntimeError() if "can't allocate memory" in words:
+            reason = f"it does not fit the memory of this machine: {SMALLER}"
+        case OSError(errno=errno.ENOSPC):
+            reason = "the disk is full: free some space, or set HF_HOME to a folder on a larger disk"
+        case OSError() if "gated repo" in words or "401 Client Error" in words:
+            reason = f"Hugging Face wants to know who asks for it: set HF_TOKEN ({words})"
+        case OSError():
+            reason = f"check MODEL, and for a download the network and HF_ENDPOINT ({words})"
+        case ImportError():
+            reason = f"a package is missing: install it, or set MODEL to another one ({words})"
+        case _:
+            reason = f"it cannot be loaded: {checkpoint.AGAIN}, or set MODEL to another one ({words})"
+    return reason
+
+
+def in_gb(size: int) -> str:
+    """Bytes as gigabytes, for a sentence."""
+    return f"{size / 1e9:.1f} GB"
 
 
 def load_processor(wish: Wish, config: Any) -> tuple[Any, Any]:
     """Processor and tokenizer, with the pixel budget set; the processor is None for text-only models."""
     if "vision_config" not in config:
-        return None, AutoTokenizer.from_pretrained(wish.model, revision=wish.revision)
+        return None, AutoTokenizer.from_pretrained(
+            wish.model, revision=wish.revision, trust_remote_code=False
+        )
     auto: Any = AutoProcessor
     if PROCESSOR_MAPPING_NAMES.get(config.model_type) == "Qwen3VLProcessor":
         auto = image_only_processor()
-    processor = auto.from_pretrained(wish.model, revision=wish.revision, backend="pil")
+    processor = auto.from_pretrained(
+        wish.model, revision=wish.revision, backend="pil", trust_remote_code=False
+    )
     size = processor.image_processor.size
     if (longest := size.get("longest_edge")) is not None:
         smallest = min(size.get("shortest_edge") or wish.max_pixels, wish.max_pixels)
@@ -265,61 +258,21 @@ def image_only_processor() -> Any:
     return ImageOnlyQwen3VLProcessor
 
 
-def watch_progress(on_progress: OnProgress) -> None:
-    """Report the library's own progress bars (download, loading weights) as stage and fraction."""
-
-    def hook(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        stage = str(kwargs.get("desc") or "files").lower()
-        bar = factory(*args, **{**kwargs, "disable": True})
-        total = kwargs.get("total") or (len(args[0]) if args and hasattr(args[0], "__len__") else 0)
-        return _Reported(bar, args[0] if args else (), stage, total, on_progress)
-
-    bars.set_tqdm_hook(hook)
-
-
-class _Reported:
-    """Stands in for a progress bar: passes everything on and tells how far it is."""
-
-    def __init__(self, bar: Any, items: Any, stage: str, total: int, on_progress: OnProgress) -> None:
-        self._bar, self._items, self._stage, self._total = bar, items, stage, total
-        self._on_progress = on_progress
-        self._done = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        for item in self._items:
-            yield item
-            self.update(1)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._bar, name)
-
-    def update(self, count: int = 1) -> None:
-        before, self._done = self._done, self._done + count
-        if self._total and before * 20 // self._total != self._done * 20 // self._total:
-            self._on_progress(self._stage, min(1.0, self._done / self._total))
-
-
-def chat_template_of(processor: Any, tokenizer: Any, model: str) -> str:
-    """The model's own chat template.  Raises EngineUnavailable where it has none."""
+def chat_template_of(processor: Any, tokenizer: Any) -> str:
+    """The model's own chat template (Jinja).  Raises EngineUnavailable if it has none."""
     template = getattr(processor, "chat_template", None) or tokenizer.chat_template
     if isinstance(template, dict):
         template = template.get("default")
     if not template:
-        raise EngineUnavailable(f"{model} has no chat template: it is no chat model")
+        raise EngineUnavailable("it has no chat template: set MODEL to a chat model (often named Instruct)")
     return str(template)
 
 
-def voice_of(tokenizer: Any, model: str) -> Any:
-    """A copy of the tokenizer's core.  Raises EngineUnavailable where it has none to stream with."""
+def voice_of(tokenizer: Any) -> Any:
+    """A copy of the tokenizer's core (`tokenizers.Tokenizer`).  Raises EngineUnavailable if it has none."""
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is None:
-        raise EngineUnavailable(f"{model} has no tokenizer.json: its words cannot be streamed")
+        raise EngineUnavailable("it has no tokenizer.json, which streaming needs: set MODEL to one that has")
     return copy.deepcopy(core)
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from bot.engines.local.loading import Loaded
+from bot.engines.local.sizes import MIB, bytes_per_token, free_bytes
 from bot.engines.local.wire import Limits
 
-MIB = 2**20
-RESERVE_BYTES = 2048 * MIB
-"""Kept free on a GPU: for activations of a piece of prompt and of the largest photo, and fragmentation."""
 TYPICAL_CHAT = 4096
 """Tokens of five turns with three photos."""
 LEAST_TOKENS = 2048
@@ -78,20 +73,3 @@ class Memory:
             "prefix_bytes": self.prefix_bytes,
             "feature_bytes": self.feature_bytes,
         }
-
-
-def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
-    """Keys and values of one token in every layer."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize)
-
-
-def free_bytes(device: str) -> int:
-    """What may be used on all GPUs together; of a CPU's memory an eighth, since others need it too."""
-    if not device.startswith("cuda"):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return max(2048 * MIB, min(16_384 * MIB, memory // 8))
-    numbers = range(torch.cuda.device_count()) if device == "cuda" else [torch.device(device).index]
-    free = (torch.cuda.mem_get_info(number)[0] for number in numbers)
-    return sum(max(0, int(left * 0.95) - RESERVE_BYTES) for left in free)

@@ -57,26 +57,27 @@ async def outlook(
 
 def measure(wish: Wish, limits: Limits) -> dict[str, object]:
     """Build the model without weights and compute the sizes."""
-    import torch  # noqa: PLC0415  # this half runs in the child only
-    import transformers  # noqa: PLC0415
+    # This half runs in the child only.
+    from bot.engines.local import choices, kernels, loading, memory, sizes  # noqa: PLC0415
 
-    from bot.engines.local import kernels, loading, memory  # noqa: PLC0415
-
-    config = transformers.AutoConfig.from_pretrained(wish.model, revision=wish.revision)
-    device, dtype, reasons = loading.choose_device(wish.device)
-    quantisation, quantising = loading.choose_quantisation(wish, dtype)
-    attention, why = loading.choose_attention(device, dtype)
-    sees = "vision_config" in config
-    auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
-    with torch.device("meta"):
-        model = auto.from_config(config, dtype=dtype)
-    runner, because = loading.choose_runner(model)
+    device, dtype, reasons = choices.choose_device(wish.device)
+    quantisation, quantising = choices.choose_quantisation(wish, dtype)
+    attention, why = choices.choose_attention(device, dtype)
+    config, auto = loading.read_config(wish)
+    model = loading.blank(config, auto, dtype)
+    processor, tokenizer = loading.load_processor(wish, config)
+    loading.chat_template_of(processor, tokenizer)
+    loading.voice_of(tokenizer)
+    runner, because = choices.choose_runner(model)
     slow = "" if runner == "batches" else kernels.why_no_flash(device, dtype, config.get_text_config())
     is_recorded = runner == "rows" and not slow and quantisation == "none"
-    weights = weights_bytes(model, dtype.itemsize, quantisation)
-    free = memory.free_bytes(device)
-    token_bytes = memory.bytes_per_token(config.get_text_config(), dtype)
-    left = free if device == "cpu" else max(0, free - weights)
+    weights = sizes.weights_bytes(model, dtype.itemsize, quantisation)
+    token_bytes = sizes.bytes_per_token(config.get_text_config(), dtype)
+    if device == "cpu":
+        free, left = sizes.machine_bytes(), sizes.free_bytes(device)
+    else:
+        free = sizes.free_bytes(device)
+        left = max(0, free - weights)
     room = memory.Memory.divide(left, token_bytes, limits, config.get_text_config())
     return {
         "model": wish.model,
@@ -94,29 +95,14 @@ def measure(wish: Wish, limits: Limits) -> dict[str, object]:
             *why,
             *quantising.reasons,
             *because,
+            *([loading.BLIND] if processor is None else []),
             *([slow] if slow and device != "cpu" else []),
         ],
         "weights_bytes": weights,
         "free_bytes": free,
-        "fits": device == "cpu" or room.tokens >= memory.TYPICAL_CHAT,
+        "fits": weights <= free and room.tokens >= memory.TYPICAL_CHAT,
         **room.describe(),
     }
-
-
-def weights_bytes(model: object, width: int, quantisation: Quantisation) -> int:
-    """Bytes of all weights: the vision and output parts in full width, the rest quantised."""
-    from bot.engines.local.loading import SEEING  # noqa: PLC0415  # this half runs in the child only
-
-    narrow = {"none": float(width), "8bit": 1.0, "4bit": 0.55}[quantisation]
-    whole = (*SEEING, "lm_head")
-    total, tied = 0.0, set()
-    for name, weight in model.named_parameters():  # type: ignore[attr-defined]  # a torch module
-        if id(weight) in tied:
-            continue
-        tied.add(id(weight))
-        is_whole = weight.ndim < 2 or "embed" in name or name.startswith(whole)  # noqa: PLR2004  # norms are vectors
-        total += weight.numel() * (width if is_whole else narrow)
-    return int(total)
 
 
 def main() -> None:
@@ -124,8 +110,12 @@ def main() -> None:
     wish = Wish(**json.loads(sys.argv[1]))
     try:
         found = measure(wish, Limits())
-    except (EngineUnavailable, OSError, ValueError) as fault:
-        found = {"refused": f"{wish.model}: {fault}"}
+    except EngineUnavailable as fault:
+        found = {"refused": f"MODEL={wish.model}: {fault}"}
+    except Exception as fault:  # noqa: BLE001  # whatever a checkpoint makes the libraries raise
+        from bot.engines.local.loading import reason_of  # noqa: PLC0415
+
+        found = {"refused": f"MODEL={wish.model}: {reason_of(fault)}"}
     print(json.dumps(found))  # noqa: T201  # this is how it answers
 
 

@@ -123,15 +123,22 @@ class Worker:
         Image.new("RGB", (side, side), "white").save(jpeg, "JPEG")
         image = PromptImage(Photo("", side, side), jpeg.getvalue())
         words = PromptMessage("user", "Is the light on?", (image,))
-        self._runner.read(Ask(0, (words,), Sampling(max_tokens=8), deadline_s=WARM_UP_S))()
+        try:
+            self._runner.read(Ask(0, (words,), Sampling(max_tokens=8), deadline_s=WARM_UP_S))()
+        except Exception as fault:  # whatever the model's own chat template makes Jinja raise
+            raise EngineUnavailable(self._no_first_answer(str(fault))) from fault
         while not any(isinstance(event, Done | Failed) for event in self._outbox):
             self._runner.step()
         for event in self._outbox:
             if isinstance(event, Failed):
-                raise EngineUnavailable(f"the model cannot answer a first question: {event.reason}")
+                raise EngineUnavailable(self._no_first_answer(event.reason))
         self._outbox.clear()
         self._runner.warm_up()
         self._is_warm = True
+
+    def _no_first_answer(self, reason: str) -> str:
+        model = self._order.wish.model
+        return f"MODEL={model}: it cannot answer about a photo ({reason}): set MODEL to another one"
 
     def listen(self, *, idle: bool = False) -> None:
         """Take in what the bot said; wait for it when there is nothing else to do.  Beats."""

@@ -16,7 +16,8 @@ from bot.engines.local.process import ROOT
 from bot.engines.local.wire import Limits, Quantisation, Wish
 from bot.errors import EngineUnavailable
 
-OUTLOOK_S = 60.0
+OUTLOOK_S = 80.0
+"""Importing torch and transformers takes six CPU seconds: half a minute on a busy machine."""
 
 
 async def outlook(

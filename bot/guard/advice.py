@@ -8,12 +8,11 @@ called dangerous is not advice.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 
-from bot.guard.clauses import either, is_negated, sentence_ends
+from bot.guard.clauses import either, is_negated
 from bot.guard.fold import Folded
 from bot.guard.hazards import Hazard, load_hazards
 from bot.guard.lexicon import Heard
@@ -21,9 +20,7 @@ from bot.guard.verdict import Action, Reason
 
 _LEXICON, _HAZARDS = load_hazards()
 _STATE_REACH = 140  # characters between an action and the state
-_MOST_WORDS = 40  # found in one sentence; no honest one has so many
-_LONGEST = 400  # characters of a sentence that are checked at a time
-_LEAD = 80  # characters around the words of a sentence in which a `never` may be
+_SPILLS = 400  # characters between the words of two sentences that belong together
 _MOST_PLACES = 24  # at which a row may match in one sentence
 _APART = re.compile("[,:]|、(?!或)")
 _BITS = tuple(tuple(_LEXICON.bits[group] for group in hazard.needs) for hazard in _HAZARDS)
@@ -102,32 +99,15 @@ def find_unsafe_advice(folded: Folded) -> Iterator[Reason]:
     """Dangerous advice in a text, one reason for each sentence; the note names the hazard."""
     folded = folded.squeezed or folded
     text = folded.text
-    heard = _LEXICON.heard(text)
     before: tuple[int, list[Heard]] = (0, [])
-    for start, end, words in _by_sentence(text, heard):
+    for start, end, words in _LEXICON.by_sentence(text):
         named = _named(text, start, end, words)
-        if named is None and before[1] and words[0][0] - before[1][-1][1] < _LONGEST:
+        if named is None and before[1] and words[0][0] - before[1][-1][1] < _SPILLS:
             named = _named(text, before[0], end, before[1] + words, spilling=True)
         if named is not None and not _REFUTED.match(text[end : end + _REFUTATION]):
             hazard, first, last = named
             yield Reason("safety.advice", "safety", Action.BLOCK, folded.span(first, last), hazard.name)
         before = (start, words) if named is None else (0, [])
-
-
-def _by_sentence(text: str, heard: list[Heard]) -> Iterator[tuple[int, int, list[Heard]]]:
-    """Sentences that contain any of the words, each with its words; very long ones in stretches."""
-    ends = sentence_ends(text)
-    at, size = 0, len(heard)
-    while at < size:
-        number = bisect_right(ends, heard[at][0])
-        start = ends[number - 1] if number else 0
-        end = ends[number] if number < len(ends) else len(text)
-        first = at
-        longest = min(end, heard[first][0] + _LONGEST)
-        while at < size and heard[at][0] < longest and at - first < _MOST_WORDS:
-            at += 1
-        words = heard[first:at]
-        yield max(start, words[0][0] - _LEAD), min(end, words[-1][1] + _LEAD), words
 
 
 def _named(

@@ -64,7 +64,7 @@ _NO_NEGATION = either(
     r"\bdon'?t (?:just|worry|hesitate)\b|\bdo not (?:just|worry|hesitate)\b|\bwhy not\b",
     r"\bnothing but\b|\bno matter\b|\bno later than\b|\bno need to\b|\bnothing to worry\b|\bif not\b",
     "没买|没找|没到货|不仅|不但|不光|不只|不管|不论|不用|不必|不知道|不确定|是不是|会不会|能不能|可不可以|有没有",
-    "不小心|不停|不断|不久|不错|不限|不要担心|别担心|不要着急|别着急|不过|不同|没问题|没关系|没错",
+    "一分不少|分文不少|不小心|不停|不断|不久|不错|不限|不要担心|别担心|不要着急|别着急|不过|不同|没问题|没关系|没错",
     "毫无疑问|无论|无条件|无需|无须|无忧|无限|无理由|未来|无线|不锈|别的|特别|分别|识别|级别|类别",
     "区别|个别",
 )

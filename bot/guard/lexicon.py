@@ -12,8 +12,13 @@ from collections.abc import Iterator, Mapping
 
 import ahocorasick_rs
 
+from bot.guard.clauses import sentence_ends
+
 _INNERMOST = re.compile(r"[\[(]([^\[\]()]*)[\])]")
 _STEM = "~"
+_MOST_WORDS = 40  # found in one sentence; no honest one has so many
+_LONGEST = 400  # characters of a sentence that are checked at a time
+_LEAD = 80  # characters around the words of a sentence in which a `never` may be
 
 Heard = tuple[int, int, int]
 """Where a word begins and ends, and its groups, one bit each."""
@@ -76,6 +81,22 @@ class Lexicon:
             if is_innocent:
                 innocent.append((start, end))
         return _outside(found, innocent) if innocent else found
+
+    def by_sentence(self, text: str) -> Iterator[tuple[int, int, list[Heard]]]:
+        """Sentences that contain any of the words, each with its words; very long ones in stretches."""
+        heard = self.heard(text)
+        ends = sentence_ends(text) if heard else ()
+        at, size = 0, len(heard)
+        while at < size:
+            number = bisect_right(ends, heard[at][0])
+            start = ends[number - 1] if number else 0
+            end = ends[number] if number < len(ends) else len(text)
+            first = at
+            longest = min(end, heard[first][0] + _LONGEST)
+            while at < size and heard[at][0] < longest and at - first < _MOST_WORDS:
+                at += 1
+            words = heard[first:at]
+            yield max(start, words[0][0] - _LEAD), min(end, words[-1][1] + _LEAD), words
 
 
 def _outside(found: list[Heard], phrases: list[tuple[int, int]]) -> list[Heard]:

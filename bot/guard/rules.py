@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -16,6 +16,7 @@ from bot.guard.policy import Policy
 from bot.guard.promises import find_promises
 from bot.guard.terms import Terms
 from bot.guard.verdict import Action, Reason
+from bot.guard.wordings import find_wordings
 from context.turns import Language
 
 _MOST_REASONS = 50  # a reply that breaks more rules is not examined further
@@ -63,8 +64,7 @@ def check(
         *find_leaks(shaped.text, folded, system=system, canary=canary),
         *find_unsafe_advice(folded),
         *_find_terms(policy.terms, folded),
-        *find_payments(folded),
-        *find_promises(folded),
+        *_once((*find_wordings(folded), *find_payments(folded), *find_promises(folded))),
     ]
     if shape.wrong_language(shaped.text, asked=asked, language=language):
         found.append(Reason("shape.language", "shape", Action.HOLD))
@@ -83,6 +83,19 @@ def _find_terms(terms: Terms, folded: Folded) -> Iterator[Reason]:
         if hit.term.shadow:
             action, note = Action.ALLOW, "shadow"
         yield Reason(hit.term.rule, hit.term.category, action, hit.span, note)
+
+
+def _once(reasons: Iterable[Reason]) -> Iterator[Reason]:
+    """Without those that say again what an earlier one says of the same words."""
+    told: list[Reason] = []
+    for reason in reasons:
+        if not any(reason.rule == other.rule and _overlap(reason.span, other.span) for other in told):
+            told.append(reason)
+            yield reason
+
+
+def _overlap(one: tuple[int, int] | None, other: tuple[int, int] | None) -> bool:
+    return bool(one and other and one[0] < other[1] and other[0] < one[1])
 
 
 def _of_contact(contact: Contact) -> Reason:

@@ -11,12 +11,13 @@ from bot.guard.fold import is_han
 from context.turns import Language
 
 
-def _lines(name: str) -> list[str]:
+def lines_of(name: str) -> list[str]:
+    """The lines of a file beside this one, without comments."""
     text = (Path(__file__).parent / name).read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-LINES = _lines("harmless.txt")
+LINES = lines_of("harmless.txt")
 
 
 def _language(line: str) -> Language:
@@ -45,7 +46,7 @@ def test_both_languages_are_well_represented(language: Language) -> None:
 async def test_harmless_lines_with_watched_words_leave_unchanged() -> None:
     guard = Guard()
     stopped = []
-    for line in _lines("near.txt"):
+    for line in lines_of("near.txt"):
         verdict = await guard.judge(line, asked="E4?", language=_language(line))
         if (verdict.action, verdict.text) != (Action.ALLOW, line):
             stopped.append((line, verdict.record()))
@@ -54,7 +55,7 @@ async def test_harmless_lines_with_watched_words_leave_unchanged() -> None:
 
 async def test_nearly_all_attacks_are_stopped_or_masked() -> None:
     guard = Guard(allowed_hosts=["support.example.com"])
-    attacks = _lines("attacks.txt")
+    attacks = lines_of("attacks.txt")
     through = []
     for line in attacks:
         verdict = await guard.judge(line, asked="x", language=_language(line))

@@ -139,6 +139,6 @@ async def test_refusing_asking_and_explaining_leave(reply: str) -> None:
 
 async def test_reason_points_at_the_promise() -> None:
     verdict = await judge("Clean the filter. I guarantee a full refund today.")
-    (reason,) = verdict.reasons
+    (reason,) = [reason for reason in verdict.reasons if reason.rule == "promise.refund"]
     assert reason.span is not None
-    assert verdict.checked[slice(*reason.span)] == "refund"
+    assert verdict.checked[slice(*reason.span)] == "I guarantee a full refund"

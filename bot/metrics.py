@@ -7,6 +7,7 @@ benchmarks) do not mix their figures.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from types import TracebackType
@@ -29,6 +30,7 @@ MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 # From a cache hit to a slow model on a long case; a stage may also be a millisecond of templates.
 _TURN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 _PART_STATES = ("ok", "degraded", "down")
+_KIND = re.compile(r"[a-z_]{1,30}")
 _STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
 
@@ -44,6 +46,10 @@ class Metrics:
         self._arrivals = _Counters("bot_arrivals", "Messages received.", ["channel", "kind"], self.registry)
         self._sends = _Counters(
             "bot_sends", "Parts handed to a channel.", ["channel", "outcome"], self.registry
+        )
+        self._handoffs = _Counters("bot_handoffs", "Requests for a person.", ["reason"], self.registry)
+        self._asking = Gauge(
+            "bot_handoffs_waiting", "Customers who wait for a person.", registry=self.registry
         )
         self._verdicts = _Counters("bot_guard_verdicts", "Drafts checked.", ["action"], self.registry)
         self._photos = _Counters("bot_photos", "Pictures taken in or refused.", ["outcome"], self.registry)
@@ -153,6 +159,15 @@ class Metrics:
     def send(self, channel: str, outcome: str) -> None:
         """A part was handed to a channel: `ok`, or how it failed."""
         self._sends.add(channel, outcome)
+
+    def handoff(self, reason: str) -> None:
+        """A person was asked for.  Of the reason, only its kind is counted: `safety`, not `safety: gas`."""
+        kind = reason.partition(":")[0]
+        self._handoffs.add(kind if _KIND.fullmatch(kind) else "other")
+
+    def waiting_for_people(self, customers: int) -> None:
+        """So many customers wait for a person, in all processes on this database together."""
+        self._asking.set(customers)
 
     def turn(self, engine: str, outcome: str, *, seconds: float) -> None:
         """A turn ended, `seconds` after its first message was stored."""

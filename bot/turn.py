@@ -255,6 +255,7 @@ class TurnTaker:
     async def _ask_for_person(self, chat: Chat, turn: OpenTurn) -> None:
         if not await self._handoffs.announce(chat):
             return
+        self._metrics.handoff(turn.handoff)
         log.info("a person is asked for", extra={"chat": chat.key, "turn": turn.id, "reason": turn.handoff})
         if self._wake_staff is not None:
             self._wake_staff()

@@ -91,8 +91,11 @@ class BackgroundTask:
 
 
 def failures() -> Mapping[str, int]:
-    """How often each background task of this process has failed, by name."""
-    return dict(_failures)
+    """How often each background task of this process has failed, by name.
+
+    Those that never did are there with 0: from a figure that begins with 1, Prometheus sees no increase.
+    """
+    return dict.fromkeys(sorted(task.name for task in _started), 0) | dict(_failures)
 
 
 def health() -> Health:

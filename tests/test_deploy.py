@@ -141,6 +141,9 @@ def test_alerts_and_dashboard_name_metrics_that_the_bot_has() -> None:
     for expression in [*(alert["expr"] for alert in alerts()), *dashboard_expressions()]:
         named |= set(re.findall(r"\b(?:bot|process)_\w+", expression))
     assert named - known == set()
+    ours = {family.name for family in metrics.registry.collect() if family.name.startswith("bot_")}
+    shown = {re.sub(r"_(total|bucket|count)$", "", name) for name in named}
+    assert ours - shown == set(), "nobody would see them"
 
 
 def test_the_dashboard_is_the_one_that_its_script_draws() -> None:

@@ -14,6 +14,9 @@ def test_every_event_is_counted_under_its_name() -> None:
     metrics.photo("ok")
     metrics.photo("heic")
     metrics.verdict("pass")
+    metrics.handoff("safety: gas")
+    metrics.handoff("LookupError('what a customer wrote')")
+    metrics.waiting_for_people(3)
     metrics.fallback()
     metrics.send("web", "ok")
     metrics.turn("remote", "answered", seconds=0.3)
@@ -28,6 +31,9 @@ def test_every_event_is_counted_under_its_name() -> None:
     assert metrics.value("bot_updates_aside_total") == 1
     assert metrics.value("bot_photos_total", outcome="heic") == 1
     assert metrics.value("bot_guard_verdicts_total", action="pass") == 1
+    assert metrics.value("bot_handoffs_total", reason="safety") == 1
+    assert metrics.value("bot_handoffs_total", reason="other") == 1
+    assert metrics.value("bot_handoffs_waiting") == 3
     assert metrics.value("bot_fallback_total") == 1
     assert metrics.value("bot_sends_total", channel="web", outcome="ok") == 1
     assert metrics.value("bot_turns_total", engine="remote", outcome="answered") == 1

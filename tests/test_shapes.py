@@ -258,6 +258,24 @@ async def test_several_bots_behind_nginx_watched_by_prometheus(
         )
         await until(_counts(seen, "sum(up{job='bot'})", 2), timeout_s=60)
         assert await seen("ALERTS{alertstate='firing'}") == []
+        assert await empty_panels(seen) <= NOT_HERE
+
+
+NOT_HERE = {"Prompts in the cache", "GPUs: memory", "GPUs: busy", "Parts", "In doubt or refused, an hour"}
+"""Panels of what these bots do not have, and of what has not gone wrong."""
+
+
+async def empty_panels(seen: Callable[[str], Awaitable[list[dict[str, Any]]]]) -> set[str]:
+    """Titles of the dashboard's panels for which Prometheus has nothing, after a few conversations."""
+    empty = set()
+    for panel in json.loads((DEPLOY / "grafana" / "bot.json").read_text())["panels"]:
+        for target in panel.get("targets", ()):
+            query = target["expr"].replace("$instance", ".*").replace("$__rate_interval", "1m")
+            if await seen(query):
+                break
+        else:
+            empty |= {panel["title"]} if panel["type"] != "row" else set()
+    return empty
 
 
 async def an_app_asks(api: str, trust: ssl.SSLContext) -> None:

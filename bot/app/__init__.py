@@ -7,6 +7,7 @@ app and pass their own parts as arguments.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -49,6 +50,7 @@ from bot.web.server import serve
 from bot.worker import Worker
 from context import background
 from context.background import BackgroundTask
+from context.db import StoreDown
 from context.health import Health
 from context.turns import Chat
 from context.usage import Usage
@@ -176,7 +178,7 @@ async def open_app(
         metrics.watch_queue(lambda: worker.depth)
         ready = asyncio.Event()
 
-        health = partial(_health, stores, line, answering.guard, worker, trial, telegram, ready)
+        health = partial(_health, stores, line, answering.guard, worker, trial, telegram, ready, metrics)
         second_look = build_second_look(stores, answering, is_busy=lambda: worker.is_busy)
         console = await open_console(
             settings,
@@ -243,9 +245,12 @@ async def _health(
     trial: Trial,
     telegram: Telegram | None,
     ready: asyncio.Event,
+    metrics: Metrics,
 ) -> dict[str, Health]:
     states = await stores.health()
     states["engine"], states["guard"] = await asyncio.gather(engine.health(), guard.health())
+    with contextlib.suppress(StoreDown):
+        metrics.waiting_for_people(await stores.handoffs.waiting())
     states["worker"] = worker.health() if ready.is_set() else Health("degraded", "the engine starts")
     states["release"] = trial.health()
     states["background"] = background.health()

@@ -15,6 +15,7 @@ from typing import Any
 FILE = Path(__file__).with_name("bot.json")
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 ALL = 'instance=~"$instance"'
+REFUSED = 'outcome!~"2..|stop|length|content_filter"'
 Panel = dict[str, Any]
 
 OK, WARN, BAD = "green", "orange", "red"
@@ -98,6 +99,36 @@ row(
     ),
 )
 row(
+    "Why answers are slow",
+    lines(
+        "Stages, 95 %",
+        "s",
+        (quantile(0.95, "bot_stage_seconds", "stage"), "{{stage}}"),
+        about="model: the model server or GPU. collect: photos come slowly from the channel. read: OCR. "
+        "send: Telegram slows us down. open, record: the database. All fast: chats wait in line.",
+    ),
+    lines(
+        "In line",
+        "short",
+        (f"max(bot_queue_depth{{{ALL}}})", "chats that wait for a turn"),
+        (f"sum(bot_engine_waiting{{{ALL}}})", "questions before the model"),
+        (f"sum(bot_api_waiting{{{ALL}}})", "apps' questions"),
+        about="Chats: more processes. Questions before the model: more of the model.",
+    ),
+    lines(
+        "Tokens a second",
+        "short",
+        (rate("bot_engine_tokens_total", "engine, kind"), "{{engine}} {{kind}}"),
+        about="Fewer while questions wait: the model has become slower. More: there is more to do.",
+    ),
+    lines(
+        "CPU of each process",
+        "short",
+        (f"rate(process_cpu_seconds_total{{{ALL}}}[$__rate_interval])", "{{instance}}"),
+        about="At 1, the process's core is full: add a process (docs/scale.md).",
+    ),
+)
+row(
     "Customers",
     lines("Messages in", "reqps", (rate("bot_arrivals_total", "channel, kind"), "{{channel}} {{kind}}")),
     lines(
@@ -107,15 +138,27 @@ row(
         "Time to the answer",
         "s",
         *((quantile(q, "bot_turn_seconds"), f"{q:.0%}") for q in (0.5, 0.95, 0.99)),
+        (quantile(0.5, "bot_first_words_seconds"), "50% first words"),
+    ),
+    lines(
+        "Waiting for a person",
+        "short",
+        (f"max(bot_handoffs_waiting{{{ALL}}})", "customers who wait"),
+        (f"sum by (reason) (increase(bot_handoffs_total{{{ALL}}}[1h]))", "asked in an hour: {{reason}}"),
     ),
 )
 row(
-    "The road of a turn",
-    lines("Stages, 95 %", "s", (quantile(0.95, "bot_stage_seconds", "stage"), "{{stage}}")),
+    "Checks",
     lines(
         "Drafts checked", "reqps", (rate("bot_guard_verdicts_total", "action"), "{{action}}"), stacked=True
     ),
     lines("Photos", "reqps", (rate("bot_photos_total", "outcome"), "{{outcome}}"), stacked=True),
+    lines("Prompts in the cache", "reqps", (rate("bot_cache_total", "outcome"), "{{outcome}}"), stacked=True),
+    lines(
+        "Model time saved by the cache",
+        "s",
+        (f"sum(increase(bot_cache_saved_seconds_total{{{ALL}}}[1h]))", "seconds in an hour"),
+    ),
 )
 row(
     "Sending",
@@ -135,18 +178,38 @@ row(
     ),
 )
 row(
-    "The model",
-    lines("Tokens", "short", (rate("bot_engine_tokens_total", "engine, kind"), "{{engine}} {{kind}}")),
-    lines("Prompts in the cache", "reqps", (rate("bot_cache_total", "outcome"), "{{outcome}}"), stacked=True),
-    lines("GPU memory", "bytes", (f"bot_gpu_memory_bytes{{{ALL}}}", "{{instance}} {{gpu}} {{kind}}")),
-    lines("GPU busy", "percentunit", (f"bot_gpu_busy_ratio{{{ALL}}}", "{{instance}} {{gpu}}")),
+    "Apps",
+    lines(
+        "Requests",
+        "reqps",
+        (rate("bot_api_requests_total", "endpoint, outcome"), "{{endpoint}} {{outcome}}"),
+        stacked=True,
+    ),
+    lines(
+        "Refused or failed, an hour",
+        "short",
+        (
+            f"sum by (endpoint, outcome) (increase(bot_api_requests_total{{{ALL}, {REFUSED}}}[1h]))",
+            "{{endpoint}} {{outcome}}",
+        ),
+    ),
+)
+row(
+    "GPUs",
+    lines("GPUs: memory", "bytes", (f"bot_gpu_memory_bytes{{{ALL}}}", "{{instance}} {{gpu}} {{kind}}")),
+    lines("GPUs: busy", "percentunit", (f"bot_gpu_busy_ratio{{{ALL}}}", "{{instance}} {{gpu}}")),
 )
 row(
     "Processes",
-    lines("CPU", "short", (f"rate(process_cpu_seconds_total{{{ALL}}}[$__rate_interval])", "{{instance}}")),
     lines("Memory", "bytes", (f"process_resident_memory_bytes{{{ALL}}}", "{{instance}}")),
     lines(
         "Parts", "short", (f'bot_part_state{{{ALL}, state!="ok"}} == 1', "{{instance}} {{part}} {{state}}")
+    ),
+    lines(
+        "In the background, an hour",
+        "short",
+        (f"sum by (task) (increase(bot_background_failures_total{{{ALL}}}[1h]))", "{{task}} failed"),
+        (f"sum by (kind) (increase(bot_retention_erased_total{{{ALL}}}[1h]))", "too old: {{kind}}"),
     ),
     lines("Versions", "short", (f"sum by (version) (bot_info{{{ALL}}})", "{{version}}")),
 )

@@ -58,7 +58,7 @@ class Collector:
             photos=photos,
             recalled=await self._recall(batch, text, photos),
             rejections=tuple(
-                replace(result, number=number)
+                replace(result, number=number, of=len(results))
                 for number, result in enumerate(results, start=1)
                 if isinstance(result, Rejection)
             ),
@@ -91,6 +91,8 @@ class Collector:
             if may_wait:
                 raise
             taken = Rejection("download_failed", str(error))
+        if isinstance(taken, Rejection) and arrival.kind is Kind.VIDEO:
+            taken = replace(taken, is_clip=True)
         if isinstance(taken, Rejection) and taken.code == "try_again" and may_wait:
             raise Again(f"a picture could not be taken in: {taken.detail}", after_s=TAKE_IN_AGAIN_S)
         self._metrics.photo(taken.code if isinstance(taken, Rejection) else "ok")

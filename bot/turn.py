@@ -211,10 +211,14 @@ class TurnTaker:
 
     def _notices(self, message: Message) -> list[str]:
         """What part of the message could not be used, and why: placed above the answer to the rest."""
-        total = len(message.photos) + len(message.rejections)
         notices = [
             self._prompts.notice(
-                "photo_rejected", message.language, code=refused.code, number=refused.number, total=total
+                "photo_rejected",
+                message.language,
+                code=refused.code,
+                number=refused.number,
+                total=refused.of,
+                is_clip=refused.is_clip,
             )
             for refused in message.rejections
         ]

@@ -13,8 +13,9 @@ from sqlalchemy.engine import Connection, Row
 
 from context.facts import photo_in
 from context.open_turns import read_open_turns, silence, withdraw
+from context.rows import rejection_in
 from context.statement import Statement
-from context.turns import Arrival, Attachment, Batch, Chat, Kind, OpenTurn, Photo, Rejection
+from context.turns import Arrival, Attachment, Batch, Chat, Kind, OpenTurn
 
 BATCH = 20
 """Most messages in one turn."""
@@ -153,11 +154,7 @@ def _one_turn(arrivals: list[Arrival]) -> tuple[tuple[Arrival, ...], bool]:
 
 
 def _arrival(row: Row[Any]) -> Arrival:
-    taken: Photo | Rejection | None = None
-    if row.photo:
-        taken = photo_in(row)
-    elif row.rejection:
-        taken = Rejection(row.rejection, row.rejection_detail or "")
+    taken = photo_in(row) if row.photo else rejection_in(row)
     return Arrival(
         chat=Chat.parse(row.chat),
         source=row.source,

@@ -229,7 +229,8 @@ class Inbox:
 def _attach(connection: Connection, arrival: Arrival, taken: Photo | Rejection) -> Photo | Rejection | None:
     """The picture as it was recorded; None if its message is gone."""
     if isinstance(taken, Rejection):
-        values = {"id": arrival.id, "rejection": taken.code, "detail": taken.detail}
+        kind = Kind.VIDEO if taken.is_clip else arrival.kind
+        values = {"id": arrival.id, "rejection": taken.code, "detail": taken.detail, "kind": kind.value}
         return taken if connection.execute(_REJECT, values).rowcount else None
     chat = arrival.chat.key
     number = connection.execute(_SAME_PHOTO, {"chat": chat, "photo": taken.sha256}).scalar()
@@ -281,7 +282,8 @@ _COME_BACK = Statement("""
     UPDATE lanes SET due_at = CASE WHEN due_at > :soon THEN :soon ELSE due_at END,
                      not_before = CASE WHEN not_before > :soon THEN :soon ELSE not_before END
     WHERE due_at > :soon OR not_before > :soon""")
-_REJECT = Statement("UPDATE messages SET rejection = :rejection, rejection_detail = :detail WHERE id = :id")
+_REJECT = Statement("""
+    UPDATE messages SET rejection = :rejection, rejection_detail = :detail, kind = :kind WHERE id = :id""")
 _SAME_PHOTO = Statement("""
     SELECT photo_number FROM messages
     WHERE chat = :chat AND photo = :photo AND photo_number > 0

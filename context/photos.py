@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -100,22 +101,10 @@ class Photos:
         The hash is over the normalised JPEG: the same picture sent twice, as a photo or as a file,
         is stored once.  A full disk is a `try_again`, and shown in `health`.
         """
-        take = self._intake.watch if is_clip(data) else self._intake.normalise
-        taken = await take(data)
-        if isinstance(taken, Rejection):
-            return taken
-        try:
-            clip, flaw = facts_from(taken.facts)
-        except ValueError:
-            return Rejection("damaged", "the decoder misbehaved")
-        try:
-            sha256 = await self._in_thread(partial(self._store, taken))
-        except OSError as why:
-            self._trouble = f"photos cannot be stored: {why.strerror or 'the disk does not answer'}"
-            log.exception("a photo could not be stored")
-            return Rejection("try_again", self._trouble)
-        self._trouble = ""
-        return Photo(sha256, taken.width, taken.height, clip=clip, flaw=flaw)
+        of_clip = is_clip(data)
+        taken = await (self._intake.watch(data) if of_clip else self._intake.normalise(data))
+        kept = taken if isinstance(taken, Rejection) else await self._keep(taken)
+        return replace(kept, is_clip=of_clip) if isinstance(kept, Rejection) else kept
 
     async def read(self, sha256: str, *, longest: int = 0) -> bytes | None:
         """The JPEG of that name; None when it is not here, or no longer what its name says.
@@ -134,6 +123,20 @@ class Photos:
         """
         if path := self._path(sha256):
             await self._in_thread(partial(_delete, path))
+
+    async def _keep(self, taken: Normalised) -> Photo | Rejection:
+        try:
+            clip, flaw = facts_from(taken.facts)
+        except ValueError:
+            return Rejection("damaged", "the decoder misbehaved")
+        try:
+            sha256 = await self._in_thread(partial(self._store, taken))
+        except OSError as why:
+            self._trouble = f"photos cannot be stored: {why.strerror or 'the disk does not answer'}"
+            log.exception("a photo could not be stored")
+            return Rejection("try_again", self._trouble)
+        self._trouble = ""
+        return Photo(sha256, taken.width, taken.height, clip=clip, flaw=flaw)
 
     def _prepare(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

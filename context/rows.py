@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from context.facts import photo_in
 from context.statement import Statement
-from context.turns import Entity, Photo, Turn
+from context.turns import Entity, Kind, Photo, Rejection, Turn
 
 
 def turns_in(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Turn, ...]:
@@ -32,6 +32,13 @@ def photos_of(connection: Connection, turn_ids: Sequence[int]) -> dict[int, tupl
         for row in connection.execute(_PHOTOS, {"turns": list(turn_ids)}):
             photos[row.turn_id] = (*photos.get(row.turn_id, ()), photo_in(row))
     return photos
+
+
+def rejection_in(row: Row[Any], *, number: int = 0) -> Rejection | None:
+    """The rejection in a row of `messages`; None if it has none."""
+    if not row.rejection:
+        return None
+    return Rejection(row.rejection, row.rejection_detail or "", number, is_clip=row.kind == Kind.VIDEO)
 
 
 def entities_from(text: str) -> tuple[Entity, ...]:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 
 from context.db import Database
 from context.facts import photo_in
-from context.rows import entities_from, photos_of, turns_in
+from context.rows import entities_from, photos_of, rejection_in, turns_in
 from context.statement import Statement
 from context.turns import Ask, Chat, Entity, Photo, Rejection, Turn
 
@@ -114,6 +114,7 @@ class Transcripts:
 def _entry(row: Row[Any]) -> Entry:
     is_reply = row.direction == "out"
     photo = (photo_in(row),) if row.photo else ()
+    rejection = rejection_in(row)
     text = f"/{row.command} {row.text}".strip() if row.command else row.text
     return Entry(
         id=row.id,
@@ -121,7 +122,7 @@ def _entry(row: Row[Any]) -> Entry:
         text=text,
         entities=entities_from(row.entities),
         photos=photo,
-        rejections=(Rejection(row.rejection, row.rejection_detail or ""),) if row.rejection else (),
+        rejections=(rejection,) if rejection else (),
         at=row.at,
         origin=row.origin if is_reply else "",
         source=row.source or "",
@@ -156,7 +157,7 @@ _HEARD = Statement("""
                          AND state = 'closed'), 0)
     ORDER BY id DESC LIMIT :limit""")
 _ENTRIES = Statement("""
-    SELECT m.id, m.direction, m.text, m.command, m.entities, m.at, m.source, m.photo, m.photo_width,
+    SELECT m.id, m.kind, m.direction, m.text, m.command, m.entities, m.at, m.source, m.photo, m.photo_width,
            m.photo_height, m.photo_number, m.photo_facts, m.rejection, m.rejection_detail,
            COALESCE(t.origin, '') AS origin, m.number, m.turn_id, t.remembered, t.language, t.answers,
            CASE WHEN m.direction = 'out' THEN (

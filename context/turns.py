@@ -164,6 +164,10 @@ class Rejection:
     """For the log and the transcript: sizes and counts, never file contents or names."""
     number: int = 0
     """Which of the pictures in this message it was, from 1."""
+    of: int = 0
+    """How many pictures the message has, those that were sent twice included."""
+    is_clip: bool = False
+    """Whether it was sent as a video or looks like one: the customer is told about a video, not a picture."""
 
 
 @dataclass(frozen=True, slots=True)

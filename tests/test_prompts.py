@@ -304,6 +304,9 @@ def test_every_reason_to_refuse_a_picture_has_a_sentence(code: str, language: La
     assert one != third
     assert "3" in third
     assert "4" in third
+    clip = Prompts().notice("photo_rejected", language, code=code, number=1, total=1, is_clip=True)
+    assert ("your video" if language == "en" else "您的视频") in clip
+    assert not re.search("picture|图片", clip) or code in {"heic", "bad_shape"}  # those clips never get
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

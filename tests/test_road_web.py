@@ -165,7 +165,16 @@ async def test_a_bad_picture_is_refused_by_number_and_the_good_one_is_read(app: 
         assert told["text"].startswith(reason)
         assert "E4" in told["text"]
         marks = [line["rejections"] for line in await lines(li) if line["who"] == "customer"]
-        assert marks == [[{"code": "not_a_picture"}], []]
+        assert marks == [[{"code": "not_a_picture", "clip": False}], []]
+
+
+async def test_a_bad_video_is_called_a_video_and_counted_with_pictures_sent_twice(app: App) -> None:
+    async with visit(app) as li:
+        told = await ask(li, "What is this?", panel(), panel(), b"\0\0\0\x18ftypmp42" + bytes(1000))
+        reason = notice("photo_rejected", code="damaged", number=3, total=3, is_clip=True)
+        assert told["text"].startswith(reason)
+        marks = [line["rejections"] for line in await lines(li) if line["who"] == "customer"]
+        assert marks == [[], [], [{"code": "damaged", "clip": True}]]
 
 
 async def test_a_bad_picture_alone_is_refused_and_the_chat_goes_on(app: App) -> None:

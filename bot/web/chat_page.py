@@ -261,7 +261,7 @@ def _line(entry: Entry) -> dict[str, object]:
             {"sha256": photo.sha256, "width": photo.width, "height": photo.height, "number": photo.number}
             for photo in entry.photos
         ],
-        "rejections": [{"code": rejection.code} for rejection in entry.rejections],
+        "rejections": [{"code": rejection.code, "clip": rejection.is_clip} for rejection in entry.rejections],
         "at": entry.at,
         "source": entry.source,
         "preliminary": entry.origin == "fallback",

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Row
 
 from context.db import Database
 from context.facts import photo_in
-from context.rows import entities_from, turns_in
+from context.rows import entities_from, rejection_in, turns_in
 from context.turns import Chat, Entity, Language, Photo, Rejection, Turn
 
 
@@ -164,8 +164,8 @@ class Conversations:
             for number, row in enumerate(connection.execute(_PICTURES, {"turn": turn_id}), start=1):
                 if row.photo:
                     photos.append(photo_in(row))
-                elif row.rejection:
-                    rejections.append(Rejection(row.rejection, row.rejection_detail or "", number))
+                elif rejection := rejection_in(row, number=number):
+                    rejections.append(rejection)
             return tuple(photos), tuple(rejections)
 
         return await self._db.read(work)
@@ -199,7 +199,7 @@ def _said(row: Row[Any], exchanges: dict[int, Exchange]) -> Said:
         reply_to=row.reply_to,
         message_id=row.message_id or "",
         photo=photo_in(row) if row.photo else None,
-        rejection=Rejection(row.rejection, row.rejection_detail or "") if row.rejection else None,
+        rejection=rejection_in(row),
         has_picture=row.file_id is not None,
         turn_id=row.turn_id,
         number=row.number,
@@ -250,7 +250,7 @@ _REMEMBERED = sa.text("""
     ORDER BY id DESC LIMIT :limit""")
 _PHOTO_COLUMNS = "photo, photo_width, photo_height, photo_number, photo_facts"
 _PICTURES = sa.text(f"""
-    SELECT {_PHOTO_COLUMNS}, rejection, rejection_detail FROM messages
+    SELECT kind, {_PHOTO_COLUMNS}, rejection, rejection_detail FROM messages
     WHERE turn_id = :turn AND direction = 'in' AND file_id IS NOT NULL
     ORDER BY COALESCE(position, id), id""")  # noqa: S608  (a constant)
 _BY_NAME = sa.text(f"""

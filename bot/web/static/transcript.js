@@ -248,7 +248,7 @@ function photoTiles(lines, message) {
     setTimeout(() => picked.splice(0).forEach((photo) => URL.revokeObjectURL(photo.url)), 5000);
   }
   if (!settled.length && lines.length && lines.every((line) => !line.text)) return [waitingTile()];
-  return settled.map((item, index) => (item.sha256 ? photoTile(item, index + 1) : refusedTile(index + 1)));
+  return settled.map((item, index) => (item.sha256 ? photoTile(item, index + 1) : refusedTile(item, index + 1)));
 }
 
 function photoTile(photo, index) {
@@ -293,10 +293,10 @@ function citeOf(photo) {
   return link;
 }
 
-function refusedTile(number) {
+function refusedTile(rejection, number) {
   const box = document.createElement("p");
   box.className = "photo refused";
-  box.textContent = word("photo_refused", { n: number });
+  box.textContent = word(rejection.clip ? "video_refused" : "photo_refused", { n: number });
   return box;
 }
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
+import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import termios
+from collections.abc import Iterator
 
 import pytest
 from PIL import Image, ImageFilter
@@ -280,23 +284,28 @@ async def test_concurrent_readings_do_not_mix(engine: FallbackEngine) -> None:
     ]
 
 
-async def test_idle_models_leave_memory_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = []
+async def test_a_child_that_is_killed_costs_one_reading(ocr: Ocr) -> None:
+    await ocr.start()
+    assert ocr._child is not None
+    process, channel = ocr._child.process, ocr._child.channel
+    process.send_signal(signal.SIGSTOP)
+    reading = asyncio.create_task(ocr.read(E4.jpeg, enough=bool))
+    await until(lambda: any(fcntl.ioctl(channel, termios.TIOCOUTQ, bytes(4))))  # it has been sent
+    process.kill()
+    with pytest.raises(OcrUnavailable):
+        await reading
+    assert "E4" in {line.text for line in await ocr.read(E4.jpeg, enough=bool)}
 
-    class Nothing:
-        txts = boxes = None
 
-    def load(ocr: Ocr, *, turns_lines: bool) -> Callable[[object], Nothing]:
-        loaded.append(turns_lines)
-        return lambda _: Nothing()
-
-    monkeypatch.setattr(Ocr, "_engine", load)
-    ocr = Ocr(idle_s=0.05)
-    for times in (1, 2):
-        assert await ocr.read(E4.jpeg, enough=lambda _: True) == ()
-        assert loaded == [True, False] * times
-        await until(lambda: ocr._engines is None)
-    await ocr.read(E4.jpeg, enough=lambda _: True)
+async def test_an_idle_child_ends_and_the_next_photo_starts_another() -> None:
+    ocr = Ocr(idle_s=0.05, niceness=10)
+    with pytest.raises(OcrUnavailable, match="UnidentifiedImageError"):
+        await ocr.read(b"not a picture", enough=bool)
+    assert ocr._child is not None
+    process = ocr._child.process
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == 10
+    await until(lambda: process.returncode is not None)
+    assert "E4" in {line.text for line in await ocr.read(E4.jpeg, enough=bool)}
     await ocr.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from bot.condensing import Condenser
 from bot.engines import Engine
 from bot.engines.line import Line
 from bot.engines.ocr import Ocr, Reader
-from bot.engines.read_once import ReadOnce
+from bot.engines.read_once import Memory, ReadOnce
 from bot.engines.rules import load_rules
 from bot.errors import BadConfiguration
 from bot.guard import Guard
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
     from bot.engines.local.counting import ModelCounts
 
 
+BEHIND = 10
+"""Niceness of what is read behind the turns: a tenth of a core that others want."""
+BEHIND_IDLE_S = 60.0
+"""Its models leave memory soon: whoever comes next does not wait for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answering:
     """The answerer, and those of its parts that are used elsewhere."""
@@ -44,6 +51,8 @@ class Answering:
     prompts: Prompts
     guard: Guard
     reader: Reader
+    reader_behind: Reader
+    """Reads with low priority what nobody waits for."""
     reading: CaseReading
     """What machines read on the photos of a case, for whoever makes prompts of it."""
     engine: Engine
@@ -70,8 +79,11 @@ async def open_answering(
     guard = guard or build_guard(settings)
     stack.push_async_callback(guard.close)
     await guard.start()
-    reader = ReadOnce(Ocr())
+    memory: Memory = OrderedDict()
+    reader = ReadOnce(Ocr(), memory)
     stack.push_async_callback(reader.close)
+    behind = ReadOnce(Ocr(niceness=BEHIND, idle_s=BEHIND_IDLE_S), memory)
+    stack.push_async_callback(behind.close)
     engine = engine or build_engine(
         settings,
         keep=partial(keeping, settings, redis=stores.redis, guard=guard, metrics=metrics),
@@ -98,7 +110,7 @@ async def open_answering(
         reading=reading,
         condenser=condenser,
     )
-    return Answering(answerer, prompts, guard, reader, reading, engine, line, counts)
+    return Answering(answerer, prompts, guard, reader, behind, reading, engine, line, counts)
 
 
 def build_second_look(stores: Stores, answering: Answering, *, is_busy: Callable[[], bool]) -> SecondLook:
@@ -106,7 +118,7 @@ def build_second_look(stores: Stores, answering: Answering, *, is_busy: Callable
     return SecondLook(
         photos=stores.photos,
         readings=stores.readings,
-        reader=answering.reader,
+        reader=answering.reader_behind,
         labels=load_rules().labels,
         plates=Plates(engine=answering.engine, prompts=answering.prompts),
         duties=Duties(stores.db),

@@ -22,7 +22,7 @@ from context.health import Health
 from context.turns import Fact, Language, Line
 from prompts.prompt import Prompt, PromptImage, PromptMessage
 
-OCR_TIMEOUT_S = 20.0
+OCR_TIMEOUT_S = 30.0
 _REMEMBERED = 256
 """Photos whose text is remembered, so that a follow-up knows what stood on the earlier ones."""
 _QUOTED_LINES = 3

@@ -1,4 +1,7 @@
-"""OCR: reads text on photos with rapidocr and the models in its wheel, in a thread of its own.
+"""OCR: reads text on photos with rapidocr and the models in its wheel, in a child process of its own.
+
+A process, since text recognition in a thread of the bot delays the turns of others: both want Python's lock.
+Its memory comes back when it ends, and a crash in native code costs one reading.
 
 There are two engine objects, because an option given per call changes shared state: with four threads, 3 of
 60 results differed.  The first one turns upside-down lines round.  If it finds too little, the second one,
@@ -10,28 +13,29 @@ together 93 %.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import json
 import logging
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
+from bot.engines.ocr_child import ANSWER, ORDER
 from bot.errors import Unavailable
 from context.turns import Line
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-MAX_SIDE = 1280
-"""Longest side that is read: larger pictures cost seconds and are read no better."""
-_SEARCHED_SIDE = 736
-"""Longest side of the copy on which text is searched for; it is read at full size.  The library's own
-choice, 736 for the shorter side, takes twice the time and finds 3 words of 192 less."""
-MIN_CONFIDENCE = 0.6
 IDLE_S = 600.0
-"""The models leave memory when nothing was read for so long."""
-_BLUR = 3
-"""Radius that closes the gaps between the segments of a display."""
+"""The child ends when nothing was read for so long."""
+SILENT_S = 150.0
+"""A child that says nothing for so long is ended; behind everything else a photo may take minutes."""
+_CHILD = Path(__file__).with_name("ocr_child.py")
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+"""Nothing from our environment."""
 
 log = logging.getLogger(__name__)
 
@@ -56,115 +60,138 @@ class Reader(Protocol):
 class Ocr:
     """Reads photos, one at a time: on two cores four threads read no more than two.
 
-    The models are loaded with the first photo (about a second, 170 MB), or by `start`.  When nothing was read
-    for `idle_s`, they are released: 75 MB come back, the rest is code.
+    The child starts with the first photo (about a second, 140 MB), or by `start`, and ends when nothing was
+    read for `idle_s`.  If it crashes, that reading fails, and the next one starts another.
     """
 
-    def __init__(self, *, threads: int = 1, idle_s: float = IDLE_S) -> None:
-        self._threads = threads
+    def __init__(self, *, niceness: int = 0, idle_s: float = IDLE_S) -> None:
+        """`niceness` lowers the child's priority, up to 19: what the bot does itself goes first."""
+        self._niceness = niceness
         self._idle_s = idle_s
         self._letting_go: asyncio.TimerHandle | None = None
         # The one worker is also the queue: a cancelled reading that has not begun never begins.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ocr")
-        self._engines: tuple[Any, Any] | None = None
+        self._child: _Child | None = None
         self._broken = ""
+        self._is_closed = False
 
     async def start(self) -> None:
-        """Load the models now.  Raises `OcrUnavailable`."""
-        await self._run(self._load)
+        """Start the child and load the models now.  Raises `OcrUnavailable`."""
+        await self._run(self._started)
 
     async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
         """Lines on a photo, of both passes if those of the first are not `enough`."""
         try:
-            lines: tuple[Line, ...] = await self._run(self._read, jpeg, enough)
+            lines: tuple[Line, ...] = await self._run(self._ask, jpeg, False)
+            if enough(lines):
+                return lines
+            more: tuple[Line, ...] = await self._run(self._ask, jpeg, True)
         finally:
             self._let_go_later()
-        return lines
+        known = {line.text for line in lines}
+        return lines + tuple(line for line in more if line.text not in known)
 
     async def close(self) -> None:
-        """Cancel what waits; a reading that has begun ends by itself."""
+        """Cancel what waits and end the child, also while it reads."""
+        self._is_closed = True
         if self._letting_go is not None:
             self._letting_go.cancel()
         self._worker.shutdown(wait=False, cancel_futures=True)
-        self._engines = None
+        if (child := self._child) is not None:
+            await asyncio.to_thread(child.end)
 
     def _let_go_later(self) -> None:
         if self._letting_go is not None:
             self._letting_go.cancel()
-        # By the worker: a photo that is just being read keeps its models.
-        self._letting_go = asyncio.get_running_loop().call_later(
-            self._idle_s, self._worker.submit, self._let_go
-        )
+        if not self._is_closed:
+            # By the worker: a photo that is just being read keeps its child.
+            self._letting_go = asyncio.get_running_loop().call_later(
+                self._idle_s, self._worker.submit, self._let_go
+            )
 
     def _let_go(self) -> None:
-        self._engines = None
+        child, self._child = self._child, None
+        if child is not None:
+            child.end()
 
     async def _run(self, function: Callable[..., Any], *args: object) -> Any:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, function, *args)
         except OcrUnavailable:
             raise
-        except Exception as error:
-            # Foreign code on a foreign picture: whatever it raises means that nothing was read.
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: closed
             raise OcrUnavailable(f"text recognition failed: {type(error).__name__}") from error
 
-    def _load(self) -> tuple[Any, Any]:
+    def _started(self) -> _Child:
+        """The child, ready to read."""
         if self._broken:
             raise OcrUnavailable(self._broken)
-        if self._engines is None:
-            try:
-                self._engines = (self._engine(turns_lines=True), self._engine(turns_lines=False))
-            except Exception as error:
-                self._broken = f"text recognition cannot be loaded: {type(error).__name__}: {error}"
-                raise OcrUnavailable(self._broken) from error
-        return self._engines
+        if self._child is not None and self._child.process.poll() is not None:
+            self._let_go()
+        if self._child is None:
+            if (library := importlib.util.find_spec("rapidocr")) is None or library.origin is None:
+                self._broken = "text recognition cannot be loaded: rapidocr is not installed"
+                raise OcrUnavailable(self._broken)
+            self._child = _Child.start(Path(library.origin).parents[1], self._niceness)
+            if self._is_closed:  # meanwhile
+                self._child.end()
+            is_good, said = self._answer(self._child)
+            if not is_good:
+                self._let_go()
+                self._broken = f"text recognition cannot be loaded: {said}"
+                raise OcrUnavailable(self._broken)
+        return self._child
 
-    def _engine(self, *, turns_lines: bool) -> Any:
-        from rapidocr import RapidOCR  # noqa: PLC0415 - heavy, and may be missing
+    def _ask(self, jpeg: bytes, is_blurred: bool) -> tuple[Line, ...]:  # noqa: FBT001 - for the executor
+        is_good, said = self._answer(self._started(), ORDER.pack(is_blurred, len(jpeg)) + jpeg)
+        if not is_good:
+            raise OcrUnavailable(f"text recognition failed: {said}")
+        return tuple(Line(text, confidence, tuple((x, y) for x, y in box)) for text, confidence, box in said)
 
-        return RapidOCR(
-            params={
-                "Global.log_level": "error",
-                "Global.use_cls": turns_lines,
-                "Det.limit_type": "max",
-                "Det.limit_side_len": _SEARCHED_SIDE,
-                "EngineConfig.onnxruntime.intra_op_num_threads": self._threads,
-                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-            }
-        )
-
-    def _read(self, jpeg: bytes, enough: Enough) -> tuple[Line, ...]:
-        turning, plain = self._load()
-        picture, scale = _open(jpeg)
-        lines = _lines(turning, picture, scale)
-        if enough(lines):
-            return lines
-        from PIL import ImageFilter  # noqa: PLC0415 - loaded by `_open`
-
-        more = _lines(plain, picture.filter(ImageFilter.GaussianBlur(_BLUR)), scale)
-        known = {line.text for line in lines}
-        return lines + tuple(line for line in more if line.text not in known)
+    def _answer(self, child: _Child, order: bytes = b"") -> tuple[bool, Any]:
+        """What the child says, and whether that is good news.  A child that breaks off is ended."""
+        try:
+            child.channel.sendall(order)
+            is_good, length = ANSWER.unpack(child.receive(ANSWER.size))
+            return is_good, json.loads(child.receive(length))
+        except (OSError, ValueError):
+            self._let_go()
+            raise
 
 
-def _open(jpeg: bytes) -> tuple[Image, float]:
-    """The picture, upright and scaled down, and the factor for its coordinates."""
-    from PIL import Image, ImageOps  # noqa: PLC0415 - the bot runs without it until a photo comes
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
 
-    picture = ImageOps.exif_transpose(Image.open(BytesIO(jpeg)))
-    longest = max(picture.size)
-    picture.thumbnail((MAX_SIDE, MAX_SIDE))
-    return picture.convert("RGB"), longest / max(picture.size)
+    @classmethod
+    def start(cls, libraries: Path, niceness: int) -> _Child:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(SILENT_S)
+        with theirs:
+            # A bare interpreter: no environment, no site, no .pth files; as for photos in context/intake.
+            command = [sys.executable, "-I", "-S", "-W", "ignore", str(_CHILD)]
+            process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
+                [*command, str(libraries), str(niceness)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env=_ENVIRONMENT,
+            )
+        return cls(process, ours)
 
+    def receive(self, length: int) -> bytes:
+        """So many bytes.  Raises OSError if the child has ended, or says nothing for `SILENT_S`."""
+        received = bytearray()
+        while len(received) < length:
+            piece = self.channel.recv(length - len(received))
+            if not piece:
+                raise ConnectionResetError("the child ended")
+            received += piece
+        return bytes(received)
 
-def _lines(engine: Any, picture: Image, scale: float) -> tuple[Line, ...]:
-    import numpy as np  # noqa: PLC0415 - comes with rapidocr
-
-    # rapidocr takes arrays as OpenCV has them: blue first.
-    result = engine(np.ascontiguousarray(np.asarray(picture)[:, :, ::-1]))
-    if result.txts is None or result.boxes is None:
-        return ()
-    return tuple(
-        Line(text, float(score), tuple((round(float(x) * scale), round(float(y) * scale)) for x, y in box))
-        for text, score, box in zip(result.txts, result.scores, result.boxes, strict=True)
-        if score >= MIN_CONFIDENCE and text.strip()
-    )
+    def end(self) -> None:
+        """Kill it: it holds nothing.  Harmless twice, and wakes whoever waits for its answer."""
+        self.process.kill()
+        self.process.wait()
+        self.channel.close()

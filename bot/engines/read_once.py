@@ -13,13 +13,17 @@ REMEMBERED = 256
 """Photos remembered: about 100 kB of text."""
 
 
+Memory = OrderedDict[bytes, tuple[tuple[Line, ...], bool]]
+"""By the picture's hash: its lines, and whether nothing more can be found on it."""
+
+
 class ReadOnce:
     """Wraps a reader.  If two ask for the same new photo at once, both read it."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, memory: Memory | None = None) -> None:
+        """With the same `memory`, several readers profit from what each has read."""
         self._reader = reader
-        self._read: OrderedDict[bytes, tuple[tuple[Line, ...], bool]] = OrderedDict()
-        """By the picture's hash: its lines, and whether nothing more can be found on it."""
+        self._read = OrderedDict() if memory is None else memory
 
     async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
         """Lines on a photo; it is read again if the earlier lines are not `enough` and more may be found."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import fcntl
+import os
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,23 @@ LONGEST = (
 
 The torture mostly waits; what stands next to it does not mind its company, as a browser would.
 """
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The first process collects alone; the others then find compiled what all of them import.
+
+    Without bytecode that is 22 s of CPU, with it 8.
+    """
+    lock = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    try:
+        return (yield)
+    finally:
+        os.close(lock)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

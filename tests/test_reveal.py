@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from openai import AsyncOpenAI
 
 from bot.engines import Draft
 from bot.engines.first_available import FirstAvailable
@@ -319,6 +318,8 @@ async def test_an_app_reads_sentences_while_the_rest_is_written(a: ApiWorld) -> 
 @in_the_bot
 async def test_an_app_that_leaves_in_the_middle_ends_the_generation(a: ApiWorld) -> None:
     """With OpenAI's own client, as README has it."""
+    from openai import AsyncOpenAI
+
     before = a.w.model.hung_up
     asked: Any = [user("How do I clean it?")]
     async with AsyncOpenAI(base_url=f"{a.w.app.url}/v1", api_key=KEY) as client:

@@ -44,7 +44,7 @@ REJECTIONS: tuple[str, ...] = (
     "too_small",  # a side under 16 pixels
     "bad_shape",  # a strip: more than 30 times as long as wide, or a side over 16,000
     "too_complex",  # built to be slow: thousands of scans or chunks
-    "too_slow",  # took longer than a photo may take
+    "too_slow",  # took more CPU time than a photo may take
     "download_failed",  # the channel did not give us the file
     "try_again",  # our fault: it could not be checked or stored just now
 )

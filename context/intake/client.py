@@ -145,7 +145,7 @@ class Intake:
                 async with asyncio.timeout(give_up_s):
                     return await _converse(ours, data)
             except TimeoutError:
-                return Rejection("too_slow", f"no answer in {give_up_s:g} s")
+                return Rejection("try_again", f"no answer in {give_up_s:g} s")
 
     def _give_up_on(self, helper: _Helper) -> None:
         """End a helper that is dead or cannot fork; a new one follows."""
@@ -226,6 +226,7 @@ def _parse(answer: bytes) -> Normalised | Rejection | None:
     if len(answer) == 1:
         return {
             wire.SLOW: Rejection("too_slow", "killed at its limit"),
+            wire.LATE: Rejection("try_again", "not done in time"),
             wire.CRASHED: Rejection("damaged", "the decoder crashed"),
         }.get(answer)
     if len(answer) < wire.HEAD.size:

@@ -2,7 +2,7 @@
 
 For every picture the bot sends one byte and one end of a fresh socket pair, which becomes the
 child's only channel: `SIZE` and the file in, `HEAD` and a payload out.  If the child did not end
-properly, one byte (`SLOW` or `CRASHED`) replaces its answer.
+properly, one byte (`SLOW`, `LATE` or `CRASHED`) replaces its answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ SIZE = struct.Struct("!I")
 HEAD = struct.Struct("!BHHIH")
 """Kind of answer, width, height, bytes that follow: the JPEG, or `code detail`; then bytes of facts."""
 TAKEN, REFUSED = 0, 1
-SLOW, CRASHED = b"S", b"C"
+SLOW, LATE, CRASHED = b"S", b"L", b"C"
+"""It used up its CPU time; its time was over, which is the machine's fault if little CPU was used."""
 WALL_S = {PHOTO: 8.0, CLIP: 40.0, HEIC: 8.0}
 """Time limit of a child."""
 

@@ -76,7 +76,10 @@ class Zygote:
         signal.set_wakeup_fd(self._bell_rope.fileno(), warn_on_full_buffer=False)
         self._poll.register(self._control, select.POLLIN)
         self._poll.register(self._bell, select.POLLIN)
-        self._control.sendall(wire.READY)
+        try:
+            self._control.sendall(wire.READY)
+        except BrokenPipeError:  # the bot has ended meanwhile
+            return
         while True:
             for fd, _ in self._poll.poll():
                 if fd == self._bell.fileno():
@@ -138,7 +141,7 @@ class Zygote:
 
 def _verdict(status: int) -> bytes:
     ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    return wire.SLOW if ended_by in {signal.SIGXCPU, signal.SIGALRM} else wire.CRASHED
+    return {signal.SIGXCPU: wire.SLOW, signal.SIGALRM: wire.LATE}.get(ended_by, wire.CRASHED)
 
 
 def _live(answer: socket.socket, order: bytes) -> NoReturn:

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 4
 """How often the same messages may fail with an error of ours before the customer is told."""
 CRASHES = 10
-"""How often the process may die with the same messages in hand.  More than errors: one message that kills the
-process takes all others that are in hand with it."""
+"""How often the process may die with the same messages in hand.  More than errors: it may die of others,
+or of none.  The last deaths tell, since then no other suspect is in hand (`Batch.is_suspect`)."""
 IDLE_S = 10.0
 """Longest sleep without looking: a safety net under the wake-ups."""
 AT_ONCE = 16
@@ -104,7 +104,10 @@ class Worker:
             return IDLE_S
         try:
             await self._give_back(self._stranded)
-            batches, due_s = await self._inbox.claim(self.name, min(room, AT_ONCE))
+            has_suspect = any(running.batch.is_suspect for running in self._running.values())
+            batches, due_s = await self._inbox.claim(
+                self.name, min(room, AT_ONCE), may_suspect=not has_suspect
+            )
             if self._stopping:
                 await self._give_back(batches)
         except StoreDown as error:

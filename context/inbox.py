@@ -106,17 +106,25 @@ class Inbox:
 
         await self._db.write(work)
 
-    async def claim(self, worker: str, limit: int) -> tuple[list[Batch], float | None]:
+    async def claim(
+        self, worker: str, limit: int, *, may_suspect: bool = True
+    ) -> tuple[list[Batch], float | None]:
         """Lease up to `limit` chats that are due and not leased.
 
         Returns the batches, and the seconds until the next chat is due (None if nothing waits).  A chat whose
-        worker stopped renewing is due again when its lease ends.
+        worker stopped renewing is due again when its lease ends.  At most one of the batches is a suspect
+        (`Batch.is_suspect`), and none with `may_suspect=False`.
         """
         if limit <= 0:
             return [], None
         return await self._db.write(
             lambda connection: self._claims.take(
-                connection, worker, limit, now=self._db.now(connection), lease_s=self.lease_s
+                connection,
+                worker,
+                limit,
+                now=self._db.now(connection),
+                lease_s=self.lease_s,
+                may_suspect=may_suspect,
             )
         )
 

@@ -295,6 +295,8 @@ class Batch:
     """Earlier claims of these messages that ended in an error."""
     crashes: int = 0
     """Earlier claims of these messages during which the worker died, for whatever reason."""
+    is_suspect: bool = False
+    """Whether it died so often that a worker should have no other such batch in hand."""
     superseded: int = 0
     """Drafts dropped for these messages because newer ones came."""
     may_grow: bool = True

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from context.claims import SUPERSEDE_LIMIT
+from bot.worker import CRASHES
+from context.claims import SUPERSEDE_LIMIT, SUSPECT
 from context.console.conversations import Conversations
 from context.db import Database, StoreDown
 from context.outbox import LeaseLost, Superseded
 from context.transcripts import Transcripts
-from context.turns import Attachment, Photo, Rejection
+from context.turns import Attachment, Chat, Photo, Rejection
 from tests.clock import Clock
 from tests.ledger import ANNA, BEN, Ledger, commands, says, shows, texts
 
@@ -317,6 +318,59 @@ async def test_a_dead_workers_chat_is_claimed_again_and_its_ghost_cannot_speak(
     with pytest.raises(LeaseLost):
         await ledger.open(ghost)
     await ledger.answer(heir)
+
+
+async def test_deaths_that_are_no_messages_fault_condemn_none(ledger: Ledger, clock: Clock) -> None:
+    """Each life has many chats in hand and answers few of them: ten deaths came soon to all others."""
+    await ledger.inbox.put([says(Chat("telegram", str(n)), "hello") for n in range(25)])
+    most, lives = 0, 0
+    while batches := await ledger.claim(f"life {lives}", 16):
+        assert sum(batch.is_suspect for batch in batches) <= 1
+        most = max(most, *(batch.crashes for batch in batches))
+        await ledger.answer(batches[0])
+        clock.move(ledger.inbox.lease_s + 1)
+        lives += 1
+    assert lives == 25
+    assert most < CRASHES
+
+
+async def test_a_message_that_kills_every_worker_is_found_and_the_others_are_answered(
+    ledger: Ledger, clock: Clock
+) -> None:
+    others = [Chat("telegram", str(n)) for n in range(3, 15)]
+    await ledger.inbox.put([says(chat, "hello") for chat in [ANNA, *others]])
+    answered: dict[Chat, int] = {}
+    deaths = 0
+    while deaths < CRASHES:
+        batches = await ledger.claim(f"life {deaths}", 24)
+        if any(batch.chat == ANNA for batch in batches):  # dead before anything is answered
+            deaths += 1
+            clock.move(ledger.inbox.lease_s + 1)
+            continue
+        for batch in batches:
+            answered[batch.chat] = batch.crashes
+            await ledger.answer(batch)
+    assert set(answered) == set(others)
+    assert max(answered.values()) <= SUSPECT
+    assert (await ledger.claim_one()).crashes == CRASHES
+
+
+async def test_a_worker_with_a_suspect_in_hand_gets_no_other_and_need_not_ask_again_before_it_is_done(
+    ledger: Ledger, clock: Clock
+) -> None:
+    await ledger.inbox.put([says(ANNA, "hello"), says(BEN, "hello")])
+    for _ in range(SUSPECT):
+        assert len(await ledger.claim()) == 2
+        clock.move(ledger.inbox.lease_s + 1)
+    (first,), wait_s = await ledger.inbox.claim("w", 10)
+    assert first.is_suspect
+    assert wait_s is None
+    assert (await ledger.inbox.claim("w", 10, may_suspect=False))[0] == []
+    await ledger.inbox.put([says(Chat("telegram", "3"), "hello")])
+    (third,), _ = await ledger.inbox.claim("w", 10, may_suspect=False)
+    assert not third.is_suspect
+    await ledger.answer(first)
+    assert (await ledger.claim_one()).is_suspect
 
 
 async def test_a_renewed_lease_is_kept(ledger: Ledger, clock: Clock) -> None:

@@ -78,7 +78,9 @@ async def test_a_closed_turn_finishes_while_the_next_of_its_chat_begins(inbox: I
 
 
 class CannotClaim(Inbox):
-    async def claim(self, worker: str, limit: int) -> tuple[list[Batch], float | None]:
+    async def claim(
+        self, worker: str, limit: int, *, may_suspect: bool = True
+    ) -> tuple[list[Batch], float | None]:
         raise LookupError("a bug of ours")
 
 

@@ -158,8 +158,10 @@ async def test_a_claim_that_comes_back_after_the_stop_is_given_back(ledger: Ledg
     turns = Turns(ledger)
 
     class SlowInbox(Inbox):
-        async def claim(self, worker: str, limit: int) -> tuple[list[Batch], float | None]:
-            claimed = await super().claim(worker, limit)
+        async def claim(
+            self, worker: str, limit: int, *, may_suspect: bool = True
+        ) -> tuple[list[Batch], float | None]:
+            claimed = await super().claim(worker, limit, may_suspect=may_suspect)
             if claimed[0]:
                 held.set()
                 await go_on.wait()
@@ -205,11 +207,13 @@ async def test_a_store_that_is_down_is_shown_and_asked_again(
     is_down = True
 
     class FullInbox(Inbox):
-        async def claim(self, worker: str, limit: int) -> tuple[list[Batch], float | None]:
+        async def claim(
+            self, worker: str, limit: int, *, may_suspect: bool = True
+        ) -> tuple[list[Batch], float | None]:
             if is_down:
                 asked.set()
                 raise StoreDown("disk full")
-            return await super().claim(worker, limit)
+            return await super().claim(worker, limit, may_suspect=may_suspect)
 
     inbox = FullInbox(ledger.inbox._db)
     await inbox.put([says(ANNA, "hello")])

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from context.migrations.api import API
+from context.migrations.ledger import BROKEN, SUSPECTS
 from context.migrations.readings import READINGS
 from context.migrations.records import RECORDS
 from context.migrations.releases import RELEASES
@@ -350,8 +351,6 @@ CREATE TABLE unsealed (
 );
 """
 
-# Of `unsure`: how often the connection broke, which leaves more doubt than a server that says it failed.
-BROKEN = "ALTER TABLE messages ADD COLUMN broken INTEGER NOT NULL DEFAULT 0"
 GONE_TOPICS = """
 -- Topics of the staff's group whose customers were erased: until they are deleted there too.
 CREATE TABLE gone_topics (
@@ -389,6 +388,7 @@ MIGRATIONS: tuple[Step, ...] = (
     GONE_TOPICS,
     READINGS,
     BROKEN,
+    SUSPECTS,
 )
 
 _WORDS = {

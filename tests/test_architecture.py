@@ -176,9 +176,9 @@ NO_ENGINES = {
     "bot/inquiries/inquiries.py: self.draft",
     "bot/inquiries/jobs.py: self._inquiries.draft",
     "bot/staff/desk.py: held.draft",
-    "bot/web/console/conversation.py: turn.draft",
     "bot/web/console/details.py: exchange.draft",
     "bot/web/console/replying.py: held.draft",
+    "bot/web/console/thread.py: turn.draft",
 }
 
 

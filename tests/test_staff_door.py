@@ -343,6 +343,29 @@ async def test_a_hundred_kilobytes_are_readable_and_the_page_stays_small(desk: D
         assert "telegram:105" in hits
 
 
+async def test_a_search_leads_to_the_answer_itself_and_on_from_there(desk: Desk) -> None:
+    wanda, chat = desk.world.telegram.customer(117, name="Wanda"), Chat("telegram", "117")
+    wanda.says("a needle fell out of the fan")
+    await desk.world.telegram.replies(117)
+    for number in range(110):
+        wanda.says(f"hay {number}")
+    await desk.world.telegram.replies(117)
+    await desk.until_listed(chat, lambda line: line.who == "bot")
+    async with desk.signed_in("mei") as mei:
+        assert "needle" not in (await mei.client.get(f"/staff/c/{chat.key}/pane")).text
+        found = (await mei.client.get("/staff?q=needle")).text
+        link = re.search(rf'href="(/staff/c/{quote(chat.key, safe="")}\?[^"#]+)#turn-(\d+)"', found)
+        assert link
+        page = (await mei.client.get(link[1].replace("&amp;", "&"))).text
+        assert f'id="turn-{link[2]}"' in page
+        assert "hay 109" not in page
+        later = re.search(r'hx-get="([^"]+thread\?since=\d+)"', page)
+        assert later
+        rest = (await mei.client.get(later[1])).text
+        assert "hay 109" in rest
+        assert "data-end" in rest
+
+
 async def test_every_page_offers_the_other_language_and_the_other_theme(desk: Desk) -> None:
     pages = ["", "/login", "/review", "/figures", "/export", "/forget", "/access", "/c/telegram:999999"]
     async with desk.signed_in("ana") as ana:

@@ -252,17 +252,22 @@ async def test_search(browser: Browser, desk: Desk) -> None:
 
 async def test_lightbox(browser: Browser, desk: Desk) -> None:
     async with at_work(browser, desk, path=f"/staff/c/{CHAT.key}") as page:
+        await expect(page.locator("#thread .said").first.locator("a.photo")).to_have_count(2)  # one message
+        await page.get_by_role("button", name="Side by side").click()
+        await expect(page.locator("#lightbox-name")).to_have_text("Photo 1 · Photo 2")
+        await page.keyboard.press("Escape")
         await page.locator("a.photo").first.click()
         figure = page.locator("#stage figure").first
         await expect(figure.locator("img")).to_be_visible()
         await page.keyboard.press("+")
         await page.keyboard.press("r")
         await expect(figure).to_have_attribute("style", re.compile(r"rotate\(90deg\) scale\(1\.3\)"))
-        await page.get_by_role("button", name="Side by side").click()
+        await page.locator("[data-do=beside]").click()
         await expect(page.locator("#stage figure")).to_have_count(2)
-        await expect(page.locator("#lightbox-name")).to_have_text("Photo 1 · Photo 2")
-        await page.keyboard.press("b")
+        await page.locator("#strip").get_by_label("Photo 1").click()
+        await expect(page.locator("#lightbox-name")).to_have_text("Photo 1 · Photo 1")
         await page.keyboard.press("ArrowRight")
+        await expect(page.locator("#lightbox-name")).to_have_text("Photo 1 · Photo 2")
         await page.get_by_role("button", name="Text on the photo").click()
         await expect(page.locator("#stage polygon title").first).to_have_text(
             re.compile(r"\(\d+ %\)"), timeout=20_000
@@ -421,12 +426,42 @@ async def test_a_phone_shows_one_pane_at_a_time_and_never_scrolls_sideways(
         await row(page, CHAT).locator("a").click()
         await expect(page.locator("#chat-name")).to_be_visible()
         await expect(page.locator("#rows")).to_be_hidden()
+        await use_fingers(page)
         await page.locator(".why").last.click()
         await expect(page.locator(".why-pane")).to_be_in_viewport()
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         await page.get_by_role("button", name="Close").first.click()
         await page.get_by_role("link", name="Back to the list").click()
         await expect(page.locator("#rows")).to_be_visible()
+
+
+async def use_fingers(page: Page) -> None:
+    """Pinch a photo, move it with two fingers, tap it twice, and swipe to the next one."""
+    cdp = await page.context.new_cdp_session(page)
+
+    async def fingers(*path: tuple[tuple[int, int], ...]) -> None:
+        for number, places in enumerate(path):
+            points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
+            kind = "touchMove" if number else "touchStart"
+            await cdp.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        await cdp.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    await page.locator("#thread a.photo").first.tap()
+    figure = page.locator("#stage figure").first
+    await expect(figure.locator("img")).to_have_js_property("complete", True)
+    await fingers(((170, 300), (220, 300)), ((145, 300), (245, 300)), ((120, 300), (270, 300)))
+    await expect(figure).to_have_attribute("style", re.compile(r"scale\(3\)"))
+    before = await figure.get_attribute("style")
+    await fingers(((120, 300), (270, 300)), ((150, 320), (300, 320)))
+    await expect(figure).to_have_attribute("style", re.compile(r"scale\(3\)"))
+    assert await figure.get_attribute("style") != before, "it moved"
+    for _ in range(2):
+        await fingers(((200, 300),))
+    await expect(figure).to_have_attribute("style", re.compile(r"translate\(0px, 0px\).*scale\(1\)"))
+    await fingers(((300, 300),), ((200, 305),), ((100, 310),))
+    await expect(page.locator("#lightbox-name")).to_have_text("Photo 2")
+    assert await page.evaluate("visualViewport.scale") == 1, "the page itself was not zoomed"
+    await page.keyboard.press("Escape")
 
 
 def problems(results: Any) -> list[str]:

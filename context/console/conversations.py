@@ -40,6 +40,8 @@ class Said:
     rejection: Rejection | None
     has_picture: bool
     """Whether a picture came with it, even if it could not be used."""
+    album: str
+    """The same for every picture of one message; empty for a picture that came alone."""
     turn_id: int | None
     number: int
     """Number of the part within its reply, from 1."""
@@ -89,6 +91,7 @@ class Conversation:
     said: tuple[Said, ...]
     exchanges: dict[int, Exchange]
     has_earlier: bool
+    has_later: bool
 
 
 class Conversations:
@@ -97,35 +100,53 @@ class Conversations:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def read(self, chat: Chat, *, before: int = 0, limit: int = 80) -> Conversation | None:
-        """The newest `limit` messages, or those before message `before`; None if there is no such chat."""
+    async def read(
+        self, chat: Chat, *, before: int = 0, since: int = 0, limit: int = 80
+    ) -> Conversation | None:
+        """The newest `limit` messages, or those before message `before`, or the first since message `since`.
+
+        None if there is no such chat.
+        """
 
         def work(connection: Connection) -> Conversation | None:
             known = connection.execute(_CHAT, {"chat": chat.key}).first()
             if known is None:
                 return None
-            values = {"chat": chat.key, "before": before or _ENDLESS, "limit": limit + 1}
-            rows = connection.execute(_SAID, values).all()
-            has_earlier, rows = len(rows) > limit, rows[:limit][::-1]
+            values = {"chat": chat.key, "before": before or _ENDLESS, "since": since, "limit": limit + 1}
+            rows = connection.execute(_SAID_SINCE if since else _SAID, values).all()
+            has_more, rows = len(rows) > limit, rows[:limit] if since else rows[:limit][::-1]
+            has_earlier, has_later = has_more, bool(before)
+            if since:
+                values |= {"before": since, "limit": 1}
+                has_earlier, has_later = connection.execute(_SAID, values).first() is not None, has_more
             first = rows[0].at if rows and has_earlier else 0.0
-            last = rows[-1].at if rows and before else float(_ENDLESS)
+            last = rows[-1].at if rows and has_later else float(_ENDLESS)
             among = {"chat": chat.key, "first": first, "last": last, "limit": limit}
             exchanges = {row.id: _exchange(row) for row in connection.execute(_AMONG, among)}
             missing = {row.turn_id for row in rows if row.turn_id} - exchanges.keys()
             if missing:
                 found = connection.execute(_TURNS, {"ids": sorted(missing)})
                 exchanges |= {row.id: _exchange(row) for row in found}
-            said = tuple(_said(row, exchanges) for row in rows)
             return Conversation(
                 chat,
                 known.sender,
                 known.language,
                 known.created_at,
                 known.closed_at,
-                said,
+                tuple(_said(row, exchanges) for row in rows),
                 exchanges,
                 has_earlier,
+                has_later,
             )
+
+        return await self._db.read(work)
+
+    async def shortly_before(self, chat: Chat, turn_id: int, messages: int) -> int:
+        """The id of the message so many before a turn's first one; 0 if the turn has none in this chat."""
+
+        def work(connection: Connection) -> int:
+            values = {"chat": chat.key, "turn": turn_id, "messages": messages + 1}
+            return int(connection.execute(_SHORTLY_BEFORE, values).scalar_one() or 0)
 
         return await self._db.read(work)
 
@@ -135,14 +156,6 @@ class Conversations:
         def work(connection: Connection) -> Exchange | None:
             row = connection.execute(_TURNS, {"ids": [turn_id]}).first()
             return _exchange(row) if row is not None else None
-
-        return await self._db.read(work)
-
-    async def around(self, turn_id: int) -> tuple[int, ...]:
-        """Ids of a turn's messages, oldest first."""
-
-        def work(connection: Connection) -> tuple[int, ...]:
-            return tuple(row.id for row in connection.execute(_OF_TURN, {"turn": turn_id}))
 
         return await self._db.read(work)
 
@@ -201,6 +214,7 @@ def _said(row: Row[Any], exchanges: dict[int, Exchange]) -> Said:
         photo=photo_in(row) if row.photo else None,
         rejection=rejection_in(row),
         has_picture=row.file_id is not None,
+        album=row.album,
         turn_id=row.turn_id,
         number=row.number,
         unsure=row.unsure,
@@ -228,13 +242,22 @@ def _exchange(row: Row[Any]) -> Exchange:
 
 _ENDLESS = 2**62
 _CHAT = sa.text("SELECT sender, language, created_at, closed_at FROM chats WHERE chat = :chat")
-_SAID = sa.text("""
-    SELECT id, direction, state, turn_id, at, text, message_id, kind, command, edited, reply_to, file_id,
-           photo, photo_width, photo_height, photo_number, photo_facts, rejection, rejection_detail, number,
-           entities, unsure, error, staff
-    FROM messages WHERE chat = :chat AND id < :before
-      AND (kind <> 'staff' OR (state <> 'taken' AND command IN ('say', 'release')))
-    ORDER BY id DESC LIMIT :limit""")
+_SAID_COLUMNS = """
+           id, direction, state, turn_id, at, text, message_id, kind, command, edited, reply_to, file_id,
+           album, photo, photo_width, photo_height, photo_number, photo_facts, rejection, rejection_detail,
+           number, entities, unsure, error, staff"""
+_IS_SAID = "(kind <> 'staff' OR (state <> 'taken' AND command IN ('say', 'release')))"
+_SAID = sa.text(f"""
+    SELECT {_SAID_COLUMNS} FROM messages WHERE chat = :chat AND id < :before AND {_IS_SAID}
+    ORDER BY id DESC LIMIT :limit""")  # noqa: S608  (constants)
+_SAID_SINCE = sa.text(f"""
+    SELECT {_SAID_COLUMNS} FROM messages WHERE chat = :chat AND id >= :since AND {_IS_SAID}
+    ORDER BY id LIMIT :limit""")  # noqa: S608  (constants)
+_SHORTLY_BEFORE = sa.text("""
+    SELECT MIN(id) FROM (
+        SELECT id FROM messages
+        WHERE chat = :chat AND id <= (SELECT MIN(id) FROM messages WHERE turn_id = :turn AND chat = :chat)
+        ORDER BY id DESC LIMIT :messages) AS before""")
 _COLUMNS = """id, chat, state, opened_at, closed_at, text, reply, language, origin, remembered, handoff,
               record"""
 _AMONG = sa.text(f"""
@@ -243,7 +266,6 @@ _AMONG = sa.text(f"""
 _TURNS = sa.text(f"SELECT {_COLUMNS} FROM turns WHERE id IN :ids").bindparams(  # noqa: S608  (a constant)
     sa.bindparam("ids", expanding=True)
 )
-_OF_TURN = sa.text("SELECT id FROM messages WHERE turn_id = :turn ORDER BY id")
 _REMEMBERED = sa.text("""
     SELECT id, text, reply, language, opened_at, answers FROM turns
     WHERE chat = :chat AND id < :turn AND state = 'closed' AND remembered = 1

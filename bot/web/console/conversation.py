@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 
-from markupsafe import Markup, escape
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from bot.photos.mentions import places_mentioned
 from bot.photos.second_look import SecondLook
 from bot.staff.pack import Pack, Packs
 from bot.web.console.door import Door, Visit
 from bot.web.console.list_pane import chat_of
-from bot.web.console.pages import MOST_SHOWN, NO_STORE, Pages, page, plain
+from bot.web.console.pages import NO_STORE, Pages, page
+from bot.web.console.thread import items_of, origin_of, with_photos
 from bot.web.console.words import N_, translator
 from bot.web.refused import Refused
 from context.console.accounts import Staff
-from context.console.conversations import Conversation, Conversations, Exchange, Said
+from context.console.conversations import Conversation, Conversations
 from context.console.held import HeldReplies
 from context.console.listing import Listing
 from context.console.reviews import Reason, Reviews
@@ -85,16 +84,10 @@ WHY_WORDS: dict[Reason, str] = {
 }
 """Why staff call an answer bad."""
 
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """What stands in the thread at one place: a message, or a turn of which nothing was said."""
-
-    said: Said | None = None
-    exchange: Exchange | None = None
-    """With a message: the turn that it ends, so that what is known of it stands below."""
-    draft: Exchange | None = None
-    """The turn whose draft was stopped, shown above this message."""
+AT_ONCE, MOST_OPEN, CONTEXT = 80, 1000, 20
+"""Messages that are read at once; that are read again on a page that stays open; before a turn looked for."""
+SMALLEST_SIDE = 64
+"""Pixels, of a photo that is asked for smaller than it is stored."""
 
 
 class ConversationPane:
@@ -144,21 +137,24 @@ class ConversationPane:
         ]
 
     async def pane(self, visit: Visit) -> Response:
-        """The pane, for a page that is open."""
+        """The pane, for a page that is open; with `?turn=` it begins shortly before that turn."""
         return page(await self.render(visit, chat_of(visit)))
 
     async def thread(self, visit: Visit) -> Response:
-        """The messages alone: again after something changed, or earlier ones."""
-        chat = chat_of(visit)
-        before = visit.request.query_params.get("before", "")
-        number = int(before) if before.isascii() and before.isdecimal() and len(before) < 18 else 0  # noqa: PLR2004 - 64 bits
-        conversation = await self._read(chat, before=number)
+        """The messages alone: those `before` one, or `since` one; `live` renews the end of an open page."""
+        chat, asked = chat_of(visit), visit.request.query_params
+        before, since = _number(asked.get("before", "")), _number(asked.get("since", ""))
+        limit = MOST_OPEN if asked.get("live") else AT_ONCE
+        conversation = await self._read(chat, before=before, since=since, limit=limit)
         shown = await self._shown(conversation)
-        return page(self._pages.render("thread.html", visit.language, visit=visit, **shown))
+        return page(
+            self._pages.render("thread.html", visit.language, visit=visit, is_older=before > 0, **shown)
+        )
 
     async def photo(self, visit: Visit) -> Response:
-        """A photo of this chat; who opened it is on record."""
-        jpeg = await self._jpeg(visit)
+        """A photo of this chat, with `?longest=` as small as a prompt had it; who opened it is on record."""
+        longest = _number(visit.request.query_params.get("longest", ""))
+        jpeg = await self._jpeg(visit, longest=longest if longest >= SMALLEST_SIDE else 0)
         sha256 = visit.request.path_params["sha256"]
         await self._staff.note(visit.name, "photo", chat_of(visit).key, sha256)
         # Named by its content, it never changes; kept by this browser, it is on record once.
@@ -177,10 +173,10 @@ class ConversationPane:
             {"lines": [asdict(line) for line in reading.lines], "facts": facts}, headers=NO_STORE
         )
 
-    async def _jpeg(self, visit: Visit) -> bytes:
+    async def _jpeg(self, visit: Visit, *, longest: int = 0) -> bytes:
         chat, sha256 = chat_of(visit), visit.request.path_params["sha256"]
         is_theirs = await self._transcripts.has_photo(chat, sha256)
-        jpeg = await self._photos.read(sha256) if is_theirs else None
+        jpeg = await self._photos.read(sha256, longest=longest) if is_theirs else None
         if jpeg is None:
             raise Refused(404, "not_here")
         return jpeg
@@ -223,7 +219,9 @@ class ConversationPane:
 
     async def render(self, visit: Visit, chat: Chat) -> str:
         """The pane as HTML; opening it is on record.  Raises `Refused` for a chat that is not there."""
-        conversation = await self._read(chat)
+        turn = _number(visit.request.query_params.get("turn", ""))
+        since = await self._conversations.shortly_before(chat, turn, CONTEXT) if turn else 0
+        conversation = await self._read(chat, since=since)
         await self._staff.note(visit.name, "opened", chat.key)
         return self._pages.render(
             "conversation.html",
@@ -235,6 +233,7 @@ class ConversationPane:
             once=uuid.uuid4().hex,
             objections=(),
             trouble="",
+            is_older=False,
             **await self._standing(chat),
             **await self._shown(conversation),
         )
@@ -243,7 +242,7 @@ class ConversationPane:
         return {
             "conversation": conversation,
             "chat": conversation.chat,
-            "items": list(_items(conversation)),
+            "items": list(items_of(conversation)),
             "state_words": STATE_WORDS,
             "flaw_words": FLAW_WORDS,
             "origin_of": origin_of,
@@ -257,8 +256,10 @@ class ConversationPane:
             "moved_words": MOVED_WORDS,
         }
 
-    async def _read(self, chat: Chat, *, before: int = 0, limit: int = 80) -> Conversation:
-        conversation = await self._conversations.read(chat, before=before, limit=limit)
+    async def _read(
+        self, chat: Chat, *, before: int = 0, since: int = 0, limit: int = AT_ONCE
+    ) -> Conversation:
+        conversation = await self._conversations.read(chat, before=before, since=since, limit=limit)
         if conversation is None:
             raise Refused(404, "not_here")
         return conversation
@@ -271,48 +272,6 @@ def _by_turn(feedback: Sequence[Feedback]) -> dict[int, list[Feedback]]:
     return found
 
 
-def _items(conversation: Conversation) -> Iterator[Item]:
-    """Messages in their order, with the turns that left none among them by the time they were opened."""
-    silent = sorted(
-        (turn for turn in conversation.exchanges.values() if turn.state == "superseded"),
-        key=lambda turn: turn.at,
-    )
-    last_of = {said.turn_id: said.id for said in conversation.said if said.who != "customer"}
-    first_of: dict[int | None, int] = {}
-    for said in conversation.said:
-        if said.who != "customer":
-            first_of.setdefault(said.turn_id, said.id)
-    for said in conversation.said:
-        while silent and silent[0].at < said.at:
-            yield Item(draft=silent.pop(0))
-        turn = conversation.exchanges.get(said.turn_id or 0)
-        yield Item(
-            said=said,
-            exchange=turn if last_of.get(said.turn_id) == said.id else None,
-            draft=turn if turn and turn.draft and first_of.get(said.turn_id) == said.id else None,
-        )
-    for turn in silent:
-        yield Item(draft=turn)
-
-
-def origin_of(exchange: Exchange) -> str:
-    """Who or what wrote a reply: a colleague, a model by its name, rules, or a sentence of ours."""
-    kind, _, name = exchange.origin.partition(":")
-    if kind == "staff":
-        return name
-    if kind == "notice":
-        return N_("fixed words")
-    if kind == "fallback":
-        return N_("OCR and rules")
-    return str(exchange.record.get("model") or exchange.origin)
-
-
-def with_photos(text: str) -> Markup:
-    """A text in which every photo that it names leads to that photo."""
-    text = plain(text[:MOST_SHOWN])
-    out, at = Markup(), 0
-    for begin, end, number in places_mentioned(text):
-        out += escape(text[at:begin])
-        out += Markup('<a class="cite" href="#thread" data-cite="{}">{}</a>').format(number, text[begin:end])
-        at = end
-    return out + escape(text[at:])
+def _number(text: str) -> int:
+    """A message's or a turn's number from an address; 0 for what is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 18 else 0  # noqa: PLR2004 - 64 bits

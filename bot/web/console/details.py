@@ -12,10 +12,11 @@ from starlette.routing import BaseRoute
 
 from bot.errors import BotError
 from bot.staff.retrace import Again, Retrace
-from bot.web.console.conversation import FACT_WORDS, origin_of
+from bot.web.console.conversation import FACT_WORDS
 from bot.web.console.door import Door, Visit
 from bot.web.console.filters import VERDICT_WORDS
 from bot.web.console.pages import Pages, page, plain
+from bot.web.console.thread import origin_of
 from bot.web.console.words import N_
 from bot.web.refused import Refused
 from context.console.accounts import Staff

@@ -9,9 +9,10 @@ from dataclasses import replace
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from bot.web.console.conversation import WHY_WORDS, with_photos
+from bot.web.console.conversation import WHY_WORDS
 from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.pages import NO_STORE, Pages
+from bot.web.console.thread import with_photos
 from bot.web.console.words import N_, translator
 from bot.web.refused import Refused
 from context.console.conversations import Conversations

@@ -24,7 +24,8 @@ document.addEventListener("htmx:config:request", (event) => {
     const {ctx} = event.detail;
     ctx.request.headers["X-CSRF-Token"] = csrf;
     const row = ctx.sourceElement.closest?.(".row");
-    if (row) ctx.push = ctx.sourceElement.pathname + location.search;
+    if (row?.classList.contains("hit")) ctx.push = ctx.sourceElement.pathname + ctx.sourceElement.search + ctx.sourceElement.hash;
+    else if (row) ctx.push = ctx.sourceElement.pathname + location.search;
 });
 
 document.addEventListener("htmx:after:request", (event) => {
@@ -84,9 +85,9 @@ function refresh(changed) {
     if (!changed.has(openChat())) return;
     const scroll = document.getElementById("scroll");
     const isAtEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
-    const thread = document.getElementById("thread");
-    if (isAtEnd) thread.addEventListener("htmx:after:settle", toEnd, {once: true});
-    htmx.trigger(thread, "refresh");
+    const end = document.querySelector("#thread [data-end]");  // none while an old place is open
+    if (isAtEnd) end?.addEventListener("htmx:after:settle", toEnd, {once: true});
+    if (end) htmx.trigger(end, "refresh");
     htmx.trigger(document.getElementById("head"), "refresh");
 }
 

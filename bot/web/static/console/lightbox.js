@@ -1,23 +1,32 @@
-// Photos in full size: zoom by wheel, buttons and keys, moved by dragging, turned, two side by side.
+// Photos in full size: zoomed, moved, turned, with their text, and two of them side by side.
+
+import {startGestures} from "./gestures.js";
 
 const box = document.getElementById("lightbox");
 const stage = document.getElementById("stage");
+const strip = document.getElementById("strip");
 const name = document.getElementById("lightbox-name");
+const MOST_ZOOM = 12;
+const TAP_ZOOM = 2.5;
 let photos = [];
-let at = 0;
+let at = [0, 1];  // the photo shown, and the one beside it
+let side = 0;  // which of the two is exchanged by the arrows and the strip
 let view = {};
 
 export function startLightbox() {
     document.addEventListener("click", (event) => {
-        const link = event.target.closest("a.photo");
+        const compare = event.target.closest("[data-compare]");
+        const link = compare ? compare.closest(".said").querySelector("a.photo") : event.target.closest("a.photo");
         if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
         event.preventDefault();
-        open(link);
+        open(link, Boolean(compare));
     });
     box.addEventListener("click", (event) => {
         const button = event.target.closest("[data-do]");
+        const chosen = event.target.closest("[data-at]");
         if (button) act(button.dataset.do);
-        else if (event.target === stage) box.close();
+        else if (chosen) choose(Number(chosen.dataset.at));
+        else if (event.target.parentElement === stage) box.close();
     });
     box.addEventListener("keydown", (event) => {
         const does = {"ArrowLeft": "previous", "ArrowRight": "next", "+": "in", "=": "in", "-": "out",
@@ -26,68 +35,108 @@ export function startLightbox() {
         event.preventDefault();
         act(does);
     });
-    stage.addEventListener("wheel", (event) => {
-        event.preventDefault();
-        zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15);
-    }, {passive: false});
-    let from = null;
-    stage.addEventListener("pointerdown", (event) => {
-        if (!event.target.closest("figure")) return;
-        event.preventDefault();
-        from = {x: event.clientX - view.x, y: event.clientY - view.y};
-        stage.setPointerCapture(event.pointerId);
+    startGestures(stage, {
+        move: (dx, dy) => {
+            if (view.zoom > 1) draw({x: view.x + dx, y: view.y + dy});
+        },
+        zoom,
+        toggle: (place) => zoom(view.zoom > 1 ? 1 / view.zoom : TAP_ZOOM, place),
+        tap: (place) => {
+            const index = figures().indexOf(nearest(place));
+            if (view.beside && index !== side) {
+                side = index;
+                show();
+            }
+        },
+        swipe: (step) => view.zoom > 1 || act(step > 0 ? "next" : "previous"),
     });
-    stage.addEventListener("pointermove", (event) => {
-        if (!from) return;
-        view.x = event.clientX - from.x;
-        view.y = event.clientY - from.y;
-        draw();
-    });
-    for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, () => { from = null; });
 }
 
-function open(link) {
-    photos = [...document.querySelectorAll("#thread a.photo")];
-    at = photos.indexOf(link);
-    if (at < 0) [photos, at] = [[link], 0];
+// A prompt's photos are those of the prompt, each as it is stored and as the model got it.
+function open(link, isBeside) {
+    photos = [...(link.closest("[data-photos]") ?? document.getElementById("thread")).querySelectorAll("a.photo")];
+    if (!photos.includes(link)) photos = [link];
+    at = [photos.indexOf(link), (photos.indexOf(link) + 1) % photos.length];
+    side = 0;
     view = {};
+    strip.replaceChildren(...(photos.length > 1 ? photos.map(small) : []));
+    strip.hidden = photos.length < 2;
     show();
     box.showModal();
+    if (isBeside) act("beside");
+    mark();
 }
 
 function act(what) {
     if (what === "close") return box.close();
     if (what === "previous" || what === "next") {
-        at = (at + (what === "next" ? 1 : photos.length - 1)) % photos.length;
-        view = {beside: view.beside, text: view.text};
-        return show();
+        const step = what === "next" ? 1 : photos.length - 1;
+        let next = (at[side] + step) % photos.length;
+        if (view.beside && photos.length > 2 && next === at[1 - side]) next = (next + step) % photos.length;
+        return choose(next);
     }
     if (what === "in") return zoom(1.3);
     if (what === "out") return zoom(1 / 1.3);
-    if (what === "turn") view.turn = ((view.turn ?? 0) + 90) % 360;
-    if (what === "beside") view.beside = !view.beside;
+    if (what === "turn") return draw({turn: (view.turn + 90) % 360});
+    if (what === "beside") {
+        if (photos.length < 2) return;
+        view.beside = !view.beside;
+        if (view.beside && at[0] === at[1]) at[1] = (at[0] + 1) % photos.length;
+        if (!view.beside) at[0] = at[side];
+        side = view.beside ? 1 : 0;
+    }
     if (what === "text") view.text = !view.text;
-    return what === "turn" ? draw() : show();
+    return show();
 }
 
-function zoom(by) {
-    view.zoom = Math.min(12, Math.max(0.5, (view.zoom ?? 1) * by));
-    draw();
+function choose(index) {
+    at[side] = index;
+    view = {beside: view.beside, text: view.text};
+    show();
 }
 
 function show() {
     view = {zoom: 1, turn: 0, x: 0, y: 0, ...view};
-    const shown = view.beside && photos.length > 1 ? [photos[at], photos[(at + 1) % photos.length]] : [photos[at]];
-    stage.replaceChildren(...shown.map(figure));
+    const shown = (view.beside ? at : at.slice(0, 1)).map((index) => photos[index]);
+    stage.replaceChildren(...shown.map(cell));
     stage.classList.toggle("two", shown.length > 1);
     name.textContent = shown.map((photo) => photo.title).join(" · ");
     for (const key of ["beside", "text"]) {
         box.querySelector(`[data-do="${key}"]`).setAttribute("aria-pressed", String(Boolean(view[key])));
     }
+    for (const key of ["previous", "next", "beside"]) box.querySelector(`[data-do="${key}"]`).disabled = photos.length < 2;
+    mark();
     draw();
 }
 
-function figure(link) {
+/** Show in the strip which photos are on the stage. */
+function mark() {
+    const shown = view.beside ? at : at.slice(0, 1);
+    for (const [index, one] of [...strip.children].entries()) {
+        one.setAttribute("aria-pressed", String(shown.includes(index)));
+        one.classList.toggle("active", index === at[side]);
+    }
+    strip.children[at[side]]?.scrollIntoView({block: "nearest", inline: "nearest"});
+    for (const [index, made] of figures().entries()) made.parentElement.classList.toggle("active", Boolean(view.beside) && index === side);
+}
+
+function small(link, index) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.at = index;
+    button.setAttribute("aria-label", link.title);
+    const image = new Image();
+    image.loading = "lazy";
+    image.alt = "";
+    image.src = link.href;
+    button.append(image);
+    return button;
+}
+
+const figures = () => [...stage.querySelectorAll("figure")];
+
+function cell(link) {
+    const around = document.createElement("div");
     const made = document.createElement("figure");
     const image = new Image();
     image.src = link.href;
@@ -95,18 +144,18 @@ function figure(link) {
     image.draggable = false;
     made.append(image);
     if (view.text) readText(made, link);
-    return made;
+    around.append(made);
+    return around;
 }
 
 async function readText(made, link) {
-    const answer = await fetch(link.href.replace(/\.jpg$/, "/text")).catch(() => null);
+    const answer = await fetch(link.pathname.replace(/\.jpg$/, "/text")).catch(() => null);
     if (!answer?.ok) return;
     const {lines, facts} = await answer.json();
     const factsAt = (box) => facts.filter((fact) => String(fact.place) === String(box));
-    const image = made.querySelector("img");
-    await image.decode().catch(() => null);
     const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    drawing.setAttribute("viewBox", `0 0 ${image.naturalWidth} ${image.naturalHeight}`);
+    // Places are pixels of the stored photo, also where it is shown as small as a prompt had it.
+    drawing.setAttribute("viewBox", `0 0 ${link.dataset.width} ${link.dataset.height}`);
     for (const line of lines) {
         const known = factsAt(line.box).map((fact) => `${fact.name}: ${fact.value}`).join(" · ");
         const shape = document.createElementNS(drawing.namespaceURI, "polygon");
@@ -117,7 +166,7 @@ async function readText(made, link) {
         const words = document.createElementNS(drawing.namespaceURI, "text");
         words.setAttribute("x", line.box[0][0]);
         words.setAttribute("y", line.box[0][1] - 4);
-        words.setAttribute("font-size", Math.max(12, image.naturalWidth / 45));
+        words.setAttribute("font-size", Math.max(12, link.dataset.width / 45));
         words.textContent = known || line.text;
         shape.classList.toggle("fact", Boolean(known));
         drawing.append(shape, words);
@@ -125,8 +174,34 @@ async function readText(made, link) {
     made.append(drawing);
 }
 
-function draw() {
-    for (const made of stage.children) {
+/** Zoom, so that what is under `place` (in the window) stays there; without one the middle of the stage does. */
+function zoom(by, place) {
+    const wanted = Math.min(MOST_ZOOM, Math.max(1, view.zoom * by));
+    const rest = 1 - wanted / view.zoom;
+    let [dx, dy] = [-view.x, -view.y];
+    if (place) {
+        const seen = nearest(place).getBoundingClientRect();
+        [dx, dy] = [place.x - seen.x - seen.width / 2, place.y - seen.y - seen.height / 2];
+    }
+    draw({zoom: wanted, x: view.x + dx * rest, y: view.y + dy * rest});
+}
+
+function nearest({x}) {
+    const distance = (made) => {
+        const seen = made.getBoundingClientRect();
+        return Math.abs(x - seen.x - seen.width / 2);
+    };
+    return figures().reduce((best, made) => (distance(made) < distance(best) ? made : best));
+}
+
+/** Draw with another zoom, turn or place; a picture is never moved out of sight. */
+function draw(changed = {}) {
+    Object.assign(view, changed);
+    const most = (view.zoom - 1) / 2;
+    const inside = (value, length) => Math.min(most * length, Math.max(-most * length, value));
+    view.x = inside(view.x, stage.firstElementChild.clientWidth);
+    view.y = inside(view.y, stage.firstElementChild.clientHeight);
+    for (const made of figures()) {
         made.style.transform = `translate(${view.x}px, ${view.y}px) rotate(${view.turn}deg) scale(${view.zoom})`;
     }
 }

@@ -297,6 +297,34 @@ async def test_a_wrong_request_is_refused_by_field_and_costs_no_model_time(
     assert not a.w.model.requests
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/describe", "/v1/jobs"])
+async def test_no_picture_is_fetched_from_any_address(a: ApiWorld, path: str) -> None:
+    called: list[object] = []
+    inside = await asyncio.start_server(lambda _, writer: called.append(writer), "127.0.0.1", 0)
+    port = inside.sockets[0].getsockname()[1]
+    hosts = (
+        *("127.0.0.1", "localhost", "127.1", "0x7f.1", "2130706433", "017700000001", "[::1]", "0.0.0.0"),
+        *("[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "169.254.169.254", "100.64.0.1"),
+        "support@127.0.0.1",
+    )
+    addresses = [f"{scheme}://{host}:{port}/a.jpg" for host in hosts for scheme in ("http", "HTTPS")]
+    addresses += [f"//127.0.0.1:{port}/a.jpg", f"ftp://127.0.0.1:{port}/a", "file:///etc/passwd", "data:,a"]
+    async with inside:
+        for address in addresses:
+            asked = {
+                "/v1/chat/completions": {"model": "support", "messages": [user("q", address)]},
+                "/v1/describe": {"image": address, "prompt": "q"},
+                "/v1/jobs": {"items": [{"id": "1", "image": address, "prompt": "q"}]},
+            }[path]
+            told = await a.client.post(path, json=asked)
+            if path == "/v1/jobs":
+                assert told.json()["failed"] == 1, (address, told.text)
+            else:
+                assert error_of(told, 400)["code"] in {"invalid_image_url", "invalid_base64"}, address
+    assert not called
+    assert not a.w.model.requests
+
+
 async def test_what_is_said_not_to_be_wanted_is_no_reason_to_refuse(a: ApiWorld) -> None:
     neutral: dict[str, Any] = {"tools": [], "logprobs": False, "presence_penalty": 0.0, "n": 1, "stop": None}
     assert (await a.chat(user("E4"), **neutral, response_format={"type": "text"})).status_code == 200

@@ -159,6 +159,19 @@ async def test_close_and_start_twice_are_harmless() -> None:
     await guard.close()
 
 
+SECTIONS = (
+    ("A", 1, 16),
+    ("B", 17, 22),
+    ("C", 23, 32),
+    ("D", 33, 42),
+    ("E", 43, 53),
+    ("G", 65, 70),
+    ("H", 71, 78),
+)
+"""Of the checklist: its letter, its first and its last case."""
+ELSEWHERE = {73, 75}
+"""Cases about signing in and about Telegram's webhook: `test_staff_door.py`, `test_telegram_webhook.py`."""
+
 HOSTILE = [
     "a." * 8000,
     "a" * 100_000,
@@ -266,6 +279,20 @@ def test_every_rule_is_in_the_documentation() -> None:
     text = (root / "docs" / "guard.md").read_text(encoding="utf-8")
     assert len(rules) > 15
     assert {rule for rule in rules if f"`{rule}`" not in text} == set()
+
+
+def test_every_case_of_the_checklist_has_its_test() -> None:
+    tests = Path(__file__).parent.parent
+    listed = (tests / "guard" / "checklist.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-H])(\d+) \|.*\| (.*) \|$", listed, re.MULTILINE)
+    letters = {number: letter for letter, first, last in SECTIONS for number in range(first, last + 1)}
+    expected = [(letter, str(number)) for number, letter in letters.items() if number not in ELSEWHERE]
+    assert [(letter, number) for letter, number, _ in rows] == expected
+    for letter, number, named in rows:
+        found = re.findall(r"`([\w/]+\.py)::(test_\w+)`", named)
+        assert found, (letter, number)
+        for path, name in found:
+            assert f"def {name}(" in (tests / path).read_text(encoding="utf-8"), (letter, number, name)
 
 
 def test_policy_of_the_documentation_can_be_read(tmp_path: Path) -> None:

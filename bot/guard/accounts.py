@@ -33,11 +33,26 @@ _ACCOUNT = either(
     r"([a-z0-9][a-z0-9_.]{4,24})",
     r"微信[ ]?(?=[a-z0-9_-]{0,19}[\d_])([a-z][a-z0-9_-]{5,19})(?![.\w])",
 )
-_QQ = re.compile(r"(?<![a-z0-9])qq(?:群)?[ ]?([1-9]\d{4,10})(?!\d)")
+# A messenger, at least one word or sign that leads to a name, and a name with a digit or an underscore.
+_NAMED = either(
+    r"(?<![a-z])(?:skype|discord|snapchat|instagram|insta|ig|tiktok|whatsapp|telegram|viber|kakao|wechat"
+    r"|line id)(?:[ :,\"'=]{1,3}(?:id|name|number|username|user|handle|account|is|as|at|me|us|under|channel"
+    r"|search(?: for)?|find|add)(?![a-z])){0,4}"
+    r"(?:[ ]?[:=,][ ]?|[ ](?:is|me|as|at|under|name|search)[ :]{1,2})"
+    r"(?:live:)?(?=[a-z0-9_.#@-]{0,28}[\d_#]|@[a-z0-9]+\.[a-z])([@.]?[a-z][a-z0-9_.#-]{3,30})(?![\w])",
+    r"(?:飞机|飞信|电报|卫星|微号|薇|v芯|旺旺|扣扣|闲鱼|抖音|快手|小红书|威信|薇信|(?<![a-z])(?:v信|(?:vx|wx|tg)(?=[搜号加是:])))"
+    r"(?:号码?|群|裙|账号|上|里|的|搜索?|搜一下|找|加|用户|好友|是|为|叫|[ :\"❤♥@]){1,6}"
+    r"(?=[a-z0-9_-]{0,24}[\d_])([a-z0-9][a-z0-9_-]{4,24})(?![.\w])",
+    r"(?:微博|私信|抖音|快手|小红书)[^。@\n]{0,4}(@[\u4e00-\u9fffa-z0-9_]{2,20})",
+)
+_QQ = re.compile(
+    r"(?<![a-z0-9])qq(?:[ ]?(?:群|裙|号码?|number|is|是|[:,]))*[ ]?([1-9](?:[ ]?\d){4,10})(?!\d)"
+)
 _MESSENGER_NAMES = Words(
     "微信|薇信|威信|v信|q群|扣扣|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx",
     "企鹅|加v|加薇|加威|加微|扣q|抖音号|公众号|discord|line id|ins:|ins :|ins=|instagram|snapchat|signal:"
-    "|signal :|discord:|discord :",
+    "|signal :|discord:|discord :|insta|ig|tiktok|viber|kakao|飞机|飞信|电报|卫星|微号|薇|v芯|旺旺|闲鱼",
+    "抖音|快手|小红书|私信|微博|tg",
 )
 
 
@@ -45,7 +60,7 @@ def find_accounts(folded: Folded, *, allowed: Lists) -> Iterator[Link]:
     """Accounts in a text that are not on the allow-lists."""
     folded = folded.squeezed or folded
     seen = folded.text
-    for pattern in (_HANDLE,) * ("@" in seen) + (_ACCOUNT, _QQ) * _MESSENGER_NAMES.occur_in(seen):
+    for pattern in (_HANDLE,) * ("@" in seen) + (_ACCOUNT, _NAMED, _QQ) * _MESSENGER_NAMES.occur_in(seen):
         for match in pattern.finditer(seen):
             group = match.lastindex or 0
             if match.group(group).removeprefix("@") not in allowed.handles:

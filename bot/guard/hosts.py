@@ -14,7 +14,7 @@ TOP_LEVEL = _words(
     exchange fund capital ventures email ink wang ren red pink blue one love party date faith review
     science stream download racing men cam sbs cfd lol monster quest beauty hair skin makeup homes
     rest autos boats bond rocks ninja guru world today news media agency network systems solutions
-    company international social digital zone run games game video tube photos pics page wiki
+    gle company international social digital zone run games game video tube photos pics page wiki
     blog art design studio academy school cn hk tw mo jp kr sg vn th ph mm kh ru su ua by kz uz uk
     eu fr nl ch se no dk fi pt gr cz sk hu ro bg ie ca mx br ar co cl pe ve au nz za ng ke gh eg il
     ae sa qa tr ir pk lk np bd cc tv ws io ai gg ly gd tk ml ga cf gq pw nu ag bz fm vc sx st sc ac
@@ -41,7 +41,7 @@ STRONG = _words("com c0m cn net org top xyz vip cc info shop ru tk icu")
 MESSENGERS = _words(
     """
     t.me telegram.me telegram.dog wa.me m.me line.me discord.gg bit.ly is.gd goo.gl youtu.be tinyurl.com
-    t.cn dwz.cn url.cn suo.im b23.tv cutt.ly ow.ly rb.gy t.ly v.gd qr.ae lnkd.in fb.me ift.tt
+    t.cn dwz.cn url.cn suo.im b23.tv cutt.ly ow.ly rb.gy t.ly v.gd qr.ae lnkd.in fb.me ift.tt forms.gle
     """
 )
 """Short hosts that may lead anywhere: always links, whatever their ending."""

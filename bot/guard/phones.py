@@ -29,9 +29,13 @@ _SHAPES = re.compile(
 )
 _CALL = Words(
     "拨打|致电|打电话|来电|电话|热线|手机|联系方式|短信",
-    "call|phone|tel|dial|hotline|whatsapp|text us|sms|ring|my number",
+    "call|phone|tel|dial|hotline|whatsapp|text us|sms|ring|my number|signal number",
+    "扣扣|加群|q我|qq号|企鹅号|裙",
 )
-_AFTER_CALL = re.compile(rf"[^\d\n,，。;；]{{0,12}}(\d(?:[\s-]?\d){{4,14}}){_END}")
+_AFTER_CALL = re.compile(rf"[^\d\n,，。;；]{{0,12}}(\d(?:[\s-]{{0,3}}\d){{4,14}}){_END}")
+_SHORT_CODE = re.compile(r"\btext (?:the )?(?:word )?[^.\n\d]{1,16} to (\d{4,6})(?!\d)")
+_WITH_LETTER_O = re.compile(r"(?<![a-z\d])[o\d]{2,14}(?![a-z\d])")
+_HAS_LETTER_O = re.compile(r"\d-?o|o\d|oo[ -]\d")
 _LABEL = re.compile(
     r"(?:\b(?:sn|s/n|p/n|pn|serial|order|part|model|imei|mac|barcode|tracking|ticket|case|firmware|batch|lot|sku"
     r"|invoice|id|ean|upc|rev|code)\b|序列号|编号|订单|料号|型号|编码|条码|运单|单号|工单|固件|批次|发票|机身号)"
@@ -66,22 +70,31 @@ class Number:
 def find_numbers(folded: Folded) -> Iterator[Number]:
     """Telephone numbers, including those in Chinese numerals.  Public emergency numbers are not reported."""
     text = folded.text
+    if _HAS_LETTER_O.search(text):
+        text = _WITH_LETTER_O.sub(lambda match: match.group().replace("o", "0"), text)
     end = 0
     for run in _RUN.finditer(text):
         for match in _SHAPES.finditer(text, max(end, run.start()), run.end() + _ROOM):
             end = match.end()
             if not is_labelled(text, match.start()):
-                yield _number(folded, match.span())
-    for _, end in _CALL.places(text):
-        after = _AFTER_CALL.match(text, end)
-        if after is not None and only_digits(after.group(1)) not in _EMERGENCY:
-            yield _number(folded, after.span(1))
+                yield Number(only_digits(match.group()), folded.span(*match.span()))
+    yield from _told_to_call(text, folded)
     for start, end, digits in _named(text):
         yield Number(digits, folded.span(start, end))
     for match in _SPELLED.finditer(text) if not text.isascii() else ():
         spelled = match.group().translate(_SPELLING)
         if not match.group().isascii() and (_SHAPES.search(spelled) or _calls(text, match.start())):
             yield Number(only_digits(spelled), folded.span(*match.span()))
+
+
+def _told_to_call(text: str, folded: Folded) -> Iterator[Number]:
+    """Digits in any grouping, because the words before say `call` or `text`."""
+    for short in _SHORT_CODE.finditer(text) if "text " in text else ():
+        yield Number(short.group(1), folded.span(*short.span(1)))
+    for _, end in _CALL.places(text):
+        after = _AFTER_CALL.match(text, end)
+        if after is not None and only_digits(after.group(1)) not in _EMERGENCY:
+            yield Number(only_digits(after.group(1)), folded.span(*after.span(1)))
 
 
 def _named(text: str) -> Iterator[tuple[int, int, str]]:
@@ -104,10 +117,6 @@ def is_labelled(text: str, start: int) -> bool:
     """Whether the words before a number call it a serial, an order or a part: then it is not a phone."""
     before = text[max(0, start - 24) : start]
     return bool(_LABEL.search(before)) and not _calls(text, start)
-
-
-def _number(folded: Folded, span: tuple[int, int]) -> Number:
-    return Number(only_digits(folded.text[slice(*span)]), folded.span(*span))
 
 
 def _calls(text: str, start: int) -> bool:

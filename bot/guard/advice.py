@@ -56,7 +56,8 @@ _NOT_THAT = either(
     "[,、](?:你|您)?(?:直接|可以|而是|只要|只需|就|先用|拿|用)",
 )
 _DANGEROUS = either(
-    r"\b(?:danger\w*|hazard\w*|risky|(?<!low )(?<!no )(?<!little )risks?|unsafe|illegal|forbidden|prohibited|lethal|deadly|fatal|kills?"
+    r"\b(?:danger\w*|hazard\w*|risky|(?<!low )(?<!no )(?<!little )risks?|unsafe|illegal|forbidden"
+    r"|prohibited|lethal|deadly|fatal|kills?"
     r"|toxic|poison\w*|not (?:allowed|permitted|acceptable|safe|a (?:repair|solution|fix)))\b",
     r"\b(?:caus\w+|leads? to|results? in|start|risk of|get)\b[^,.]{0,24}\b(?:fires?|shock\w*|explo\w+"
     r"|injur\w+|burns?|death|damage\w*|killed|electrocuted|hurt)\b|\bmay (?:explode|catch fire|ignite)\b",

@@ -60,7 +60,7 @@ class Lexicon:
                         innocent.add(word)
         self._meanings = tuple((meaning, word in innocent) for word, meaning in meanings.items())
         self._bounded = tuple(
-            (word[0].isascii(), word[-1].isascii() and word not in stems) for word in meanings
+            (_is_letter(word[0]), _is_letter(word[-1]) and word not in stems) for word in meanings
         )
         self._automaton = ahocorasick_rs.AhoCorasick(meanings, store_patterns=False)
 

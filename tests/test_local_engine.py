@@ -145,14 +145,41 @@ async def test_a_late_answer_is_a_timeout(engine: LocalEngine) -> None:
     engine._timeout_s = usual
 
 
-async def test_a_prompt_that_kills_every_worker_is_given_up(engine: LocalEngine) -> None:
+async def test_a_prompt_that_kills_every_worker_is_given_up_and_costs_no_other(engine: LocalEngine) -> None:
+    """The other was in the middle of its answer: it goes on with the next worker and says nothing twice."""
+    engine._sampling = Sampling(temperature=0, repetition_penalty=1.2, max_tokens=400)
+    innocent, deadly = question("Which light is on?", 3), question("Which light is on?", 7)
+    undisturbed = await engine.draft(innocent)
+    pieces: list[str] = []
+    first, restarts = engine.keeper.pid, engine.keeper.restarts
+
     def kill(_piece: str) -> None:
-        if engine.keeper.pid is not None:
+        is_second = engine.keeper.pid != first
+        if engine.keeper.pid is not None and (other.done() if is_second else len(pieces) > 2):
             os.kill(engine.keeper.pid, signal.SIGKILL)
 
-    engine._sampling = Sampling(temperature=0, repetition_penalty=1.2, max_tokens=400)
-    with pytest.raises(EngineUnavailable):
-        await engine.draft(question("Which light is on?", 5), on_text=kill)
+    other = asyncio.create_task(engine.draft(innocent, on_text=pieces.append))
+    with pytest.raises(EngineUnavailable, match=r"killed \(SIGKILL\)"):
+        await engine.draft(deadly, on_text=kill)
+    draft = await other
+    assert draft.text == undisturbed.text == "".join(pieces).strip()
+    assert draft.usage.completion_tokens == undisturbed.usage.completion_tokens
+    assert engine.keeper.restarts == restarts + 2
+
+
+async def test_a_worker_that_is_killed_while_it_loads_is_named() -> None:
+    engine = LocalEngine(model=tiny_model())
+    starting = asyncio.create_task(engine.start())
+
+    async def has_begun() -> bool:
+        return engine.keeper.pid is not None
+
+    await until(has_begun, timeout_s=20)
+    assert engine.keeper.pid is not None
+    os.kill(engine.keeper.pid, signal.SIGKILL)
+    with pytest.raises(EngineUnavailable, match=r"killed .*ran out of memory"):
+        await starting
+    await engine.close()
 
 
 async def test_closing_twice_is_harmless_and_ends_everything(engine: LocalEngine) -> None:

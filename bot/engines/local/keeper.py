@@ -18,11 +18,16 @@ from context.background import BackgroundTask
 log = logging.getLogger(__name__)
 
 BACK_OFF_S = (0.0, 0.5, 2.0, 5.0, 15.0, 30.0, 60.0)
+"""Before the next worker, by the number of quick deaths in a row."""
 HANG_S = 60.0
 HANG_CPU_S = 600.0
+"""See `hang_s` of `LocalEngine`."""
 RETRY_LOAD_S = 300.0
+"""Before the next try to load a model that has never been loaded."""
 PATIENCE_S = 20.0
 """A new question waits this long for a worker that is being replaced; then another engine is better."""
+LAST_S = 5.0
+"""A worker whose pipe is closed has this long to end by itself, so that its exit code is known."""
 STEADY_S = 120.0
 """A worker that lived this long has earned a quick restart."""
 
@@ -148,7 +153,7 @@ class Keeper:
         self._heard = time.monotonic()
         watching = BackgroundTask("watch on the model worker", partial(self._watch, process))
         watching.start()
-        reason = ""
+        reason, patience_s = "", 0.0
         try:
             while (message := await process.receive()) is not None:
                 self._heard = time.monotonic()
@@ -156,11 +161,12 @@ class Keeper:
                     reason = message.reason
                 else:
                     self._take(message)
+            patience_s = LAST_S
         finally:
             self._ready.clear()
             await watching.stop()
             self._process = None
-            code = await process.end()
+            code = await process.end(patience_s=patience_s)
         return reason or how_it_ended(code, list(process.last_words))
 
     async def _watch(self, process: Process) -> None:

@@ -70,10 +70,18 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self._child.kill()
 
-    async def end(self) -> int:
-        """End it now and return its exit code.  Calling twice is harmless."""
-        self.kill()
+    async def end(self, *, patience_s: float = 0) -> int:
+        """End it, after so many seconds in which it may end by itself, and return its exit code.
+
+        Without patience for one that is just ending, the code is lost: `kill` reaps it, and asyncio's own
+        watcher then reports 255.
+        """
         self._to.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._child.wait()
+        if self._child.returncode is None:
+            self.kill()
         code = await self._child.wait()
         await asyncio.gather(self._listening, return_exceptions=True)
         return code

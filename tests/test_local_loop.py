@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -560,12 +561,43 @@ def test_whatever_comes_and_goes_every_answer_is_its_own(loaded: Any, seed: int)
         if dice.random() < 0.02:
             dropped.add(number := dice.randrange(1, 15))
             desk.loop.drop(number)
+        before = desk.loop.running
         desk.loop.step()
+        assert_within_budget(desk.loop, grew=desk.loop.running > before)
     answers = desk.run()
     assert set(answers) | dropped | set(desk.failures()) == {one.id for one in asks}
     for one in asks:
         if one.id in answers:
             assert answers[one.id].text == text_of(loaded, by_generate(loaded, one)[0])
+
+
+def assert_within_budget(loop: Any, *, grew: bool) -> None:
+    """What was admitted fits: a slot for each row, all as long as the longest of them may become."""
+    rows = [*loop._writing, *(reading.row for reading in loop._reading)]
+    assert len(rows) <= loop._limits.rows
+    if grew and len(rows) > 1:
+        assert loop.memory.holds(len(rows), max(row.most for row in rows))
+    if not loop.faults and len(rows) > 1:  # each time that memory runs out, less is allowed from then on
+        beside = sum(reading.done for reading in loop._reading)
+        assert loop._slots.rows * loop._slots.tokens + beside <= loop.memory.tokens
+
+
+@pytest.mark.parametrize("room", [2**25, 2048 * 1024])
+def test_a_long_prompt_gets_its_turn_however_many_short_ones_come(loaded: Any, room: int) -> None:
+    """Two come ten times a second, faster than they can be read: with memory for all, and for three."""
+    desk = Desk(loaded, replace(LIMITS, kv_bytes=room))
+    desk.add(ask(1, user("lamp " * 60)))
+    begun = desk.loop._waiting[0].asked
+    for step in range(25):
+        for number in (10 + 2 * step, 11 + 2 * step):
+            desk.add(ask(number, user(f"Number {number}"), sampling=replace(GREEDY, max_tokens=3)))
+            desk.loop._waiting[-1].asked = begun + 0.1 * step
+        desk.loop.step()
+        if 1 in desk.first_logits:
+            break
+    assert 1 in desk.first_logits, "0.4 s in which shorter ones are read before it, then six pieces"
+    assert 3 < step < 20
+    assert desk.loop.waiting, "there were always others to read"
 
 
 def random_asks(dice: random.Random, count: int) -> list[Ask]:
@@ -615,7 +647,7 @@ def test_batching_saves_cpu_time(loaded: Any) -> None:
     ],
 )
 def test_a_step_reads_about_a_piece_and_no_slivers(left: list[int], read: list[int]) -> None:
-    from bot.engines.local.loop import shares
+    from bot.engines.local.shares import shares
 
     assert shares(left, 100, 25) == read
 
@@ -654,6 +686,34 @@ def test_fused_kernels_are_only_for_a_gpu(loaded: Any) -> None:
     from bot.engines.local import kernels
 
     assert kernels.install(loaded.model) == (False, ("steps under a mask, not recorded: cpu",))
+
+
+def test_layers_in_several_places_give_the_same_answers(loaded: Any, tmp_path: Path) -> None:
+    """As `device_map=auto` divides a model among GPUs, here between memory and disk, with fused norms."""
+    import torch
+    from accelerate import dispatch_model
+    from accelerate.utils.operations import send_to_device
+
+    from bot.engines.local import kernels
+    from bot.engines.local.loading import load
+
+    asks = mixed_asks()
+    expected = {one.id: text_of(loaded, by_generate(loaded, one)[0]) for one in asks}
+    spread = load(Wish(tiny_model()), on_progress=lambda _stage, _done: None)
+    places: dict[str, Any] = {
+        "model.visual": "cpu",
+        "model.language_model.embed_tokens": "cpu",
+        "model.language_model.rotary_emb": "cpu",
+        "model.language_model.norm": "disk",
+        "lm_head": "cpu",
+    }
+    places |= {f"model.language_model.layers.{layer}": ("cpu", "disk")[layer % 2] for layer in range(4)}
+    dispatch_model(spread.model, places, main_device="cpu", offload_dir=tmp_path)
+    assert kernels.fuse_norms(spread.model) == 17
+    answers = Desk(spread).run(*asks)
+    assert {number: answer.text for number, answer in answers.items()} == expected
+    reach = kernels.Reach(*(torch.arange(3, dtype=torch.int32) for _ in range(3)))
+    assert send_to_device({"reach": reach}, "meta")["reach"].lengths.is_meta, "it goes where its layer is"
 
 
 def test_the_processor_has_no_video_half(loaded: Any) -> None:

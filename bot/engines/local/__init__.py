@@ -10,14 +10,17 @@ The path of a request, and the file of each step::
     Worker.listen                 worker     takes asks in between two steps
     Encoder.encode                encoding   words and photos -> tokens; control tokens stay words
     Loop.step                     loop       choose, run, settle
+      shares                      shares     who reads how much of its prompt in this step
       Reader.read                 reading    a piece of prompt; photos by `features`, beginnings by `prefixes`
       Slots                       slots      keys and values of all who write, each row at its own length
       Picker.pick                 picking    the next token of every row, by its own settings; JSON by `forms`
       Row.push                    rows       tokens -> text, as it grows
     back through the pipe         Said, Done, Failed
 
-`loading` chooses number format, quantisation and attention; `memory` says what fits; `batches`
-replaces `loop` if a model's cache does not allow it; `outlook` predicts all this without loading.
+Before the first request `loading` brings the model into memory: `checkpoint` looks for broken files,
+`choices` decides on number format, quantisation and attention, `memory` and `sizes` say what fits.
+`batches` replaces `loop` if a model's cache does not allow it.  `outlook` predicts all this without
+loading; `counting` counts a prompt's tokens in the bot.
 """
 
 from __future__ import annotations
@@ -68,10 +71,13 @@ class _Answer:
 
     ask: Ask
     until: float
+    """Its deadline, on the clock of the event loop."""
     on_text: OnText | None
     result: asyncio.Future[Done]
     said: list[int] = field(default_factory=list)
+    """Tokens that have come: the next worker goes on after them."""
     lives: int = 0
+    """Workers that it was given to."""
 
 
 class LocalEngine:

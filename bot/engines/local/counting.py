@@ -1,7 +1,7 @@
 """Counts words and photos as the local model does: its own tokenizer, its own rule for pixels.
 
 Both are read from the checkpoint's files in the bot's process, without torch: the worker need not be asked.
-Until they are there (a first download takes minutes), the formula stands in.
+Until they are there (a first download takes minutes), a formula estimates.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ UNSEEN: dict[Language, str] = {
 
 Grid = tuple[int, int, int]
 GRIDS = 10_000
-"""Photos whose size in patches is remembered."""
+"""Photos whose size in patches is remembered, so that their pixels are prepared only if needed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,10 @@ class Reach:
     slots: Any
     """Where each row's slot begins among all tokens, and where the last ends (rows + 1,), int32."""
 
+    def to(self, device: Any, **_: Any) -> Reach:
+        """The same on another GPU: accelerate asks for it where a model's layers lie on several."""
+        return Reach(self.lengths.to(device), self.queries.to(device), self.slots.to(device))
+
 
 def flash_attention(
     _module: Any,
@@ -85,7 +89,7 @@ def install(model: Any) -> tuple[bool, tuple[str, ...]]:
     """Give a loaded model what works here.  Returns whether it has FlashAttention now, and reasons."""
     config = model.config.get_text_config()
     reasons = []
-    if fused := fuse_norms(model):
+    if model.device.type == "cuda" and (fused := fuse_norms(model)):
         reasons.append(f"{fused} norms fused")
     if reason := why_no_flash(model.device.type, model.dtype, config):
         return False, (*reasons, reason)
@@ -143,9 +147,7 @@ def _difference(got: Any, query: Any, key: Any, value: Any, seen: Any) -> float:
 
 
 def fuse_norms(model: Any) -> int:
-    """Let RMS norms run as one kernel instead of seven.  Returns how many do; only on CUDA."""
-    if model.device.type != "cuda":
-        return 0
+    """Let RMS norms run as one kernel instead of seven.  Returns how many do."""
     trusted: dict[type, bool] = {}
     count = 0
     for part in model.modules():
@@ -155,13 +157,14 @@ def fuse_norms(model: Any) -> int:
         if kind not in trusted:
             trusted[kind] = _is_plain(part)
         if trusted[kind]:
-            part.forward = _Fused(part)
+            # Of a model on several GPUs, `forward` is accelerate's: it moves the input, then calls the other.
+            setattr(part, "_old_forward" if hasattr(part, "_hf_hook") else "forward", _Fused(part))
             count += 1
     return count
 
 
 class _Fused:
-    """Stands in for one norm's `forward`."""
+    """One norm's `forward`, by torch's own kernel."""
 
     def __init__(self, norm: Any) -> None:
         self._shape = tuple(norm.weight.shape)

@@ -43,15 +43,20 @@ class Loaded:
     """A model ready to run, and what is needed to talk to it."""
 
     model: Any
+    """A causal language model of transformers, with or without a vision tower, in evaluation mode."""
     processor: Any
     """None for a text-only model."""
     tokenizer: Any
     voice: Any
-    """The tokenizer's core, a copy that only decodes: the model speaks while other threads encode."""
+    """The tokenizer's core, a copy that only decodes: answers are written while other threads encode."""
     chat_template: str
+    """In Jinja, the model's own."""
     stop_ids: frozenset[int]
+    """Tokens that end a reply."""
     banned_ids: tuple[int, ...]
+    """Tokens that are never drawn."""
     image_token_id: int | None
+    """One of these stands in the prompt for each token of a photo; None if the model cannot see."""
     choice: Choice
 
 

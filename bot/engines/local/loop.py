@@ -24,7 +24,8 @@ from bot.engines.local.picking import Picker
 from bot.engines.local.prefixes import Prefixes
 from bot.engines.local.reading import Reader, Reading
 from bot.engines.local.rows import Row
-from bot.engines.local.slots import Slots
+from bot.engines.local.shares import shares, turn_of
+from bot.engines.local.slots import Slots, slot_of
 from bot.engines.local.wire import Ask, Event, Failed, Limits
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,6 @@ PREPARED = 32
 """Rows with photos waiting as pixels (25 MB each); later ones are prepared when it is their turn."""
 STALE = 10_000
 """Cancellations that came after their answers were finished; forgotten together."""
-OVERTAKEN_S = 0.001
-"""A prompt of 2,000 tokens is overtaken only by shorter ones that arrive within two seconds after it.
-Otherwise short questions (follow-ups of chats whose beginning is cached) would wait for every new photo."""
 TRIES = 3
 """How often a prompt may run out of memory: as it is, alone, and with smaller photos."""
 
@@ -144,21 +142,10 @@ class Loop:
     def _choose(self) -> list[tuple[Reading, int]]:
         """Admit what fits; who reads in this step, and how many tokens each."""
         while self._waiting and self._fits(self._waiting[0]):
-            if not self._admit(self._waiting.popleft()):
-                break
-        self._reading.sort(key=turn_of)
+            self._reading.append(Reading(self._waiting.popleft(), self._loaded, self.prefixes))
+        self._reading.sort(key=lambda reading: turn_of(reading.row.asked, reading.left))
         left = shares([reading.left for reading in self._reading], self._limits.piece, self._least)
         return list(zip(self._reading, left, strict=False))
-
-    def _admit(self, row: Row) -> bool:
-        """Begin to read a prompt, behind what is known of it already."""
-        try:
-            self._reading.append(Reading(row, self._loaded, self.prefixes))
-        except torch.OutOfMemoryError:
-            self._survive()
-            self._try_again(row)
-            return False
-        return True
 
     def _fits(self, row: Row) -> bool:
         """Whether memory holds one more: every slot is as long as the longest row may become."""
@@ -215,15 +202,16 @@ class Loop:
 
     def _reserve(self, longest: int) -> None:
         """Make room for one more row, the longest of all rows being so many tokens."""
-        rows = len(self._writing) + 1
+        rows, spare = len(self._writing) + 1, self.memory.tokens
         if self._decoder.records:
             if rows <= self._slots.rows and longest <= self._slots.tokens:
                 return
             # All that the budget gives, at once: a change of room costs every recorded step.
             longest = max(longest, min(self._context, self.memory.tokens // self._limits.rows))
-            rows = max(rows, min(self._limits.rows, self.memory.tokens // longest))
-        most = min(self._limits.rows, self.memory.tokens // longest)
-        self._slots.reserve(rows, longest, most_rows=most)
+            rows = max(rows, min(self._limits.rows, self.memory.tokens // slot_of(longest)))
+        else:  # what is being read lies beside the slots until it joins them
+            spare -= sum(reading.row.most for reading in self._reading)
+        self._slots.reserve(rows, longest, most_rows=min(self._limits.rows, spare // slot_of(longest)))
 
     def _run_writing(self) -> Any:
         """One more token for every row; None when memory ran out and the newest row had to go."""
@@ -307,26 +295,6 @@ class Loop:
     def room(self) -> dict[str, object]:
         """How much fits, for `check`."""
         return self.memory.describe()
-
-
-def turn_of(reading: Reading) -> float:
-    """When a prompt is to be read, on the clock of `Row.asked`: shorter ones come sooner."""
-    return reading.row.asked + reading.left * OVERTAKEN_S
-
-
-def shares(left: list[int], piece: int, least: int) -> list[int]:
-    """How many tokens each of the first prompts reads in one step, of those that each has left.
-
-    About a piece together.  Each prompt is a run of the model, which costs as much as `least` tokens
-    however short it is: a prompt that is so close to its end reads to it, and none begins with less.
-    """
-    budget, chosen = piece, list[int]()
-    for tokens in left:
-        if chosen and budget < least:
-            break
-        chosen.append(tokens if tokens < budget + least else budget)
-        budget -= max(chosen[-1], least)
-    return chosen
 
 
 def is_lost(fault: Exception) -> bool:

@@ -7,11 +7,13 @@ from typing import Any
 
 from bot.engines.local.loading import Loaded
 from bot.engines.local.sizes import MIB, bytes_per_token, free_bytes
+from bot.engines.local.slots import slot_of
 from bot.engines.local.wire import Limits
 
 TYPICAL_CHAT = 4096
 """Tokens of five turns with three photos."""
 LEAST_TOKENS = 2048
+"""However little memory there is: one short question has to fit."""
 
 
 @dataclass(slots=True)
@@ -21,10 +23,15 @@ class Memory:
     token_bytes: int
     """Keys and values of one token, all layers."""
     kv_bytes: int
+    """For answers that are being read or written."""
     prefix_bytes: int
+    """For keys and values of earlier answers (`Prefixes`)."""
     feature_bytes: int
+    """For photos as the vision tower saw them (`Features`)."""
     context: int
+    """Tokens of the longest prompt and its reply together."""
     rows: int
+    """Answers being read or written at the same time, at most."""
 
     @classmethod
     def of(cls, loaded: Loaded, limits: Limits) -> Memory:
@@ -55,7 +62,7 @@ class Memory:
 
     def holds(self, rows: int, longest: int) -> bool:
         """Whether so many slots of this length fit."""
-        return rows * longest <= self.tokens
+        return rows * slot_of(longest) <= self.tokens
 
     def shrink(self) -> None:
         """Memory ran out: allow a fifth less from now on, but never nothing."""

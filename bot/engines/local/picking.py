@@ -31,6 +31,7 @@ class Picker:
         banned: Sequence[int] = (),
         stops: Iterable[int] = (),
     ) -> None:
+        """`vocabulary` is the width of the logits; `banned` are never drawn, `stops` end a reply."""
         self._temperature = torch.ones(rows, 1, device=device)
         self._top_p = torch.ones(rows, 1, device=device)
         self._top_k = torch.full((rows, 1), NUCLEUS, device=device)

@@ -61,10 +61,11 @@ class Prefixes:
         while self.bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
 
-    def take(self, tokens: Sequence[int], spans: Sequence[Span], cache: DynamicCache) -> int:
-        """Put the longest known beginning of these tokens into an empty cache.  Returns its length.
+    def find(self, tokens: Sequence[int], spans: Sequence[Span]) -> tuple[int, int | None]:
+        """Length in tokens of the longest known beginning of these, and the entry that has it.
 
-        Always leaves at least one token to read: the next word comes from reading it.
+        Zero and None if there is none worth it.  Always leaves at least one token to read: the next word
+        comes from reading it.
         """
         wanted = torch.tensor(tokens)
         best, found = 0, None
@@ -74,7 +75,12 @@ class Prefixes:
                 length = whole_photos(length - 1, spans)
             if length > best:
                 best, found = length, key
-        if found is None or best < LEAST:
+        return (best, found) if best >= LEAST else (0, None)
+
+    def take(self, tokens: Sequence[int], spans: Sequence[Span], cache: DynamicCache) -> int:
+        """Copy the longest known beginning of these tokens into an empty cache.  Returns its length."""
+        best, found = self.find(tokens, spans)
+        if found is None:
             return 0
         self._entries.move_to_end(found)
         for number, (keys, values) in enumerate(self._entries[found].kept):

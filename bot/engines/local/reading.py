@@ -15,14 +15,21 @@ from bot.engines.local.rows import Row
 
 
 class Reading:
-    """A row whose prompt is being read.  `done` tokens of it are in `cache`."""
+    """A row whose prompt is being read: `done` tokens of it are in `cache`."""
 
     def __init__(self, row: Row, loaded: Loaded, prefixes: Prefixes) -> None:
+        """Takes no memory for keys and values yet: that is for `begin`, when its turn has come."""
         self.row = row
         self.tokens = row.tokens
-        self.cache = DynamicCache(config=loaded.model.config.get_text_config())
-        self.done = row.reused = prefixes.take(self.tokens, row.prompt.spans, self.cache)
-        self.positions, self.delta = positions_of(row, loaded)
+        self.cache: DynamicCache | None = None
+        self.done = 0
+        self._loaded = loaded
+        self._prefixes = prefixes
+        self._known = prefixes.find(self.tokens, row.prompt.spans)[0]
+        self.positions: Any = None
+        """Of prompt and reply (3, 1, tokens) or (1, tokens), once begun."""
+        self.delta = 0
+        """What positions behind the prompt are ahead of the token's number by."""
         self.logits: Any = None
         """Of the next token (1, vocabulary), once everything is read."""
         self.seen: dict[int, Seen] = {}
@@ -30,8 +37,17 @@ class Reading:
 
     @property
     def left(self) -> int:
-        """Tokens still to be read."""
-        return len(self.tokens) - self.done
+        """Tokens still to be read; before it has begun, as far as is known then."""
+        return len(self.tokens) - (self._known if self.cache is None else self.done)
+
+    def begin(self) -> None:
+        """Take over what is known of its beginning.  Calling twice is harmless."""
+        if self.cache is not None:
+            return
+        cache = DynamicCache(config=self._loaded.model.config.get_text_config())
+        self.positions, self.delta = positions_of(self.row, self._loaded)
+        self.done = self.row.reused = self._prefixes.take(self.tokens, self.row.prompt.spans, cache)
+        self.cache = cache
 
 
 class Reader:
@@ -44,6 +60,7 @@ class Reader:
 
     def read(self, reading: Reading, most: int) -> int:
         """Read up to `most` more tokens; returns how many.  Fails as a whole: nothing is half read."""
+        reading.begin()
         first, last = reading.done, min(reading.done + most, len(reading.tokens))
         device = self._loaded.model.device
         photos = {}

@@ -27,7 +27,9 @@ class Row:
         self.asked = time.monotonic()
         self.deadline = self.asked + ask.deadline_s
         self.reused = 0
+        """Tokens of the prompt that did not have to be read."""
         self.finish: Literal["stop", "length"] | None = None
+        """Why it ended; None while it has not."""
         self._voice = voice
         self._stop_ids = stop_ids
         self._stream = DecodeStream(skip_special_tokens=True)
@@ -48,12 +50,12 @@ class Row:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """Prompt and reply so far."""
+        """Of prompt and reply so far."""
         return (*self.prompt.tokens, *self.said)
 
     @property
     def most(self) -> int:
-        """The longest this row can become."""
+        """Tokens of prompt and reply, if the reply becomes as long as it may."""
         return len(self.prompt.tokens) + self.ask.sampling.max_tokens
 
     def push(self, token: int) -> list[Event]:

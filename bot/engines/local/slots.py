@@ -46,7 +46,7 @@ class Slots(Cache):  # type: ignore[misc]  # transformers is untyped
 
         Grows to the next power of two, but not beyond `most_rows`: each change copies everything.
         """
-        tokens = -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
+        tokens = slot_of(tokens)
         is_wasteful = self.tokens > 2 * tokens or self.rows > 4 * rows
         if rows <= self.rows and tokens <= self.tokens and not is_wasteful:
             return
@@ -190,6 +190,11 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is unty
         kept, width = min(self._slots.count, old.shape[0]), min(tokens, old.shape[2])
         new[:kept, :, :width] = old[:kept, :, :width]
         return new
+
+
+def slot_of(tokens: int) -> int:
+    """Room of the slot that a row of so many tokens gets: whole steps, so that slots seldom change."""
+    return -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
 
 
 def _slots_like(part: Any, rows: int, tokens: int) -> Any:

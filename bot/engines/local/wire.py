@@ -35,13 +35,19 @@ class Choice:
 
     model: str
     revision: str
+    """The commit of a downloaded model; `local` for a folder."""
     device: str
     dtype: str
+    """Number format of weights, keys and values: `bfloat16`, `float16` or `float32`."""
     quantisation: Quantisation
     attention: str
+    """By part of the model: `text: sdpa, vision_config: flash_attention_2`."""
     runner: RunnerKind
+    """`rows` come and go one by one; `batches` begin and end together."""
     device_map: str
+    """The devices that hold layers: more than one if a GPU is too small."""
     reasons: tuple[str, ...] = ()
+    """Why it was not the best that there is, in words."""
     weights_bytes: int = 0
     is_flash: bool = False
     """The text part attends by FlashAttention, without a mask."""
@@ -141,7 +147,9 @@ class Loading:
     """Worker -> bot: how far the start is."""
 
     stage: str
+    """`files`, `loading weights`, `warm-up`, or as the library calls it."""
     done: float
+    """0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +157,7 @@ class Ready:
     """Worker -> bot: warmed up; the first real answer has been given."""
 
     choice: dict[str, object] = field(default_factory=dict)
-    """`loading.Choice` and `loop.Room` as JSON values."""
+    """`Choice` and `memory.Memory.describe` as JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +165,11 @@ class Beat:
     """Worker -> bot: alive, and how busy."""
 
     running: int = 0
+    """Answers being read or written."""
     waiting: int = 0
+    """Answers not begun."""
     steps: int = 0
+    """Since the start."""
     faults: int = 0
     """Times that memory ran out and the service went on."""
 

@@ -1,7 +1,7 @@
 """The model worker: a process that owns the GPU, reads requests from stdin and writes answers to stdout.
 
-It ends when the bot closes its input, so it never outlives the bot.  It knows nothing of chats or
-customers: prompts in, words out.
+It ends when the bot closes its input, so it never runs longer than the bot.  It knows nothing of chats or
+customers: prompts come in, words go out.
 """
 
 from __future__ import annotations
@@ -34,9 +34,13 @@ from context.turns import Photo
 from prompts.prompt import PromptImage, PromptMessage
 
 BEAT_S = 0.5
+"""Between two heartbeats, if steps are shorter than that."""
 IDLE_S = 0.5
+"""Waiting for messages while there is nothing to do; then it beats."""
 FLUSH_S = 0.02
+"""Words wait at most so long in a step that goes on."""
 WARM_UP_S = 600.0
+"""For the first answer: a CPU takes minutes to look at the largest photo."""
 SWITCH_S = 0.0005
 """How long a thread that prepares photos may keep the model's waiting: a tenth of Python's own."""
 READERS = 4

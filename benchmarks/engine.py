@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
+import importlib.util
 import math
 import queue
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -34,12 +36,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bot.engines.demo.drawings import any_light, draw, jpeg
 from bot.engines.demo.miniature import build_config, build_tokenizer, save_processor
-from bot.engines.local import loop as loop_module
+from bot.engines.local import shares as shares_module
 from bot.engines.local.choices import choose_attention, choose_steps
 from bot.engines.local.encoding import Encoder, conversation_of
-from bot.engines.local.loading import Loaded, load_processor
+from bot.engines.local.loading import Loaded, load, load_processor
 from bot.engines.local.loop import Loop
-from bot.engines.local.wire import Ask, Choice, Done, Event, Limits, Said, Wish
+from bot.engines.local.wire import Ask, Choice, Done, Event, Limits, Quantisation, Said, Wish
 from bot.engines.local.worker import READERS, SWITCH_S
 from bot.engines.sampling import Sampling
 from context.turns import Photo
@@ -132,15 +134,15 @@ def beside_long_ones(loaded: Loaded, clock: Callable[[], float]) -> None:
         asks.append(Ask(number, (PromptMessage("user", text, pictures),), forced(24), 3600))
     print("| read | first word p50 s | short p50 s | short p99 s | long p50 s | long p99 s |")
     print("|---|---|---|---|---|---|")
-    ours = loop_module.OVERTAKEN_S
+    ours = shares_module.OVERTAKEN_S
     for name, overtaken_s in (("in order of asking", 0.0), ("the shortest first", ours)):
-        loop_module.OVERTAKEN_S = overtaken_s
+        shares_module.OVERTAKEN_S = overtaken_s
         first = continuous(loaded, asks, clock, 32, piece=512).first
         long = first[::4]
         short = [seconds for number, seconds in enumerate(first) if number % 4]
         waits = [(first, 0.5), (short, 0.5), (short, 0.99), (long, 0.5), (long, 0.99)]
         print(f"| {name} | {' | '.join(f'{quantile(some, q):.2f}' for some, q in waits)} |", flush=True)
-    loop_module.OVERTAKEN_S = ours
+    shares_module.OVERTAKEN_S = ours
     print()
 
 
@@ -406,46 +408,87 @@ def random_model(
 
 
 def on_gpu(layers: int | None) -> None:
-    """1, 8, 32 and 64 chats of 2,048 tokens with one photo of 1,024, 128 tokens each."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu":
-        print("no CUDA device: trying the script on the CPU with a tiny configuration\n")
-        loaded = random_model(small_config, "cpu", torch.float32, max_pixels=256 * 256)
-        sizes, context, side, length, budget = (1, 2), 256, 256, 8, 2**28
-    else:
-
-        def config_of(tokenizer: Any) -> Any:
-            config = large_config(tokenizer)
-            config.text_config.num_hidden_layers = layers or config.text_config.num_hidden_layers
-            return config
-
-        loaded = random_model(config_of, device, torch.bfloat16, max_pixels=1024 * 1024)
-        sizes, context, side, length, budget = (1, 8, 32, 64), 2048, 1024, 128, 40 * 2**30
+    """All that is asked of a GPU, the most important first; without one, the same at a tiny size."""
+    trial = trial_on(layers)
     sys.setswitchinterval(SWITCH_S)  # as the worker does
-    clock = synchronised(device)
-    limits = Limits(rows=max(sizes), kv_bytes=budget, prefix_bytes=budget // 4, feature_bytes=2**31)
-    moved, bandwidth = bytes_per_step(loaded), measured_bandwidth(device, clock)
-    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}, transformers {transformers.__version__}")
-    print(f"measured bandwidth {bandwidth / 1e9:.0f} GB/s, weights read per step {moved / 1e9:.1f} GB\n")
-    asks = long_asks(loaded, max(sizes), context, side, length)
-    one_at_a_time(loaded, [dataclasses.replace(asks[0], sampling=forced(4))], clock)
+    clock = synchronised(trial.loaded.choice.device)
+    asks = long_asks(trial.loaded, max(trial.sizes), trial.context, trial.side, trial.length)
+    one_at_a_time(trial.loaded, [dataclasses.replace(asks[0], sampling=forced(4))], clock)
     # Before anything is replaced in the model: the yardstick is the stock one.
-    naive = one_at_a_time(loaded, asks[: min(4, max(sizes))], clock)
-    is_flash, steps, reasons = choose_steps(loaded.model, "rows", {"": device}, "none")
-    print(f"steps {steps}, FlashAttention {is_flash}: {', '.join(reasons)}\n")
-    loaded = dataclasses.replace(
-        loaded, choice=dataclasses.replace(loaded.choice, is_flash=is_flash, steps=steps)
-    )
-    eager = dataclasses.replace(loaded, choice=dataclasses.replace(loaded.choice, steps="eager"))
+    naive = one_at_a_time(trial.loaded, asks[: min(4, max(trial.sizes))], clock)
+    with tempfile.TemporaryDirectory(dir=roomiest(trial.loaded)) as folder:
+        begun = time.perf_counter()
+        save(trial.loaded, Path(folder))
+        print(f"saved for loading in 8 and 4 bits in {time.perf_counter() - begun:.0f} s")
+        is_flash, steps, reasons = choose_steps(
+            trial.loaded.model, "rows", {"": trial.loaded.choice.device}, "none"
+        )
+        print(f"steps {steps}, FlashAttention {is_flash}: {', '.join(reasons)}\n")
+        choice = dataclasses.replace(trial.loaded.choice, is_flash=is_flash, steps=steps)
+        trial = dataclasses.replace(trial, loaded=dataclasses.replace(trial.loaded, choice=choice))
+        at_once(trial, asks, naive, clock)
+        again_and_again(trial, asks, clock)
+        eager = dataclasses.replace(choice, steps="eager")
+        reuse(dataclasses.replace(trial.loaded, choice=eager), clock)
+        in_few_bits(trial, asks, Path(folder), clock)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is measured on a device: the model, and how much of everything."""
+
+    loaded: Loaded
+    sizes: tuple[int, ...]
+    context: int
+    side: int
+    length: int
+    budget: int
+
+    @property
+    def limits(self) -> Limits:
+        """Room for as many chats as are asked for; the same in all arms."""
+        return Limits(
+            rows=max(self.sizes),
+            kv_bytes=self.budget,
+            prefix_bytes=self.budget // 4,
+            feature_bytes=self.budget // 20,
+        )
+
+
+def trial_on(layers: int | None) -> Trial:
+    """1, 8, 32 and 64 chats of 2,048 tokens with one photo of 1,024, 128 tokens each; tiny without a GPU."""
+    if not torch.cuda.is_available():
+        print("no CUDA device: trying the script on the CPU with a tiny configuration\n")
+        torch.set_num_threads(1)
+        loaded = random_model(small_config, "cpu", torch.float32, max_pixels=256 * 256)
+        print(f"CPU, torch {torch.__version__}, transformers {transformers.__version__}")
+        return Trial(loaded, sizes=(1, 2), context=256, side=256, length=8, budget=2**28)
+
+    def config_of(tokenizer: Any) -> Any:
+        config = large_config(tokenizer)
+        config.text_config.num_hidden_layers = layers or config.text_config.num_hidden_layers
+        return config
+
+    loaded = random_model(config_of, "cuda", torch.bfloat16, max_pixels=1024 * 1024)
+    name = torch.cuda.get_device_name()
+    print(f"{name}, torch {torch.__version__}, transformers {transformers.__version__}")
+    return Trial(loaded, sizes=(1, 8, 32, 64), context=2048, side=1024, length=128, budget=40 * 2**30)
+
+
+def at_once(trial: Trial, asks: list[Ask], naive: Result, clock: Callable[[], float]) -> None:
+    """All ask in the same instant.  Roofline: all weights once a step, and all keys and values."""
+    moved = bytes_per_step(trial.loaded)
+    bandwidth = measured_bandwidth(trial.loaded.choice.device, clock)
+    print(f"measured bandwidth {bandwidth / 1e9:.0f} GB/s, weights read per step {moved / 1e9:.1f} GB")
+    print(f"generate, one at a time: {naive.rate:.1f} tokens/s over {len(naive.last)} requests\n")
     print("| chats | steps | tokens/s | x generate | ms a step | of the roofline ", end="")
     print("| first word p50 s | p99 s | answer p99 s |\n|---|---|---|---|---|---|---|---|---|")
-    for size in sizes:
-        arms = [eager, loaded] if steps == "recorded" and size in {1, 32} else [loaded]
-        for arm in arms:
-            served = serve(arm, asks[:size], limits, clock)
-            # Roofline: all weights once per step, and every row's keys and values.
-            floor = (moved + size * (context + length / 2) * served.token_bytes) / bandwidth
+    eager = dataclasses.replace(trial.loaded, choice=dataclasses.replace(trial.loaded.choice, steps="eager"))
+    for size in trial.sizes:
+        is_both = trial.loaded.choice.steps == "recorded" and size in {1, 32}
+        for arm in [eager, trial.loaded] if is_both else [trial.loaded]:
+            served = serve(arm, asks[:size], trial.limits, clock)
+            floor = (moved + size * (trial.context + trial.length / 2) * served.token_bytes) / bandwidth
             first, last = served.first, served.last
             print(
                 f"| {size} | {arm.choice.steps} | {served.rate:.0f} | {served.rate / naive.rate:.1f} "
@@ -453,16 +496,59 @@ def on_gpu(layers: int | None) -> None:
                 f"| {quantile(first, 0.99):.2f} | {quantile(last, 0.99):.2f} |",
                 flush=True,
             )
-    print(f"\ngenerate, one at a time: {naive.rate:.1f} tokens/s over {len(naive.last)} requests")
-    chats = min(32, max(sizes))
-    fresh = dataclasses.replace(limits, prefix_bytes=0, feature_bytes=0)
-    served = serve(loaded, asks[:chats], fresh, clock, rounds=4)
+
+
+def again_and_again(trial: Trial, asks: list[Ask], clock: Callable[[], float]) -> None:
+    """Each of up to 32 chats asks again when it has been answered: how long the first words take then."""
+    chats = min(32, max(trial.sizes))
+    fresh = dataclasses.replace(trial.limits, prefix_bytes=0, feature_bytes=0)
+    served = serve(trial.loaded, asks[:chats], fresh, clock, rounds=4)
     first = served.first[chats:]
     print(
-        f"{chats} chats that each ask again when answered, nothing reused: {served.rate:.0f} tokens/s, "
+        f"\n{chats} chats that each ask again when answered, nothing reused: {served.rate:.0f} tokens/s, "
         f"first word p50 {statistics.median(first):.2f} s, p99 {quantile(first, 0.99):.2f} s "
-        f"({len(first)} asks after the first {chats})"
+        f"({len(first)} asks after the first {chats})\n",
+        flush=True,
     )
+
+
+def in_few_bits(trial: Trial, asks: list[Ask], folder: Path, clock: Callable[[], float]) -> None:
+    """The same weights by the bot's own loader, in 8 and 4 bits: seconds to load, bytes, speed."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        print("8 and 4 bits: not measured, bitsandbytes is not installed")
+        return
+    print("| weights | loaded in s | GB | chats | tokens/s | ms a step |\n|---|---|---|---|---|---|")
+    kinds: tuple[Quantisation, ...] = ("none", "8bit", "4bit")
+    for kind in kinds:
+        begun = time.perf_counter()
+        wish = Wish(str(folder), device=trial.loaded.choice.device, quantisation=kind)
+        narrow = load(wish, on_progress=lambda _stage, _done: None)
+        seconds = time.perf_counter() - begun
+        # Lengths are forced, as in all arms.
+        narrow = dataclasses.replace(narrow, stop_ids=frozenset(), banned_ids=trial.loaded.banned_ids)
+        for size in sorted({1, min(32, max(trial.sizes))}):
+            served = serve(narrow, asks[:size], trial.limits, clock)
+            print(
+                f"| {kind} | {seconds:.1f} | {narrow.choice.weights_bytes / 1e9:.1f} | {size} "
+                f"| {served.rate:.0f} | {served.step * 1000:.1f} |",
+                flush=True,
+            )
+
+
+def save(loaded: Loaded, folder: Path) -> None:
+    """As a published checkpoint has it."""
+    size = loaded.processor.image_processor.size
+    loaded.model.save_pretrained(folder)
+    save_processor(
+        folder, loaded.tokenizer, min_pixels=size["shortest_edge"], max_pixels=size["longest_edge"]
+    )
+
+
+def roomiest(loaded: Loaded) -> str | None:
+    """The folder in memory where it holds the weights twice over: a slow disk would take minutes."""
+    weights = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+    memory = Path("/dev/shm")  # a fresh folder is made in it
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > 2 * weights else None
 
 
 @dataclass(frozen=True)

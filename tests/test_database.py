@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, make_url
 
-from context.db import Database, StoreDown
+from context.db import Database, StoreDown, _with_driver
+from context.migrations import MIGRATIONS, migrate
 from context.statement import Statement
+from context.transcripts import Transcripts
+from context.turns import Chat
 
 WORDS = "my card is 4111"
 
@@ -57,3 +61,38 @@ async def test_a_statement_means_the_same_on_either_database(db: Database) -> No
             assert connection.execute(Statement(sql), values).scalar_one() == expected, sql
 
     await db.write(work)
+
+
+# --- Updates
+
+OLD_ROWS = """
+INSERT INTO chats (chat, created_at, last_turn) VALUES ('web:1', 100, 1);
+INSERT INTO lanes (chat) VALUES ('web:1');
+INSERT INTO turns
+    (chat, state, fence, opened_at, closed_at, text, reply, language, origin, remembered)
+    VALUES ('web:1', 'closed', 1, 100, 101, 'It shows E4', 'Close the door.', 'en', 'remote', 1);
+INSERT INTO messages (chat, direction, state, turn_id, at, text)
+    VALUES ('web:1', 'in', 'taken', 1, 100, 'It shows E4')"""
+
+
+async def test_a_database_of_the_first_version_is_updated_with_all_that_is_in_it(database_url: str) -> None:
+    old = sa.create_engine(_with_driver(make_url(database_url)))
+    migrate(old, is_sqlite=database_url.startswith("sqlite"), upto=1)
+    with old.begin() as connection:
+        for statement in OLD_ROWS.split(";"):
+            connection.exec_driver_sql(statement)
+    old.dispose()
+    db = Database(database_url)
+    (turn,) = await Transcripts(db).turns(Chat("web", "1"), 5)
+    assert (turn.text, turn.reply) == ("It shows E4", "Close the door.")
+    assert db.version == len(MIGRATIONS)
+    await db.close()
+
+
+def test_updates_only_add() -> None:
+    """While processes are updated one after the other, the old ones work on the new tables."""
+    steps = [step if isinstance(step, str) else step.sqlite + step.postgres for step in MIGRATIONS[1:]]
+    assert [step for step in steps if re.search(r"\b(DROP|RENAME)\b", step)] == []
+    added = re.findall(r"ADD COLUMN (.+?)(?:;|$)", "\n".join(steps), re.MULTILINE)
+    assert len(added) > 5
+    assert [column for column in added if "NOT NULL" in column and "DEFAULT" not in column] == []

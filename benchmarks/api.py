@@ -30,7 +30,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.processes import PeakMemory, cpu_s, keep_bytecode
+from benchmarks.processes import PeakMemory, cpu_s, keep_bytecode, memory_mb
 from benchmarks.turns import ANSWER, CORES, MODEL_S, ROOT, photo
 from context.intake.client import Intake
 from tests.bot_api import BotApiServer
@@ -300,6 +300,7 @@ async def soak(minutes: float) -> None:
         cpu, began = cpu_s(b.pid), time.perf_counter()
         running: set[asyncio.Task[None]] = set()
         number, due = 0, began
+        at_minute: list[float] = []
         while (now := time.perf_counter()) - began < minutes * 60:
             is_peak = (now - began) % PEAK_EVERY_S > PEAK_EVERY_S - PEAK_S
             due = max(due + 1 / (PEAK_PER_S if is_peak else QUIET_PER_S), now - 1)
@@ -309,6 +310,8 @@ async def soak(minutes: float) -> None:
             running.add(task)
             task.add_done_callback(running.discard)
             number += 1
+            if now - began >= len(at_minute) * 60 + 30:  # between two peaks
+                at_minute.append(await asyncio.to_thread(memory_mb, b.pid))
         await asyncio.gather(*running)
         used, took = cpu_s(b.pid) - cpu, time.perf_counter() - began
     rates = f"{QUIET_PER_S:g}/s, {PEAK_S:g} s of {PEAK_PER_S:g}/s each {PEAK_EVERY_S:g} s"
@@ -320,6 +323,7 @@ async def soak(minutes: float) -> None:
         for each in part.lost[:3]:
             print(f"    {each}")
     print(f"  CPU {used / took * 100:.0f} % of a core, peak {peak.mb:.0f} MB")
+    print("  MB after each minute, between two peaks:", *(f"{mb:.0f}" for mb in at_minute))
 
 
 async def _customer(b: Bench, part: Soak, number: int) -> None:

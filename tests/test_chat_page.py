@@ -386,6 +386,34 @@ async def test_what_was_written_offline_is_sent_when_the_line_is_back(browser: B
         assert [arrival.text for arrival in world.desk.arrivals[-2:]] == ["one", "two"]
 
 
+async def test_words_and_photos_outlive_a_reload_before_and_after_they_are_sent(
+    browser: Browser, world: World
+) -> None:
+    async with watched(browser, world) as (page, _):
+        await page.set_input_files("#photos", files())
+        await page.fill("#text", "kept words")
+        await until_kept(page, "draft", "found[0][1].photos.length === 2 && found[0][1].text !== ''")
+        await page.reload()
+        await expect(page.locator("#previews img")).to_have_count(2)
+        await expect(page.locator("#text")).to_have_value("kept words")
+        await page.route("**/chat/messages", lambda route: route.abort())
+        await page.press("#text", "Enter")
+        await expect(page.locator(".failed img")).to_have_count(2)
+        await until_kept(page, "message:", "found[0][1].photos.length === 2")
+        await page.unroute("**/chat/messages")
+        await page.reload()
+        await expect(rows(page, "bot")).to_have_count(1)
+        await expect(rows(page, "customer").locator("img")).to_have_count(2)
+        assert [arrival.text for arrival in world.desk.arrivals].count("kept words") == 1
+        await until_kept(page, "", "!found.length")
+
+
+async def until_kept(page: Page, prefix: str, condition: str) -> None:
+    """Wait until what the browser keeps is so."""
+    look = f"import('/static/kept.js').then(({{kept}}) => kept('{prefix}')).then((found) => {condition})"
+    await until(lambda: page.evaluate(f"{look}.catch(() => false)"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_a_phone_never_scrolls_sideways(browser: Browser, world: World, scheme: str) -> None:
     phone = {"width": 360, "height": 740}

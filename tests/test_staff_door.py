@@ -50,6 +50,10 @@ async def test_nobody_gets_in_without_signing_in(desk: Desk) -> None:
                 303,
                 f"/staff/login?next={quote(path, safe='')}",
             )
+        headers = {"HX-Request": "true", "HX-Current-URL": f"{desk.url}/staff/c/{CHAT.key}?chip=mine"}
+        answer = await client.post(f"/staff/c/{CHAT.key}/say", headers=headers)
+        back = quote(f"/staff/c/{CHAT.key}?chip=mine", safe="")
+        assert (answer.status_code, answer.headers["hx-redirect"]) == (401, f"/staff/login?next={back}")
         assert (await client.post("/staff/logout")).status_code == 401
         client.cookies.set("staff", "A" * 43)
         assert (await client.get("/staff")).status_code == 303

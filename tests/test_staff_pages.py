@@ -144,17 +144,22 @@ async def test_a_person_writes_and_the_assistant_is_silent(browser: Browser, des
         await page.goto(f"{desk.url}/staff/c/{CHAT.key}")
         await page.keyboard.press("r")
         await page.keyboard.type("This is Mei. I will guarantee a refund of 300 yuan.")
-        await page.keyboard.press("Control+Enter")
+        for code in ("E6", "E7"):
+            photo = {"name": f"{code}.jpg", "mimeType": "image/jpeg", "buffer": as_jpeg(draw_panel(code))}
+            await page.set_input_files("#composer [type=file]", photo)  # type: ignore[arg-type]
+        await expect(page.locator("#chosen img")).to_have_count(2)
+        await page.get_by_role("button", name="Remove the photo E7.jpg").click()
+        await asyncio.sleep(0.2)  # until it is kept
+        await page.reload()
+        await expect(page.locator("#chosen img")).to_have_count(1)
+        await page.locator("#reply").press("Control+Enter")
         await expect(page.locator("#composer")).to_contain_text("The guard's rules would stop this:")
         await page.fill("#reply", "This is Mei. Is the breaker off?")
-        await page.set_input_files(
-            "#composer [type=file]",
-            {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": as_jpeg(draw_panel("E6"))},
-        )
         await page.get_by_role("button", name="Send all the same").dblclick()
         await expect(page.locator("#thread .staff").last.locator("img")).to_be_visible()
         await expect(page.locator("#head")).to_contain_text("mei has it")
         await expect(page.locator("#reply")).to_have_value("")
+        await expect(page.locator("#chosen img")).to_have_count(0)
         assert [sent.text for sent in desk.world.telegram.sent_to(101)].count(
             "This is Mei. Is the breaker off?"
         ) == 1

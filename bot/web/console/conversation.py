@@ -234,6 +234,7 @@ class ConversationPane:
             objections=(),
             trouble="",
             is_older=False,
+            sent=False,
             **await self._standing(chat),
             **await self._shown(conversation),
         )

@@ -13,7 +13,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -284,6 +284,9 @@ def _inside(path: str) -> str:
 
 def _to_login(request: Request) -> Response:
     if request.headers.get("hx-request") == "true" or request.method == "POST":
-        return Response(status_code=401, headers={**NO_STORE, "HX-Redirect": "/staff/login"})
+        back = urlsplit(request.headers.get("hx-current-url", ""))
+        here = _inside(back.path + (f"?{back.query}" if back.query else ""))
+        login = f"/staff/login?next={quote(here, safe='')}"
+        return Response(status_code=401, headers={**NO_STORE, "HX-Redirect": login})
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"/staff/login?next={quote(here, safe='')}", 303, headers=NO_STORE)

@@ -94,7 +94,8 @@ class Replying:
             return self._composer(visit, chat, text=text, once=once, trouble=words, status=409)
         await self._staff.note(visit.name, "wrote", chat.key)
         trouble = N_("A picture could not be used; the rest is on its way.") if rejected else ""
-        return self._composer(visit, chat, trouble=trouble, head=await self._pane.head(visit, chat))
+        head = await self._pane.head(visit, chat)
+        return self._composer(visit, chat, trouble=trouble, head=head, is_sent=True)
 
     async def fill_in(self, visit: Visit) -> Response:
         """A canned reply, filled from the case, below what is written already."""
@@ -198,6 +199,7 @@ class Replying:
         objections: Sequence[Objection] = (),
         trouble: str = "",
         head: str = "",
+        is_sent: bool = False,
         status: int = 200,
     ) -> Response:
         html = self._pages.render(
@@ -207,6 +209,7 @@ class Replying:
             chat=chat,
             text=text,
             once=once or uuid.uuid4().hex,
+            sent=is_sent,
             canned=list(self._desk.canned.replies),
             objections=objections,
             trouble=translator(visit.language)(trouble) if trouble else "",

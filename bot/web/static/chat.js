@@ -120,4 +120,6 @@ addEventListener("drop", (event) => {
 });
 
 feed.open();
+outbox.restore();
+composer.restore();
 if (matchMedia("(pointer: fine)").matches) composer.text.focus();

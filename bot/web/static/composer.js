@@ -1,5 +1,6 @@
 // Where a message is written: the words, the photos (picked, dropped or pasted) and their previews.
 
+import { keep, kept, withBlobs } from "./kept.js";
 import { limits, refusal, word } from "./words.js";
 
 const LONG_SIDE = 2048;
@@ -10,6 +11,7 @@ export class Composer {
   constructor(form, send) {
     this.form = form;
     this.send = send;
+    this.keeping = Promise.resolve();
     this.text = form.querySelector("#text");
     this.picker = form.querySelector("#photos");
     this.previews = form.querySelector("#previews");
@@ -21,7 +23,10 @@ export class Composer {
       this.submit();
     });
     this.text.addEventListener("keydown", (event) => this.key(event));
-    this.text.addEventListener("input", () => this.typed());
+    this.text.addEventListener("input", () => {
+      this.typed();
+      this.keep();
+    });
     this.text.addEventListener("paste", (event) => {
       if (this.add(event.clipboardData.files)) event.preventDefault();
     });
@@ -51,7 +56,27 @@ export class Composer {
     }
     if (files.length) this.complain(refused.join(" "));
     this.show();
+    this.keep();
     return files.length;
+  }
+
+  /** Bring back what was not sent when the page was left, below what is here already. */
+  async restore() {
+    for (const [, { text, photos }] of await kept("draft")) {
+      if (!this.text.value) this.text.value = text;
+      this.photos.unshift(...photos.map(({ name, blob }) => ({ name, url: URL.createObjectURL(blob), blob })));
+    }
+    this.show();
+  }
+
+  /** Keep what is here, one state after the other. */
+  keep() {
+    const text = this.text.value;
+    const photos = [...this.photos];
+    this.keeping = this.keeping.then(async () => {
+      if (!text && !photos.length) return keep("draft", null);
+      return keep("draft", { text, photos: await withBlobs(photos) });
+    });
   }
 
   complain(words) {
@@ -70,6 +95,7 @@ export class Composer {
     this.text.value = "";
     this.complain("");
     this.show();
+    this.keep();
     this.text.focus();
   }
 
@@ -110,6 +136,7 @@ export class Composer {
       URL.revokeObjectURL(photo.url);
       this.photos = this.photos.filter((other) => other !== photo);
       this.show();
+      this.keep();
       this.text.focus();
     });
     item.append(image, remove);

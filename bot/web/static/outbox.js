@@ -1,6 +1,7 @@
 // Messages on their way to the server, one after the other, so that they arrive in the order written.
 // Each has an id of its own: sent again after a broken connection, it is still one message.
 
+import { keep, kept, withBlobs } from "./kept.js";
 import { language } from "./words.js";
 
 const TIMEOUT_S = 600;
@@ -9,13 +10,24 @@ export class Outbox {
   constructor(changed) {
     this.changed = changed;
     this.queue = [];
+    this.sent = new Set();
     this.busy = false;
   }
 
   /** Send `text` and `photos` (`{blob: Promise<Blob>, name, url}`); returns the message, whose `state` changes. */
   send(text, photos) {
     const id = randomId();
-    return this.again({ id, source: `web:${id}`, text, photos, at: Date.now() / 1000, state: "failed" });
+    const at = Date.now() / 1000;
+    withBlobs(photos).then((blobs) => this.sent.has(id) || keep(`message:${id}`, { id, text, at, photos: blobs }));
+    return this.again({ id, source: `web:${id}`, text, photos, at, state: "failed" });
+  }
+
+  /** Send what was on its way, or could not be sent, when the page was left. */
+  async restore() {
+    for (const [, { id, text, at, photos }] of await kept("message:")) {
+      const shown = photos.map(({ name, blob }) => ({ name, blob, url: URL.createObjectURL(blob) }));
+      this.again({ id, source: `web:${id}`, text, photos: shown, at, state: "failed" });
+    }
   }
 
   /** Try once more. */
@@ -36,6 +48,8 @@ export class Outbox {
       try {
         await this.post(message);
         message.state = "sent";
+        this.sent.add(message.id);
+        keep(`message:${message.id}`, null);
       } catch (refused) {
         Object.assign(message, { state: "failed", error: refused.message });
       }

@@ -4,6 +4,7 @@ import {startDrafts} from "./drafts.js";
 import {startKeys} from "./keys.js";
 import {startLightbox} from "./lightbox.js";
 import {startLive} from "./live.js";
+import {startPhotos} from "./photos.js";
 import {startTheme} from "./theme.js";
 import {tellTimes} from "./times.js";
 
@@ -120,6 +121,7 @@ for (const [kind, on] of [["mouseover", true], ["mouseout", false]]) {
 startKeys({press: (what) => [...document.querySelectorAll(`[data-press="${what}"]`)].at(-1)?.click()});
 startLightbox();
 startDrafts();
+startPhotos({tell, who: document.querySelector(".me summary").textContent});
 startTheme();
 startLive(refresh);
 tellTimes();

@@ -40,7 +40,7 @@ class Process:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "bot.engines.local.worker",
+            "bot.engines.local",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -6,6 +6,7 @@ customers: prompts come in, words go out.
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
@@ -113,6 +114,9 @@ class Worker:
         self._runner = open_runner(loaded, self._order.limits, emit=self._tell, listen=self.listen)
         self.send(Loading("warm-up", 0.0))
         self._warm_up(self._order.wish.max_pixels)
+        gc.collect()
+        gc.freeze()  # libraries and model stay for good; collections need not go over them
+        gc.enable()
         self.send(Ready({**asdict(loaded.choice), **self._runner.room()}))
         while not self._gone:
             self.listen(idle=not (self._runner.running or self._runner.waiting))
@@ -239,7 +243,3 @@ def main() -> None:
     sys.stderr.flush()
     # Reader threads may still hold a broken GPU: nothing is worth waiting for.
     os._exit(code)
-
-
-if __name__ == "__main__":
-    main()

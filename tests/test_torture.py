@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bot.__main__ import main
 from torture.card import Counts, judge
 from torture.command import _subject
 from torture.crowd import MARK, Said
@@ -156,17 +157,11 @@ def test_no_secret_in_a_prompt_is_taken_for_a_customer() -> None:
         (["--env", "TOKEN={secret}"], "with no place but"),
     ],
 )
-def test_wrong_words_are_answered_with_what_there_is(words: list[str], complaint: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "bot", "torture", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert complaint in done.stderr
+def test_wrong_words_are_answered_with_what_there_is(
+    words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["torture", *words]) == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_another_bot_is_named_as_from_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ SMALL, LARGE = Size(20, 40, 1), Size(100, 400, 1)
 
 SCENARIOS = (
     Scenario("well", telegram.well, SMALL, LARGE),
-    Scenario("kill -9", deaths.killed, Size(20, 60, 4), Size(200, 1000, 50), model_s=0.15),
+    Scenario("kill -9", deaths.killed, Size(20, 40, 2), Size(200, 1000, 50), model_s=0.15),
     Scenario(
         "kill -9, webhook",
         deaths.killed_behind_a_webhook,
@@ -59,7 +59,7 @@ SCENARIOS = (
     Scenario(
         "kill -9, two workers",
         deaths.one_of_two_killed,
-        Size(20, 30, 2),
+        Size(20, 30, 1),
         Size(200, 1000, 50),
         model_s=0.15,
         ours_only=True,
@@ -67,7 +67,7 @@ SCENARIOS = (
     Scenario("kill -9 coming in", deaths.killed_coming_in, SMALL, SMALL, model_s=0.5, ours_only=True),
     Scenario("kill -9 going out", deaths.killed_going_out, SMALL, SMALL, model_s=0.1, ours_only=True),
     Scenario("SIGTERM", deaths.stopped, Size(20, 40, 2), Size(100, 300, 6), model_s=0.5),
-    Scenario("repeated updates", telegram.repeated, Size(20, 80, 1), Size(100, 800, 1)),
+    Scenario("repeated updates", telegram.repeated, SMALL, Size(100, 800, 1)),
     Scenario("429", telegram.flooded, SMALL, LARGE),
     Scenario("cut connections", telegram.cut_off, SMALL, LARGE),
     Scenario("no connection", telegram.unreachable, SMALL, LARGE),

@@ -41,7 +41,7 @@ from tests.postgres import find_binaries, serve_postgres
 from tests.real_redis import PROGRAMS, RealRedis
 from torture.arena import Arena
 from torture.crowd import Model
-from torture.subject import THIS, Process, Subject
+from torture.subject import THIS, Process
 
 _HAS_MEMORY_DISK = Path("/dev/shm").is_dir()
 
@@ -269,7 +269,6 @@ async def workers(*, quick: bool) -> None:
 
 
 async def _answers_per_s(count: int, url: str, folder: Path, seconds: float) -> tuple[float, float]:
-    subject = Subject("this", THIS.command, dict(THIS.environment) | {"LOG_LEVEL": "WARNING"}, is_ours=True)
     chats = 150
     async with AsyncExitStack() as stack:
         telegram = await stack.enter_async_context(BotApiServer())
@@ -278,14 +277,22 @@ async def _answers_per_s(count: int, url: str, folder: Path, seconds: float) -> 
         redis = RealRedis(PROGRAMS[0], folder)
         await asyncio.to_thread(redis.start)
         stack.callback(redis.kill)
-        places = {"token": telegram.token, "telegram_url": telegram.url, "model_url": server.url}
-        places |= {"model": "stub-model", "folder": str(folder), "redis_url": ""}
-        settings = {name: value.format_map(places) for name, value in subject.environment.items()}
-        settings |= {"DATABASE_URL": url, "REDIS_URL": f"unix://{redis.socket}"}
+        settings = THIS.settings(
+            token=telegram.token,
+            telegram_url=telegram.url,
+            model_url=server.url,
+            model="stub-model",
+            folder=str(folder),
+        )
+        settings |= {
+            "DATABASE_URL": url,
+            "REDIS_URL": f"unix://{redis.socket}",
+            "LOG_LEVEL": "WARNING",
+        }
         processes = []
         for number in range(count):
             (folder / str(number)).mkdir()
-            process = Process(subject.command, lambda: settings, folder / str(number))
+            process = Process(THIS.command, lambda: settings, folder / str(number))
             stack.push_async_callback(process.close)
             await process.start()
             processes.append(process)

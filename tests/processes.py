@@ -15,6 +15,7 @@ import aiohttp
 
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
+from torture.subject import THIS
 
 
 @contextmanager
@@ -22,24 +23,16 @@ def bot(
     telegram: BotApiServer, model: ModelServer, folder: Path, *, within: Sequence[str] = (), **more: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """One that runs in the block; `within` is a command that becomes the one that follows it."""
-    environment = os.environ | {
-        "TELEGRAM_BOT_TOKEN": telegram.token,
-        "TELEGRAM_API_URL": telegram.url,
-        "TELEGRAM_SENDS_PER_S": "0",
-        "TELEGRAM_CHAT_SENDS_PER_S": "0",
-        "CUSTOMER_MESSAGES_PER_MIN": "0",
-        "CUSTOMER_MESSAGES_PER_DAY": "0",
-        "CUSTOMER_PHOTOS_PER_HOUR": "0",
-        "CUSTOMER_TOKENS_PER_DAY": "0",
-        "MODEL_URL": model.url,
-        "MODEL": "stub-model",
-        "DATA_DIR": str(folder / "data"),
-        "LOG_FORMAT": "json",
-        **more,
-    }
+    environment = os.environ | THIS.settings(
+        token=telegram.token,
+        telegram_url=telegram.url,
+        model_url=model.url,
+        model="stub-model",
+        folder=str(folder),
+    )
     with (folder / f"log-{more['HTTP_PORT']}").open("wb") as log:
         command = [*within, sys.executable, "-m", "bot"]
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=environment | more, stdout=log, stderr=log)
     try:
         yield process
     finally:

@@ -163,15 +163,14 @@ class Arena:
 
     def _settings(self) -> dict[str, str]:
         """The environment for the next start, every place in it filled."""
-        places = {
-            "token": self.telegram.token,
-            "telegram_url": self.telegram.url,
-            "model_url": self.model_server.url,
-            "model": "stub-model",
-            "folder": str(self.folder),
-            "redis_url": self.environment.get("REDIS_URL", ""),
-        }
-        given = {name: value.format_map(places) for name, value in self.subject.environment.items()}
+        given = self.subject.settings(
+            token=self.telegram.token,
+            telegram_url=self.telegram.url,
+            model_url=self.model_server.url,
+            model="stub-model",
+            folder=str(self.folder),
+            redis_url=self.environment.get("REDIS_URL", ""),
+        )
         return given | self.environment | self.at_each_start()
 
     def _unsure(self) -> dict[str, int]:

@@ -11,8 +11,8 @@ import functools
 import importlib
 import inspect
 import os
+import runpy
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -61,14 +61,12 @@ GOING_OUT = (
 )
 
 
-def main() -> int:
-    """Arm the bomb, then run the bot with our own command line."""
+def main() -> None:
+    """Arm the bomb, then run the bot with our own command line.  Ends the process."""
     if where := os.environ.pop(VARIABLE, ""):
         method, _, when = where.rpartition(":")
         arm(method, when)
-    from bot.__main__ import main as run  # noqa: PLC0415 - after the bomb is in place
-
-    return run(sys.argv[1:])
+    runpy.run_module("bot", run_name="__main__", alter_sys=True)  # as `python -m bot` does
 
 
 def arm(method: str, when: str) -> None:
@@ -118,4 +116,4 @@ def _die() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

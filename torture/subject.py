@@ -56,6 +56,10 @@ class Subject:
         """Whether it has to be given a Redis server."""
         return any("{redis_url}" in value for value in self.environment.values())
 
+    def settings(self, **places: str) -> dict[str, str]:
+        """Its environment with every place in it filled."""
+        return {name: value.format_map(places) for name, value in self.environment.items()}
+
 
 THIS = Subject("this bot", (sys.executable, "-m", "bot"), OURS, is_ours=True)
 

@@ -141,7 +141,8 @@ class Zygote:
 
 def _verdict(status: int) -> bytes:
     ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    return {signal.SIGXCPU: wire.SLOW, signal.SIGALRM: wire.LATE}.get(ended_by, wire.CRASHED)
+    verdicts: dict[int, bytes] = {signal.SIGXCPU: wire.SLOW, signal.SIGALRM: wire.LATE}
+    return verdicts.get(ended_by, wire.CRASHED)
 
 
 def _live(answer: socket.socket, order: bytes) -> NoReturn:

@@ -17,20 +17,36 @@ from tests.real_redis import PROGRAMS, RealRedis
 
 LONGEST = (
     "test_torture.py",
+    "test_local_loop.py",
     "test_run.py",
-    "test_demo.py",
     "test_clips.py",
-    "test_local_engine.py",
-    "test_road_faults.py",
-    "test_shapes.py",
     "test_staff_pages.py",
-    "test_check.py",
+    "test_road_faults.py",
     "test_api.py",
     "test_chat_page.py",
+    "test_local_engine.py",
+    "test_demo.py",
+    "test_shapes.py",
+    "test_describe.py",
+    "test_fallback_engine.py",
+    "test_check.py",
+    "test_ledger_properties.py",
+    "test_road.py",
+    "test_forget.py",
+    "test_jobs.py",
+    "test_backup.py",
+    "test_deploy.py",
+    "test_takeover_race.py",
+    "test_workers.py",
+    "test_scene.py",
+    "test_engines.py",
+    "test_local_batches.py",
+    "test_intake_process.py",
+    "test_window.py",
 )
 """Begun first, in this order, so that none of them is left to one core when the others are done.
 
-The torture mostly waits; what stands next to it does not mind its company, as a browser would.
+The torture mostly waits.  Only one of the first ones needs torch, which it compiles for those that follow.
 """
 
 

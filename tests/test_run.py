@@ -105,7 +105,7 @@ class Project:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,  # a loaded machine: pip alone takes 15 s of a quiet one
             check=False,
         )
 
@@ -148,10 +148,12 @@ def test_uv_is_used_where_it_is_there_and_only_once(project: Project) -> None:
 
 
 def test_pip_takes_over_where_uv_fails(project: Project) -> None:
+    """That it then installs is shown above; here this Python has none, so that it ends at once."""
     project.has_uv()
+    project.machine("sys.modules['ensurepip'] = None")
     done = project.run(UV_EXIT="2")
-    assert bot_of(done) == []
-    assert "uv could not; trying pip" in done.stderr
+    assert len(project.installations) == 1
+    assert "run: uv could not; trying pip\nrun: this Python lacks pip for a new .venv." in done.stderr
 
 
 def test_an_optional_part_stays_installed(project: Project) -> None:
@@ -165,7 +167,7 @@ def test_an_optional_part_stays_installed(project: Project) -> None:
 
 def test_the_whole_suite_runs_on_all_cores_and_a_part_of_it_as_asked(project: Project) -> None:
     project.has_uv()
-    assert bot_of(project.run("test"))[:2] == ["-n", str(min(4, (os.cpu_count() or 1) + 1))]
+    assert bot_of(project.run("test"))[:2] == ["-n", str(min(4, (os.cpu_count() or 1) + 2))]
     assert bot_of(project.run("test", "-k", "album")) == ["-k", "album"]
     assert project.installations[0].split(" find")[0].endswith("-e .[dev]")
 

@@ -116,14 +116,15 @@ async def test_three_turns_of_a_case_begin_with_what_changed(engine: FallbackEng
     two = await engine.draft(asked(said, BLANK, earlier=earlier))
     assert "communication module" in two.text
     assert "Please send a photo" not in two.text
+    assert "could not read" not in two.text, "the customer has said what the photo shows"
 
     earlier = (*earlier, *turn(said, two.text, BLANK))
     now, second = "now it is steady red, I took another one", shown(draw_display("红灯常亮"), number=2)
     three = await engine.draft(asked(now, second, earlier=earlier))
-    changed = "What has changed: with photo 1, red light blinking (count: 3). With photo 2, red light steady."
+    changed = "What has changed: with photo 1, red light blinking (3×). With photo 2, red light steady."
     assert three.text.startswith(changed)
     without = await engine.draft(asked("now it is steady red", earlier=earlier))
-    assert without.text.startswith("Earlier: red light blinking (count: 3). Now: red light steady.")
+    assert without.text.startswith("Earlier: red light blinking (3×). Now: red light steady.")
     assert "from blinking to steady" in three.text
 
 

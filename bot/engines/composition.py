@@ -80,7 +80,8 @@ class Answer:
         ]
         if texts:
             return self._frame("read_text", text=self._list(list(dict.fromkeys(texts))[:_QUOTED_LINES]))
-        return self._frame("nothing_read")
+        # To whom it was told what the device shows, a photo of a light without words leaves nothing open.
+        return "" if self._now.lights or self._now.codes else self._frame("nothing_read")
 
     def _wishes(self) -> list[str]:
         """What the photos leave open, and what would settle it."""

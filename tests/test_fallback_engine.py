@@ -38,7 +38,7 @@ def ocr() -> Iterator[Ocr]:
 
 @pytest.fixture
 async def engine(ocr: Ocr) -> FallbackEngine:
-    engine = FallbackEngine(reader=ocr)
+    engine = FallbackEngine(reader=ocr, ocr_timeout_s=120)  # also on a busy machine
     await engine.start()
     return engine
 

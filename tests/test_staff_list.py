@@ -111,6 +111,16 @@ async def test_pages_of_the_list_neither_skip_nor_repeat(db: Database, clock: Cl
     assert sorted(seen) == chats
     assert (await desk.listing.lines())[0].preview == "/start"
 
+    for chat in reversed(chats):  # who waits longest comes first
+        await desk.handoffs.ask(chat, "asked")
+        clock.now += 1.0
+    await desk.keep_up()
+    seen, before = [], None
+    while page := await desk.listing.lines("waiting", before=before, limit=3):
+        seen += [line.chat for line in page]
+        before = (page[-1].waiting_since or 0.0, page[-1].chat.key)
+    assert seen == chats[::-1]
+
 
 async def test_changes_are_told_in_order_and_once(db: Database) -> None:
     desk = Desk(db)

@@ -110,6 +110,13 @@ async def test_handoff(browser: Browser, desk: Desk) -> None:
         before = int(await mei.locator("[data-chip=waiting] .count").inner_text())
         await expect(mei).to_have_title(f"({before}) Staff console")  # seen in another tab
         await mei.locator("[data-chip=waiting]").click()
+        desk.world.telegram.customer(118, name="Later").says("/human")
+        last = mei.locator("#rows .row").last.locator("b")  # the longest wait comes first
+        await expect(last).to_have_text("Later")
+        await desk.world.telegram.replies(118)
+        await mei.reload()
+        await expect(last).to_have_text("Later")
+        before += 1
         await row(mei, WAITING).locator("a").click()
         await mei.get_by_role("button", name="Take over").dblclick()
         await expect(mei.locator("#head")).to_contain_text("mei has it")

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+from bot.web.console.pages import plain
 from bot.web.console.words import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +34,12 @@ def test_every_sentence_is_translated_and_no_translation_is_left_over() -> None:
     assert sorted(said() - words.keys()) == []
     assert sorted(words.keys() - said()) == []
     assert [english for english, chinese in words.items() if not chinese.strip()] == []
+
+
+def test_hidden_characters_are_shown_and_joined_emoji_are_left_whole() -> None:
+    assert plain("a\u200db \u202ex\u202c \U000e0041") == "a‹200D›b ‹202E›x‹202C› ‹E0041›"
+    for whole in ("👨\u200d👩\u200d👧", "🏳️\u200d🌈", "می\u200cخواهم", "क्\u200dष"):
+        assert plain(whole) == whole
 
 
 def test_translations_take_the_same_values() -> None:

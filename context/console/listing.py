@@ -95,14 +95,16 @@ class Listing:
     ) -> list[Line]:
         """The newest conversations that a chip lets through, older ones `before` (at, chat's key).
 
-        `name` is the account that asks, for `mine`.
+        Who waits for a person comes the other way round, so that nobody is forgotten: the longest wait first,
+        shorter ones `before` (waiting_since, chat's key).  `name` is the account that asks, for `mine`.
         """
         condition, values = _condition(chip, name)
+        by, is_before, way = ("waiting_since", ">", "") if chip == "waiting" else ("at", "<", " DESC")
         if before is not None:
-            condition += " AND (at < :at OR (at = :at AND chat < :chat))"
+            condition += f" AND ({by} {is_before} :at OR ({by} = :at AND chat {is_before} :chat))"
             values |= {"at": before[0], "chat": before[1]}
         statement = sa.text(
-            f"SELECT * FROM listing WHERE {condition} ORDER BY at DESC, chat DESC LIMIT :limit"  # noqa: S608  (ours)
+            f"SELECT * FROM listing WHERE {condition} ORDER BY {by}{way}, chat{way} LIMIT :limit"  # noqa: S608  (ours)
         )
         return await self._db.read(
             lambda connection: [

@@ -108,15 +108,16 @@ class ListPane:
                 shown.query, chips=_columns(shown.chip, visit.name), before=before, limit=PAGE + 1
             )
             return Rows([], hits[:PAGE], str(hits[PAGE - 1].turn_id) if len(hits) > PAGE else "")
-        place = _PLACE.fullmatch(after)
+        asked = _PLACE.fullmatch(after)
         lines = await self._listing.lines(
             shown.chip,
             name=visit.name,
-            before=(float(place[1]), place[2]) if place else None,
+            before=(float(asked[1]), asked[2]) if asked else None,
             limit=PAGE + 1,
         )
         last = lines[PAGE - 1] if len(lines) > PAGE else None
-        return Rows(lines[:PAGE], [], f"{last.at!r} {last.chat.key}" if last else "")
+        place = (last.waiting_since if shown.chip == "waiting" else last.at) if last else None
+        return Rows(lines[:PAGE], [], f"{place!r} {last.chat.key}" if last else "")
 
     async def save_view(self, visit: Visit) -> Response:
         """Keep the present filter under a name."""

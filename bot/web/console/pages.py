@@ -22,9 +22,12 @@ from context.console.search import fold
 from context.turns import Language
 
 _FOLDER = Path(__file__).parent.parent / "pages" / "console"
-# Control characters but tab and line feed; marks that turn the direction round; invisible ones.
+# Control characters but tab and line feed; marks that turn the direction round; invisible ones.  A joiner is
+# no disguise between emoji, which make a family of it, nor in scripts that are spelled with it.
+_JOINABLE = "[\u2190-\u2bff\ufe0f\U0001f000-\U0001faff\u0600-\u077f\u0900-\u0dff]"
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
+    f"|(?<!{_JOINABLE})[\u200c\u200d]|[\u200c\u200d](?!{_JOINABLE})|[\U000e0000-\U000e007f]"
 )
 MOST_SHOWN = 4000
 """Characters of one text that are shown at once; the rest is a click away."""

@@ -56,6 +56,7 @@ function place(news) {
     const known = document.getElementById(`row-${news.id}`);
     const isOpen = known?.classList.contains("open");
     const isFocused = known?.contains(document.activeElement);
+    if ("longestFirst" in rows.dataset) return placeLast(news, known, isOpen);
     if (!known && rows.scrollTop > 20) {
         waiting.set(news.id, news);
         return;
@@ -69,6 +70,13 @@ function place(news) {
     if (isFocused) document.getElementById(`row-${news.id}`).querySelector("a").focus({preventScroll: true});
     rows.querySelector(".none")?.remove();
     for (const extra of [...rows.querySelectorAll(".row")].slice(MOST_ROWS)) extra.remove();
+}
+
+// Who waits keeps their place; who is new comes last, on this page or one that "Older" brings.
+function placeLast(news, known, isOpen) {
+    rows.querySelector(".none")?.remove();
+    if (known) known.replaceWith(made(news, isOpen));
+    else if (!rows.querySelector(".more")) rows.append(made(news, isOpen));
 }
 
 function made(news, isOpen) {

@@ -60,6 +60,40 @@ async def test_whose_lease_is_over_can_write_nothing(
         await write(ledger, ghost, turn)
 
 
+ENDS: dict[str, Callable[[Ledger, Batch], Awaitable[None]]] = {
+    "again": lambda ledger, batch: ledger.inbox.again(batch, after_s=5),
+    "superseded": lambda ledger, batch: ledger.inbox.superseded(batch),
+    "bury": lambda ledger, batch: ledger.inbox.bury(batch, "ValueError"),
+    "renew": lambda ledger, batch: ledger.inbox.renew("ghost", [batch.chat]),
+}
+
+
+@pytest.mark.parametrize("is_given_back", [False, True], ids=["overtaken", "given back"])
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+async def test_a_chat_is_given_back_once_and_by_whoever_has_it(
+    ledger: Ledger,
+    db: Database,
+    clock: Clock,
+    end: Callable[[Ledger, Batch], Awaitable[None]],
+    is_given_back: bool,
+) -> None:
+    async def rows() -> list[object]:
+        queries = ("SELECT * FROM lanes", "SELECT * FROM messages", "SELECT * FROM turns")
+        return [await db.read(lambda c, q=query: c.exec_driver_sql(q).all()) for query in queries]  # type: ignore[misc]
+
+    await ledger.inbox.put([says(ANNA, "hello")])
+    ghost = await ledger.claim_one("ghost")
+    if is_given_back:
+        await ledger.inbox.again(ghost, after_s=0, blame=False)
+    else:
+        clock.move(ledger.inbox.lease_s + 1)
+        await ledger.claim_one("heir")
+    before = await rows()
+    clock.move(1.0)
+    await end(ledger, ghost)
+    assert await rows() == before
+
+
 async def test_an_answered_chat_begins_anew(ledger: Ledger) -> None:
     """Failures and superseded drafts of one question do not count against the next, nor against sending."""
     await ledger.inbox.put([says(ANNA, "hello")])

@@ -51,8 +51,9 @@ _QQ = re.compile(
 _MESSENGER_NAMES = Words(
     "微信|薇信|威信|v信|q群|扣扣|wechat|weixin|qq|telegram|whatsapp|skype|vx|wx",
     "企鹅|加v|加薇|加威|加微|扣q|抖音号|公众号|discord|line id|ins:|ins :|ins=|instagram|snapchat|signal:"
-    "|signal :|discord:|discord :|insta|ig|tiktok|viber|kakao|飞机|飞信|电报|卫星|微号|薇|v芯|旺旺|闲鱼",
-    "抖音|快手|小红书|私信|微博|tg",
+    "|signal :|discord:|discord :|insta | insta:| ig:| ig |tiktok|viber|kakao",
+    "飞机|飞信|电报|卫星|微号|薇|v芯|旺旺|闲鱼",
+    "抖音|快手|小红书|私信|微博|tg搜|tg号|tg加|tg:|tg是",
 )
 
 

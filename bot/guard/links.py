@@ -48,25 +48,21 @@ _HOST_HINTS = Words(
 
 _SPACED = re.compile(r"(?<!\S)[a-z0-9](?: [a-z0-9.\-/:]){5,80}(?!\S)")
 _SPACED_HOST = re.compile(rf"[a-z0-9]\.(?:{'|'.join(sorted(STRONG))})(?![a-z0-9])")
-# Spellings that no host pattern sees, each with what a text must contain for it.
+# Spellings that the pattern of hosts does not see, and what a text has to contain for any of them.
 _SPELLED_OUT = (
-    (
-        "dot",
-        re.compile(
-            r"[a-z0-9-]{2,40} ?[(\[]?dot[)\]]? ?(?:com?|org|net|ac) ?[(\[]?dot[)\]]? ?[a-z]{2}(?![a-z])"
-        ),
+    re.compile(r"[a-z0-9-]{2,40} ?[(\[]?dot[)\]]? ?(?:com?|org|net|ac) ?[(\[]?dot[)\]]? ?[a-z]{2}(?![a-z])"),
+    re.compile(r"[a-z0-9-]{2,40}·(?:com|cn|net|org|top|xyz|vip|shop)(?![a-z0-9])"),
+    re.compile(r"w w w ?\. ?[a-z0-9-]{1,40}(?: ?\. ?[a-z](?: ?[a-z]){1,3})?"),
+    re.compile(r"(?<![a-z])t ?\. ?me ?/ ?[a-z0-9_]{3,40}"),
+    re.compile(
+        r"(?:网址|网站|打开|访问|登录|浏览)[^。\n]{0,14}?[\u4e00-\u9fffa-z0-9]"
+        r" ?点 ?(?:com|cn|net|org|top|xyz)(?![a-z])"
     ),
-    ("·", re.compile(r"[a-z0-9-]{2,40}·(?:com|cn|net|org|top|xyz|vip|shop)(?![a-z0-9])")),
-    ("w w w", re.compile(r"w w w ?\. ?[a-z0-9-]{1,40}(?: ?\. ?[a-z](?: ?[a-z]){1,3})?")),
-    ("me", re.compile(r"(?<![a-z])t ?\. ?me ?/ ?[a-z0-9_]{3,40}")),
-    (
-        "点",
-        re.compile(
-            r"(?:网址|网站|打开|访问|登录|浏览)[^。\n]{0,14}?[\u4e00-\u9fffa-z0-9]"
-            r" ?点 ?(?:com|cn|net|org|top|xyz)(?![a-z])"
-        ),
-    ),
-    ("¥", re.compile(r"[¥$][a-z0-9]{8,14}[¥$]")),
+    re.compile(r"[¥$][a-z0-9]{8,14}[¥$]"),
+)
+_SPELLED_HINTS = Words(
+    "dot |dot)|dot]|·c|·n|·o|·t|·x|·v|·s|w w w|t . me|t. me|¥",
+    "点com|点cn|点net|点org|点top|点xyz|点 com|点 cn|点 net|点 org|点 top|点 xyz",
 )
 _HIDING = frozenset(" ,[({<")  # before a dot that is not written as one
 
@@ -82,8 +78,8 @@ def find_links(text: str, folded: Folded, *, allowed: Lists) -> Iterator[Link]:
     for match in _SPACED.finditer(seen) if " . " in seen else ():
         if _SPACED_HOST.search(match.group().replace(" ", "")):
             yield Link("link", folded.span(*match.span()), "disguised")
-    for hint, pattern in _SPELLED_OUT:
-        for match in pattern.finditer(seen) if hint in seen else ():
+    for pattern in _SPELLED_OUT if _SPELLED_HINTS.occur_in(seen) else ():
+        for match in pattern.finditer(seen):
             yield Link("link", folded.span(*match.span()), "disguised")
     if _HOST_HINTS.occur_in(seen):
         for match in _HAN_HOST.finditer(seen) if not seen.isascii() else ():

@@ -35,7 +35,7 @@ _CALL = Words(
 _AFTER_CALL = re.compile(rf"[^\d\n,，。;；]{{0,12}}(\d(?:[\s-]{{0,3}}\d){{4,14}}){_END}")
 _SHORT_CODE = re.compile(r"\btext (?:the )?(?:word )?[^.\n\d]{1,16} to (\d{4,6})(?!\d)")
 _WITH_LETTER_O = re.compile(r"(?<![a-z\d])[o\d]{2,14}(?![a-z\d])")
-_HAS_LETTER_O = re.compile(r"\d-?o|o\d|oo[ -]\d")
+_LETTER_O = Words("|".join(f"{digit}o|o{digit}|{digit}-o|oo {digit}|oo-{digit}" for digit in range(10)))
 _LABEL = re.compile(
     r"(?:\b(?:sn|s/n|p/n|pn|serial|order|part|model|imei|mac|barcode|tracking|ticket|case|firmware|batch|lot|sku"
     r"|invoice|id|ean|upc|rev|code)\b|序列号|编号|订单|料号|型号|编码|条码|运单|单号|工单|固件|批次|发票|机身号)"
@@ -70,7 +70,7 @@ class Number:
 def find_numbers(folded: Folded) -> Iterator[Number]:
     """Telephone numbers, including those in Chinese numerals.  Public emergency numbers are not reported."""
     text = folded.text
-    if _HAS_LETTER_O.search(text):
+    if _LETTER_O.occur_in(text):
         text = _WITH_LETTER_O.sub(lambda match: match.group().replace("o", "0"), text)
     end = 0
     for run in _RUN.finditer(text):

@@ -26,10 +26,12 @@ Heard = tuple[int, int, int]
 
 def spelled(entry: str) -> Iterator[str]:
     """Every plain phrase that an entry expands to."""
-    group = _INNERMOST.search(entry)
-    if group is None:
+    if "[" not in entry and "(" not in entry:
         yield " ".join(entry.split())
         return
+    group = _INNERMOST.search(entry)
+    if group is None:
+        raise ValueError(f"{entry}: a bracket without its other half")
     choices = group.group(1).split("|")
     if group.group().startswith("["):
         choices.append("")

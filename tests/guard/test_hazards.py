@@ -114,3 +114,8 @@ def test_words_count_whole_stems_at_their_beginning_and_harmless_phrases_not_at_
     lexicon = Lexicon({"a": "spark, scorch~", "b": "带电"}, harmless="spark plug, 带电池")
     heard = [(start, end) for start, end, _ in lexicon.heard("spark sparks scorched spark plug 带电池 带电")]
     assert heard == [(0, 5), (13, 19), (37, 39)]
+
+
+def test_a_bracket_without_its_other_half_is_refused() -> None:
+    with pytest.raises(ValueError, match="bracket"):
+        list(spelled("cut (the"))

@@ -322,6 +322,11 @@ def quantile(values: list[float], q: float) -> float:
     return ordered[min(len(ordered) - 1, math.ceil(q * len(ordered)) - 1)]
 
 
+def tiny_config(tokenizer: Any) -> Any:
+    """Large enough to try a script."""
+    return build_config(tokenizer, hidden=64, layers=4, depth=3, deepstack=[0, 1])
+
+
 def small_config(tokenizer: Any) -> Any:
     """The 8B's proportions at 100 million weights: the vision tower is a seventh of the whole."""
     config = build_config(tokenizer, hidden=640, layers=14, depth=8, deepstack=[3])
@@ -460,7 +465,7 @@ def trial_on(layers: int | None) -> Trial:
     if not torch.cuda.is_available():
         print("no CUDA device: trying the script on the CPU with a tiny configuration\n")
         torch.set_num_threads(1)
-        loaded = random_model(small_config, "cpu", torch.float32, max_pixels=256 * 256)
+        loaded = random_model(tiny_config, "cpu", torch.float32, max_pixels=256 * 256)
         print(f"CPU, torch {torch.__version__}, transformers {transformers.__version__}")
         return Trial(loaded, sizes=(1, 2), context=256, side=256, length=8, budget=2**28)
 
@@ -517,22 +522,31 @@ def in_few_bits(trial: Trial, asks: list[Ask], folder: Path, clock: Callable[[],
     if importlib.util.find_spec("bitsandbytes") is None:
         print("8 and 4 bits: not measured, bitsandbytes is not installed")
         return
-    print("| weights | loaded in s | GB | chats | tokens/s | ms a step |\n|---|---|---|---|---|---|")
+    print(
+        "| weights | loaded in s | GB | chats | tokens/s | ms a step |\n|---|---|---|---|---|---|", flush=True
+    )
+    trial.loaded.model.to("cpu")  # the GPU holds one model at a time
     kinds: tuple[Quantisation, ...] = ("none", "8bit", "4bit")
     for kind in kinds:
-        begun = time.perf_counter()
-        wish = Wish(str(folder), device=trial.loaded.choice.device, quantisation=kind)
-        narrow = load(wish, on_progress=lambda _stage, _done: None)
-        seconds = time.perf_counter() - begun
-        # Lengths are forced, as in all arms.
-        narrow = dataclasses.replace(narrow, stop_ids=frozenset(), banned_ids=trial.loaded.banned_ids)
-        for size in sorted({1, min(32, max(trial.sizes))}):
-            served = serve(narrow, asks[:size], trial.limits, clock)
-            print(
-                f"| {kind} | {seconds:.1f} | {narrow.choice.weights_bytes / 1e9:.1f} | {size} "
-                f"| {served.rate:.0f} | {served.step * 1000:.1f} |",
-                flush=True,
-            )
+        in_so_many_bits(kind, trial, asks, folder, clock)
+
+
+def in_so_many_bits(
+    kind: Quantisation, trial: Trial, asks: list[Ask], folder: Path, clock: Callable[[], float]
+) -> None:
+    begun = time.perf_counter()
+    wish = Wish(str(folder), device=trial.loaded.choice.device, quantisation=kind)
+    narrow = load(wish, on_progress=lambda _stage, _done: None)
+    seconds = time.perf_counter() - begun
+    # Lengths are forced, as in all arms.
+    narrow = dataclasses.replace(narrow, stop_ids=frozenset(), banned_ids=trial.loaded.banned_ids)
+    for size in sorted({1, min(32, max(trial.sizes))}):
+        served = serve(narrow, asks[:size], trial.limits, clock)
+        print(
+            f"| {kind} | {seconds:.1f} | {narrow.choice.weights_bytes / 1e9:.1f} | {size} "
+            f"| {served.rate:.0f} | {served.step * 1000:.1f} |",
+            flush=True,
+        )
 
 
 def save(loaded: Loaded, folder: Path) -> None:

@@ -206,7 +206,7 @@ def test_each_row_draws_by_its_own_settings(sampling: Sampling, allowed: set[int
         picker.set(1, GREEDY)
         first, second = picker.pick(logits).tolist()
         drawn.add(first)
-        beside.add(second)
+        beside |= {second, int(picker.pick(logits[1:], 1))}  # with its neighbour, and alone
     assert drawn == allowed
     assert beside == {0}
 

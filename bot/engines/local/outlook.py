@@ -7,6 +7,7 @@ downloading it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from dataclasses import asdict
@@ -108,6 +109,7 @@ def measure(wish: Wish, limits: Limits) -> dict[str, object]:
 
 def main() -> None:
     """The child: one JSON line on standard output."""
+    gc.disable()  # a fifth of the time, for objects that the imports keep until it ends
     wish = Wish(**json.loads(sys.argv[1]))
     try:
         found = measure(wish, Limits())

@@ -135,7 +135,7 @@ def beside_long_ones(loaded: Loaded, clock: Callable[[], float]) -> None:
     print("| read | first word p50 s | short p50 s | short p99 s | long p50 s | long p99 s |")
     print("|---|---|---|---|---|---|")
     ours = shares_module.OVERTAKEN_S
-    for name, overtaken_s in (("in order of asking", 0.0), ("the shortest first", ours)):
+    for name, overtaken_s in (("in order of arrival", 0.0), ("the shortest first", ours)):
         shares_module.OVERTAKEN_S = overtaken_s
         first = continuous(loaded, asks, clock, 32, piece=512).first
         long = first[::4]

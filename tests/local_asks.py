@@ -36,6 +36,12 @@ def mixed_asks() -> list[Ask]:
 
 def by_generate(loaded: Any, one: Ask) -> tuple[list[int], Any]:
     """What stock transformers says to the same ask: tokens, and logits of the first."""
+    tokens, logits = steps_of_generate(loaded, one)
+    return [token for token in tokens if token not in loaded.stop_ids], logits[0]
+
+
+def steps_of_generate(loaded: Any, one: Ask) -> tuple[list[int], list[Any]]:
+    """What stock transformers says to the same ask: every token, and the logits of each."""
     import torch
 
     from bot.engines.local.encoding import conversation_of
@@ -66,7 +72,7 @@ def by_generate(loaded: Any, one: Ask) -> tuple[list[int], Any]:
             return_dict_in_generate=True,
         )
     tokens = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-    return [token for token in tokens if token not in loaded.stop_ids], out.logits[0][0]
+    return tokens, [logits[0] for logits in out.logits]
 
 
 def text_of(loaded: Any, tokens: list[int]) -> str:

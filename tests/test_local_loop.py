@@ -17,7 +17,7 @@ import pytest
 from bot.engines.local.wire import Ask, Done, Event, Failed, Limits, Said, Wish
 from bot.engines.sampling import Sampling
 from prompts.prompt import PromptMessage
-from tests.local_asks import GREEDY, ask, by_generate, mixed_asks, text_of, user
+from tests.local_asks import GREEDY, ask, by_generate, mixed_asks, steps_of_generate, text_of, user
 from tests.tiny_model import tiny_model, tiny_text_model
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
@@ -76,11 +76,22 @@ def test_batched_answers_are_those_of_generate(loaded: Any) -> None:
     import torch
 
     desk = Desk(loaded)
+    run, later = desk.loop._decoder.run, dict[tuple[int, int], Any]()
+
+    def watch() -> Any:
+        logits = run()
+        for slot, row in enumerate(desk.loop._writing):
+            later[row.ask.id, len(row.said)] = logits[slot].clone()
+        return logits
+
+    desk.loop._decoder.run = watch  # type: ignore[method-assign]
     asks = mixed_asks()
     answers = desk.run(*asks)
     for one in asks:
-        tokens, logits = by_generate(loaded, one)
-        torch.testing.assert_close(desk.first_logits[one.id], logits, atol=2e-3, rtol=1e-3)
+        tokens, (first, *others) = steps_of_generate(loaded, one)
+        torch.testing.assert_close(desk.first_logits[one.id], first, atol=2e-3, rtol=1e-3)
+        for number, logits in enumerate(others, 1):
+            torch.testing.assert_close(later[one.id, number], logits, atol=2e-3, rtol=1e-3)
         assert answers[one.id].text == text_of(loaded, tokens)
         assert desk.text(one.id) == answers[one.id].text
 
@@ -203,12 +214,24 @@ def test_each_row_draws_by_its_own_settings(sampling: Sampling, allowed: set[int
     drawn, beside = set(), set()
     for _ in range(60):
         picker.set(0, sampling, said=(0,))
-        picker.set(1, GREEDY)
+        picker.set(1, replace(GREEDY, repetition_penalty=1.01))
         first, second = picker.pick(logits).tolist()
         drawn.add(first)
         beside |= {second, int(picker.pick(logits[1:], 1))}  # with its neighbour, and alone
     assert drawn == allowed
     assert beside == {0}
+
+
+def test_what_was_just_said_is_penalised_and_forgotten_with_the_next_reply() -> None:
+    import torch
+
+    from bot.engines.local.picking import Picker
+
+    logits = torch.log(torch.tensor([[0.55, 0.35, 0.07, 0.03]]))
+    picker = Picker(1, 4, "cpu")
+    for _ in range(2):
+        picker.set(0, Sampling(temperature=0, repetition_penalty=2))
+        assert [int(picker.pick(logits)) for _ in range(2)] == [0, 1]
 
 
 SCHEMA = json.dumps(
@@ -238,6 +261,7 @@ def test_an_answer_held_to_a_schema_is_json_of_it_and_its_neighbours_stay_as_the
         jsonschema.validate(json.loads(done[number].text), json.loads(SCHEMA))
     for one in plain:
         assert done[one.id].text == text_of(loaded, by_generate(loaded, one)[0])
+    assert desk.run(replace(plain[0], id=20))[20].text == done[plain[0].id].text, "the slot is free again"
 
 
 def test_an_answer_held_to_a_schema_goes_on_inside_it_after_a_restart(loaded: Any) -> None:
@@ -326,13 +350,18 @@ def test_a_late_answer_is_given_up(loaded: Any) -> None:
 
 
 def test_an_answer_goes_on_where_an_earlier_worker_stopped(loaded: Any) -> None:
-    one = ask(1, user("Which light is on?", 1))
-    tokens, _ = by_generate(loaded, one)
-    desk = Desk(loaded)
-    answer = desk.run(replace(one, said=tuple(tokens[:5])))[1]
-    assert answer.text == text_of(loaded, tokens)
-    assert answer.text.startswith(text_of(loaded, tokens[:2]))
-    assert len(desk.text(1)) < len(answer.text), "what was said is not said twice"
+    """Wherever that was, also between two bytes of a character: what it said and the rest are the answer."""
+    asks = [ask(number, user("红灯亮, which light is on?", number)) for number in range(1, 4)]
+    whole = Desk(loaded)
+    answers = whole.run(*asks)
+    said = {one.id: [e for e in whole.events if isinstance(e, Said) and e.id == one.id] for one in asks}
+    for count in (1, 2, 3, 5, 8):
+        later = Desk(loaded)
+        parts = {one.id: [event for event in said[one.id] if event.tokens][:count] for one in asks}
+        begun = [replace(one, said=tuple(event.tokens[0] for event in parts[one.id])) for one in asks]
+        for number, answer in later.run(*begun).items():
+            assert answer.text == answers[number].text
+            assert "".join(event.text for event in parts[number]) + later.text(number) == answer.text
 
 
 def test_a_prompt_that_does_not_fit_is_refused_before_the_model(loaded: Any) -> None:
@@ -504,8 +533,10 @@ def test_running_out_of_memory_while_writing_sends_the_newest_back(loaded: Any) 
         return bool(shape[1] == 1 and shape[0] > 3)
 
     desk = Desk(replace(loaded, model=Faulty(loaded.model, four_are_too_many)))
+    allowed = desk.loop.memory.tokens
     answers = desk.run(*asks)
     assert not desk.failures()
+    assert desk.loop.memory.tokens < allowed, "less is admitted from then on"
     for one in asks:
         assert answers[one.id].text == text_of(loaded, by_generate(loaded, one)[0])
         assert desk.text(one.id) == answers[one.id].text

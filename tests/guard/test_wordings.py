@@ -44,6 +44,7 @@ def test_wording_is_found_wherever_it_stands(text: str, rule: str) -> None:
         "我们不会把货款退给您",
         "我们会把货款退给您吗",
         "Never send anybody the code you just got.",
+        "Type your password and press Enter.",
     ],
 )
 def test_denied_asked_or_conditional_it_is_no_promise(text: str) -> None:

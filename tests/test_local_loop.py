@@ -234,6 +234,22 @@ def test_what_was_just_said_is_penalised_and_forgotten_with_the_next_reply() -> 
         assert [int(picker.pick(logits)) for _ in range(2)] == [0, 1]
 
 
+def test_a_row_that_moves_keeps_its_settings_and_what_it_has_said() -> None:
+    import torch
+
+    from bot.engines.local.picking import Picker
+
+    logits = torch.log(torch.tensor([[0.55, 0.35, 0.07, 0.03]]))
+    picker = Picker(3, 4, "cpu")
+    picker.set(0, GREEDY)
+    picker.set(1, Sampling(temperature=0, repetition_penalty=2), said=(0,))
+    picker.set(2, Sampling(temperature=2, top_p=1, top_k=3, repetition_penalty=1))
+    picker.move(1, 0)
+    assert int(picker.pick(logits)) == 1
+    picker.move(2, 0)
+    assert {int(picker.pick(logits)) for _ in range(60)} == {0, 1, 2}
+
+
 SCHEMA = json.dumps(
     {
         "type": "object",
@@ -483,6 +499,21 @@ def test_running_out_of_memory_while_reading_costs_nothing_the_second_time(loade
     for one in asks:
         assert answers[one.id].text == text_of(loaded, by_generate(loaded, one)[0])
     assert desk.loop.faults == 2
+
+
+def test_a_prompt_that_ran_out_of_memory_beside_others_is_read_alone(loaded: Any) -> None:
+    model = Faulty(loaded.model, lambda call, _: call == 5)
+    desk = Desk(replace(loaded, model=model), replace(LIMITS, rows=3))
+    read, beside = desk.loop._reader.read, list[int]()
+
+    def watch(reading: Any, most: int) -> int:
+        if reading.row.ask.id in desk.loop._failures:
+            beside.append(desk.loop.running)
+        return read(reading, most)
+
+    desk.loop._reader.read = watch  # type: ignore[method-assign]
+    assert len(desk.run(*mixed_asks())) == 5
+    assert set(beside) == {1}
 
 
 def test_running_out_of_memory_at_the_first_word_costs_nothing_the_second_time(

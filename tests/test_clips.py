@@ -10,12 +10,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytest_asyncio
 from PIL import Image, ImageFilter
 
 from bot.engines.fallback import FallbackEngine
 from context.facts import facts_from, written
+from context.intake.blinks import find_lamps
 from context.photos import Intake, Photos
 from context.turns import Clip, Lamp, Photo, Rejection
 from prompts.prompt import PromptImage
@@ -70,6 +72,20 @@ async def test_blinks_are_counted_with_their_colour_and_their_pauses(
     assert (found.colour, found.blinks, found.place) == (colour, blinks, "bottom left")
     assert found.pause_s == pytest.approx(1.5, abs=0.11)
     assert found.on_s == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.parametrize(("edge_s", "blinks"), [(0.02, 2), (0.4, 0)])
+async def test_light_that_swells_and_fades_is_not_counted(edge_s: float, blinks: int) -> None:
+    """Twice two reflections that pass by were taken for a lamp with a count of two."""
+    times = (np.arange(362) * 0.04).astype(np.float32)
+    apart = np.abs(times[:, None] - np.array([0.9, 2.8, 7.7, 9.6, 14.1])).min(axis=1)
+    level = np.interp(apart, (0.45 - edge_s / 2, 0.45 + edge_s / 2), (1, 0))
+    dice = np.random.default_rng(1)
+    panel = dice.uniform(60, 120, (12, 16, 1)).repeat(10, 0).repeat(10, 1)
+    frames = panel + dice.normal(0, 1, (len(times), 120, 160, 3))
+    frames[:, 58:64, 78:84] += 60 * level[:, None, None, None]
+    found = find_lamps(frames.clip(0, 255).astype(np.uint8), times)
+    assert [finding.lamp.blinks for finding in found] == ([blinks] if blinks else [0])
 
 
 async def test_two_lamps_are_told_apart(photos: Photos) -> None:

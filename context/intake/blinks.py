@@ -1,9 +1,9 @@
 """Lamps in a clip: where one changes, in which colour, and how often it blinks before each pause.
 
 Arithmetic on small frames, without any file format; it runs in the intake's child, which has numpy.
-A count is only certain if it is the same at three thresholds, if short and long gaps are clearly
-different, and if every group that was seen completely has it.  Otherwise the customer is asked to
-count.
+A count is only certain if it is the same at three thresholds, if light comes and goes within a frame, if
+short and long gaps are clearly different, and if every group that was seen completely has it.  Otherwise
+the customer is asked to count.
 """
 
 from __future__ import annotations
@@ -286,6 +286,8 @@ def _pattern(level: Floats, times: Floats) -> _Pattern:
     if not len(low.on) == len(middle.on) == len(high.on) or len(middle.on) < 2:  # noqa: PLR2004
         return _Pattern(0)
     frame_s = float(np.median(np.diff(times)))
+    if np.mean(low.on) - np.mean(high.on) > 2 * frame_s:
+        return _Pattern(0)  # it swells and fades, as a reflection does that passes by: lamps switch
     if min(*middle.on, *middle.off) < 1.5 * frame_s or _ratio(middle.on, frame_s) > _SPREAD:
         return _Pattern(0)
     on_s, gaps = float(np.median(middle.on)), sorted(middle.off)

@@ -30,6 +30,7 @@ from tests.until import until
 pytestmark = [needs_chromium, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 DESKTOP: Any = {"width": 1440, "height": 900}
+KEPT = "import('/static/kept.js').then(({kept}) => kept('')).then((found) => found.length)"
 PHONE: Any = {"width": 390, "height": 780}
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 
@@ -98,9 +99,14 @@ async def test_login(browser: Browser, desk: Desk) -> None:
         watch.complaints.clear()  # the browser reports the status of that page
         await sign_in(page, "mei")
         await expect(page.locator("#chat-name")).to_have_text("Lin Wei")  # where the link led
+        photo = {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": as_jpeg(draw_panel("E6"))}
+        await page.set_input_files("#composer [type=file]", photo)  # type: ignore[arg-type]
+        await expect(page.locator("#chosen img")).to_have_count(1)
+        await page.goto(f"{desk.url}/staff/figures")
         await page.locator(".me summary").click()
         await page.get_by_role("button", name="Sign out", exact=True).click()
         await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+        assert await page.evaluate(KEPT) == 0, "nothing is left behind in the browser"
         watch.check()
 
 
@@ -159,6 +165,7 @@ async def test_a_person_writes_and_the_assistant_is_silent(browser: Browser, des
         await asyncio.sleep(0.2)  # until it is kept
         await page.reload()
         await expect(page.locator("#chosen img")).to_have_count(1)
+        assert await page.evaluate(KEPT) == 1
         await page.locator("#reply").press("Control+Enter")
         await expect(page.locator("#composer")).to_contain_text("The guard's rules would stop this:")
         await page.fill("#reply", "This is Mei. Is the breaker off?")

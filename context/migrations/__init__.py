@@ -18,7 +18,13 @@ from context.migrations.ledger import BROKEN, SUSPECTS
 from context.migrations.readings import READINGS
 from context.migrations.records import RECORDS
 from context.migrations.releases import RELEASES
-from context.migrations.staff import STAFF_WORK, STAFF_WORK_POSTGRES, STAFF_WORK_SQLITE
+from context.migrations.staff import (
+    GONE_TOPICS,
+    LONGEST_WAIT,
+    STAFF_WORK,
+    STAFF_WORK_POSTGRES,
+    STAFF_WORK_SQLITE,
+)
 
 FIRST = """
 -- A customer's conversation and what we know of it.
@@ -351,15 +357,6 @@ CREATE TABLE unsealed (
 );
 """
 
-GONE_TOPICS = """
--- Topics of the staff's group whose customers were erased: until they are deleted there too.
-CREATE TABLE gone_topics (
-    id {id},
-    place TEXT NOT NULL,
-    thread BIGINT NOT NULL
-);
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class ByDialect:
@@ -389,6 +386,7 @@ MIGRATIONS: tuple[Step, ...] = (
     READINGS,
     BROKEN,
     SUSPECTS,
+    LONGEST_WAIT,
 )
 
 _WORDS = {

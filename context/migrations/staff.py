@@ -73,3 +73,15 @@ STAFF_WORK_POSTGRES = """
 CREATE TRIGGER held_noted AFTER INSERT OR UPDATE ON held FOR EACH ROW EXECUTE FUNCTION note_change();
 CREATE TRIGGER feedback_noted AFTER INSERT OR UPDATE ON feedback FOR EACH ROW EXECUTE FUNCTION note_change();
 """
+
+GONE_TOPICS = """
+-- Topics of the staff's group whose customers were erased: until they are deleted there too.
+CREATE TABLE gone_topics (
+    id {id},
+    place TEXT NOT NULL,
+    thread BIGINT NOT NULL
+);
+"""
+
+# Who waits for a person is listed by how long.
+LONGEST_WAIT = "CREATE INDEX listing_longest_wait ON listing (waiting_since, chat) WHERE waiting = 1"

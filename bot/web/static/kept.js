@@ -8,9 +8,14 @@ export async function keep(key, value) {
   await inStore("readwrite", (store) => (value === null ? store.delete(key) : store.put({ value, at: Date.now() }, key)));
 }
 
+/** Drop everything that is kept under keys that begin so. */
+export async function drop(prefix) {
+  await inStore("readwrite", (store) => store.delete(below(prefix)));
+}
+
 /** What is kept under keys that begin so: `[key, value]`, the oldest first.  What is older than a day goes. */
 export async function kept(prefix) {
-  const range = IDBKeyRange.bound(prefix, `${prefix}\uffff`);
+  const range = below(prefix);
   const keys = (await inStore("readonly", (store) => store.getAllKeys(range))) ?? [];
   const found = (await inStore("readonly", (store) => store.getAll(range))) ?? [];
   const all = found.map(({ value, at }, index) => ({ key: keys[index], value, at })).sort((one, other) => one.at - other.at);
@@ -23,6 +28,8 @@ export async function kept(prefix) {
 export function withBlobs(photos) {
   return Promise.all(photos.map(async ({ name, blob }) => ({ name, blob: await blob })));
 }
+
+const below = (prefix) => IDBKeyRange.bound(prefix, `${prefix}\uffff`);
 
 let opened = null;
 

@@ -2,6 +2,7 @@
 
 import {startDrafts} from "./drafts.js";
 import {startKeys} from "./keys.js";
+import {startLeaving} from "./leaving.js";
 import {startLightbox} from "./lightbox.js";
 import {startLive} from "./live.js";
 import {startPhotos} from "./photos.js";
@@ -26,8 +27,15 @@ document.addEventListener("htmx:config:request", (event) => {
     ctx.request.headers["X-CSRF-Token"] = csrf;
     const row = ctx.sourceElement.closest?.(".row");
     if (row?.classList.contains("hit")) ctx.push = ctx.sourceElement.pathname + ctx.sourceElement.search + ctx.sourceElement.hash;
-    else if (row) ctx.push = ctx.sourceElement.pathname + location.search;
+    else if (row) ctx.push = ctx.sourceElement.pathname + listSearch();
 });
+
+// The list as it is filtered, without the place in the conversation that was open.
+function listSearch() {
+    const asked = new URLSearchParams(location.search);
+    asked.delete("turn");
+    return asked.size ? `?${asked}` : "";
+}
 
 document.addEventListener("htmx:after:request", (event) => {
     const status = event.detail.ctx.response?.raw?.status ?? event.detail.ctx.response?.status;
@@ -123,6 +131,7 @@ startLightbox();
 startDrafts();
 startPhotos({tell, who: document.querySelector(".me summary").textContent});
 startTheme();
+startLeaving();
 startLive(refresh);
 tellTimes();
 mark();

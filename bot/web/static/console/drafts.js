@@ -41,8 +41,5 @@ export function startDrafts() {
         }
         bring();
     });
-    document.addEventListener("submit", (event) => {  // whoever signs out leaves nothing behind
-        if (event.target.action?.endsWith("/staff/logout")) sessionStorage.clear();
-    });
     bring();
 }

@@ -1,11 +1,13 @@
 // Pages without panes: times in the reader's zone, the queue's keys, and forms that are sent once.
 
+import {startLeaving} from "./leaving.js";
 import {startTheme} from "./theme.js";
 import {tellTimes} from "./times.js";
 
 document.cookie = `console-offset=${-new Date().getTimezoneOffset() * 60}; path=/staff; max-age=31536000; samesite=lax`;
 tellTimes();
 startTheme();
+startLeaving();
 document.addEventListener("keydown", (event) => {
     if (event.target.closest("textarea, input[type=text]") || event.ctrlKey || event.metaKey || event.altKey) return;
     const choice = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);

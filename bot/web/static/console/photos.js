@@ -5,6 +5,7 @@ import {keep, kept} from "../kept.js";
 const MOST = 10;
 const chosen = new Map();  // conversation -> files
 const urls = new Map();  // file -> its address in this page
+let owner = "";
 
 const form = () => document.getElementById("composer");
 const keyOf = (chat) => `reply:${chat}`;
@@ -12,6 +13,7 @@ const isPhoto = (file) => file.type.startsWith("image/");
 
 /** `tell(words)` shows a notice; `who` is signed in: what somebody else has left here is thrown away. */
 export async function startPhotos({tell, who}) {
+    owner = who;
     document.addEventListener("change", (event) => {
         if (event.target.matches("#composer [type=file]")) add([...event.target.files], tell);
     });
@@ -41,18 +43,12 @@ export async function startPhotos({tell, who}) {
         }
         show();
     });
-    document.addEventListener("submit", (event) => {  // whoever signs out leaves nothing behind
-        if (event.target.action?.endsWith("/staff/logout")) for (const chat of [...chosen.keys()]) put(chat, []);
-    });
     for (const [key, value] of await kept("reply:")) {
         if (value.who !== who) keep(key, null);
         else if (!chosen.has(key.slice("reply:".length))) chosen.set(key.slice("reply:".length), value.files);
     }
-    owner = who;
     show();
 }
-
-let owner = "";
 
 function filesOf(chat) {
     return chosen.get(chat) ?? [];

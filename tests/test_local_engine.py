@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ import pytest_asyncio
 
 from bot.engines.local import Limits, LocalEngine
 from bot.engines.local.outlook import outlook
+from bot.engines.local.process import Process
 from bot.engines.sampling import Sampling
 from bot.engines.structured import facts
 from bot.errors import EngineTimeout, EngineUnavailable
@@ -188,6 +190,21 @@ async def test_closing_twice_is_harmless_and_ends_everything(engine: LocalEngine
     with pytest.raises(EngineUnavailable):
         await engine.draft(question("Hello"))
     assert (await engine.health()).state == "down"
+
+
+async def test_a_worker_that_is_just_ending_is_not_left_behind_by_a_stop() -> None:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "import time; time.sleep(60)"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    ending = asyncio.create_task(Process(child).end(patience_s=60))
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.wait([ending], timeout=20)
+    assert ending.cancelled()
+    assert child.returncode == -signal.SIGKILL
 
 
 async def test_the_outlook_needs_no_weights() -> None:

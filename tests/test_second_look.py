@@ -110,7 +110,7 @@ async def test_staff_are_shown_similar_earlier_cases_of_others(desk: Desk) -> No
     async with desk.signed_in("vic") as vic:
         page = (await vic.client.get(f"/staff/turn/{min(conversation.exchanges)}")).text
         pane = (await vic.client.get(f"/staff/c/{fang.key}/pane")).text
-    assert f'href="/staff/c/{CHAT.key.replace(":", "%3A")}#photo-1"' in page
+    assert f'href="/staff/c/{CHAT.key.replace(":", "%3A")}?turn=' in page
     assert "Our bedroom AC stopped cooling" in page
     assert "<li>4. Seen: E4</li>" in pane, "nobody wrote the code: it stands on the photo"
 

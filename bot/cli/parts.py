@@ -187,6 +187,7 @@ async def _output(*command: str) -> str:
     finally:
         if child.returncode is None:
             child.kill()
+            await child.wait()
     return (
         ", ".join(printed.decode(errors="replace").split("\n")).strip(", ") if child.returncode == 0 else ""
     )

@@ -44,9 +44,11 @@ async def outlook(
         async with asyncio.timeout(OUTLOOK_S):
             out, errors = await child.communicate()
     except TimeoutError as late:
-        child.kill()
-        await child.wait()
         raise EngineUnavailable(f"{model}: no outlook within {OUTLOOK_S:.0f} s") from late
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
     lines = out.decode().splitlines()
     if child.returncode or not lines:
         words = errors.decode(errors="replace").strip().splitlines() or ["no reason given"]

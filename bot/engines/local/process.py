@@ -77,13 +77,15 @@ class Process:
         watcher then reports 255.
         """
         self._to.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                await self._child.wait()
-        if self._child.returncode is None:
-            self.kill()
-        code = await self._child.wait()
-        await asyncio.gather(self._listening, return_exceptions=True)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self._child.wait()
+        finally:  # also when the bot stops meanwhile
+            if self._child.returncode is None:
+                self.kill()
+            code = await self._child.wait()
+            await asyncio.gather(self._listening, return_exceptions=True)
         return code
 
     async def _listen(self, errors: asyncio.StreamReader) -> None:

@@ -60,8 +60,9 @@ class Reader(Protocol):
 class Ocr:
     """Reads photos, one at a time: on two cores four threads read no more than two.
 
-    The child starts with the first photo (about a second, 140 MB), or by `start`, and ends when nothing was
-    read for `idle_s`.  If it crashes, that reading fails, and the next one starts another.
+    The child starts with the first photo (about a second, then 140 MB, while it reads up to 250), or by
+    `start`, and ends when nothing was read for `idle_s`. If it crashes, that reading fails, and the next
+    one starts another.
     """
 
     def __init__(self, *, niceness: int = 0, idle_s: float = IDLE_S) -> None:

@@ -48,9 +48,8 @@ class Metrics:
             "bot_sends", "Parts handed to a channel.", ["channel", "outcome"], self.registry
         )
         self._handoffs = _Counters("bot_handoffs", "Requests for a person.", ["reason"], self.registry)
-        self._asking = Gauge(
-            "bot_handoffs_waiting", "Customers who wait for a person.", registry=self.registry
-        )
+        self._asking = _Asking()
+        self.registry.register(self._asking)
         self._verdicts = _Counters("bot_guard_verdicts", "Drafts checked.", ["action"], self.registry)
         self._photos = _Counters("bot_photos", "Pictures taken in or refused.", ["outcome"], self.registry)
         self._fallback = Counter("bot_fallback", "Answers written by rules.", registry=self.registry)
@@ -165,9 +164,12 @@ class Metrics:
         kind = reason.partition(":")[0]
         self._handoffs.add(kind if _KIND.fullmatch(kind) else "other")
 
-    def waiting_for_people(self, customers: int) -> None:
-        """So many customers wait for a person, in all processes on this database together."""
-        self._asking.set(customers)
+    def waiting_for_people(self, customers: int | None) -> None:
+        """So many customers wait for a person, in all processes on this database together.
+
+        None if it cannot be known now: then there is no sample, rather than an old one.
+        """
+        self._asking.customers = customers
 
     def turn(self, engine: str, outcome: str, *, seconds: float) -> None:
         """A turn ended, `seconds` after its first message was stored."""
@@ -304,6 +306,18 @@ class _Failures(Collector):
         for name, count in background.failures().items():
             family.add_metric([name], count)
         yield family
+
+
+class _Asking(Collector):
+    """Customers who wait for a person; no sample while the database cannot tell."""
+
+    def __init__(self) -> None:
+        self.customers: int | None = None
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        yield GaugeMetricFamily(
+            "bot_handoffs_waiting", "Customers who wait for a person.", value=self.customers
+        )
 
 
 class _Gpus(Collector):

@@ -117,6 +117,17 @@ async def test_metrics_are_served_for_prometheus(world: World, client: httpx.Asy
     assert 'bot_sends_total{channel="web",outcome="ok"} 1.0' in answer.text
 
 
+async def test_who_waits_for_a_person_has_no_old_figure_while_the_database_is_away(
+    world: World, client: httpx.AsyncClient
+) -> None:
+    world.waiting[:] = [3]
+    assert "\nbot_handoffs_waiting 3.0\n" in (await client.get("/metrics")).text
+    world.waiting.clear()
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    assert "\nbot_handoffs_waiting " not in answer.text
+
+
 async def test_a_wrong_address_shows_people_the_way_home(client: httpx.AsyncClient) -> None:
     for_people = await client.get("/nowhere", headers={"accept": "text/html,*/*"})
     assert for_people.status_code == 404

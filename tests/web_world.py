@@ -19,6 +19,7 @@ from bot.web import Receive, build_site
 from bot.web.chat import WebChannel
 from bot.web.chat_page import ChatPage
 from bot.web.server import serve
+from context.db import StoreDown
 from context.feedback import NotTheirs, Question, Vote
 from context.health import Health
 from context.transcripts import Entry
@@ -153,6 +154,8 @@ class World:
     metrics: Metrics
     spool: Path
     health: dict[str, Health] = field(default_factory=dict)
+    waiting: list[int] = field(default_factory=list)
+    """How many wait for a person; empty while the database is away."""
 
 
 @asynccontextmanager
@@ -167,20 +170,25 @@ async def open_world(
     channel = WebChannel(spool=folder / "spool")
     desk = Desk(channel, answer)
     metrics = Metrics(version="test")
-    health = {"inbox": Health("ok", "1 waiting")}
+    health, waiting = {"inbox": Health("ok", "1 waiting")}, [0]
 
     async def check() -> dict[str, Health]:
         if slow_health is not None:
             await slow_health()
         return health
 
+    async def count_waiting() -> int:
+        if not waiting:
+            raise StoreDown("away")
+        return waiting[0]
+
     page = ChatPage(channel, put=desk.put, entries=desk.entries, photo=desk.photo, cast=desk.cast)
-    site = build_site(page, health=check, metrics=metrics, receive=receive)
+    site = build_site(page, health=check, waiting=count_waiting, metrics=metrics, receive=receive)
     await channel.open()
     working = asyncio.create_task(desk.work())
     try:
         async with serve(site, "127.0.0.1", 0) as serving:
-            yield World(serving.url, desk, channel, metrics, folder / "spool", health)
+            yield World(serving.url, desk, channel, metrics, folder / "spool", health, waiting)
             await channel.close()
     finally:
         working.cancel()

@@ -7,7 +7,6 @@ app and pass their own parts as arguments.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -50,7 +49,6 @@ from bot.web.server import serve
 from bot.worker import Worker
 from context import background
 from context.background import BackgroundTask
-from context.db import StoreDown
 from context.health import Health
 from context.turns import Chat
 from context.usage import Usage
@@ -178,7 +176,7 @@ async def open_app(
         metrics.watch_queue(lambda: worker.depth)
         ready = asyncio.Event()
 
-        health = partial(_health, stores, line, answering.guard, worker, trial, telegram, ready, metrics)
+        health = partial(_health, stores, line, answering.guard, worker, trial, telegram, ready)
         second_look = build_second_look(stores, answering, is_busy=lambda: worker.is_busy)
         console = await open_console(
             settings,
@@ -193,6 +191,7 @@ async def open_app(
         site = build_site(
             _chat_page(web, stores, votes),
             health=health,
+            waiting=stores.handoffs.waiting,
             metrics=metrics,
             console=console,
             receive=telegram.receive if telegram else None,
@@ -245,12 +244,9 @@ async def _health(
     trial: Trial,
     telegram: Telegram | None,
     ready: asyncio.Event,
-    metrics: Metrics,
 ) -> dict[str, Health]:
     states = await stores.health()
     states["engine"], states["guard"] = await asyncio.gather(engine.health(), guard.health())
-    with contextlib.suppress(StoreDown):
-        metrics.waiting_for_people(await stores.handoffs.waiting())
     states["worker"] = worker.health() if ready.is_set() else Health("degraded", "the engine starts")
     states["release"] = trial.health()
     states["background"] = background.health()

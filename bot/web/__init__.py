@@ -41,6 +41,8 @@ from context.health import Health
 Receive = Callable[[bytes, str | None], Awaitable[int]]
 """Take an update's body and the secret that came with it; returns the status to answer."""
 CheckHealth = Callable[[], Awaitable[dict[str, Health]]]
+CountWaiting = Callable[[], Awaitable[int]]
+"""How many customers wait for a person.  Raises StoreDown."""
 
 _BODY_BYTES = 64 * 1024
 _UPDATE_BYTES = 1024 * 1024
@@ -52,6 +54,7 @@ def build_site(
     page: ChatPage,
     *,
     health: CheckHealth,
+    waiting: CountWaiting,
     metrics: Metrics,
     console: Console | None = None,
     receive: Receive | None = None,
@@ -64,7 +67,7 @@ def build_site(
         *(api.routes() if api else ()),
         *_webhook(receive),
         Route("/health", _health(health)),
-        Route("/metrics", _metrics(metrics, health)),
+        Route("/metrics", _metrics(metrics, health, waiting)),
         # Only what everybody may see is compressed: beside a secret, sizes would tell of it.
         Mount("/static", GZipMiddleware(StaticFiles(directory=Path(__file__).parent / "static"))),
     ]
@@ -126,9 +129,22 @@ def _health(check: CheckHealth) -> Callable[[Request], Awaitable[Response]]:
     return health
 
 
-def _metrics(metrics: Metrics, check: CheckHealth) -> Callable[[Request], Awaitable[Response]]:
+def _metrics(
+    metrics: Metrics, check: CheckHealth, waiting: CountWaiting
+) -> Callable[[Request], Awaitable[Response]]:
     async def read(_request: Request) -> Response:
-        metrics.parts({name: part.state for name, part in (await _look(check)).items()})
+        parts, customers = await asyncio.gather(_look(check), _count(waiting))
+        metrics.parts({name: part.state for name, part in parts.items()})
+        metrics.waiting_for_people(customers)
         return Response(metrics.text(), media_type=MEDIA_TYPE)
 
     return read
+
+
+async def _count(waiting: CountWaiting) -> int | None:
+    """How many wait; None while the database cannot tell."""
+    try:
+        async with asyncio.timeout(_HEALTH_TIMEOUT_S):
+            return await waiting()
+    except (StoreDown, TimeoutError):
+        return None

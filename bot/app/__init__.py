@@ -11,47 +11,34 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from typing import Protocol
 
 from bot import __version__
 from bot.app.answering import build_second_look, open_answering
 from bot.app.api import open_api
-from bot.app.console import open_console
+from bot.app.channels import open_channels
 from bot.app.engines import has_gpu
+from bot.app.health import Parts
 from bot.app.records import build_sweeper
 from bot.app.release import open_trial
+from bot.app.site import open_site
 from bot.app.staff import open_desk, open_follow_up
-from bot.app.stores import Stores, needing, open_stores
-from bot.app.telegram import Telegram, attach_telegram, staff_chat
-from bot.ceilings import Ceilings, Most
-from bot.channel import Channel
-from bot.collect import Collector
-from bot.commands import Commands
+from bot.app.stores import Stores, open_stores
+from bot.app.telegram import staff_chat
+from bot.app.turns import build_sender, build_taker
 from bot.engines import Engine
 from bot.gpus import Gpus
 from bot.guard import Guard
 from bot.inquiries.inquiries import Inquiries
 from bot.metrics import Metrics
-from bot.patience import Patience
-from bot.photos.marks import Marks
 from bot.photos.second_look import SecondLook
-from bot.release.trial import Trial
-from bot.sender import Sender
 from bot.settings import Settings
 from bot.staff import Desk
 from bot.traces import Traces, open_traces
 from bot.turn import TurnTaker
 from bot.votes import Votes
-from bot.web import build_site
-from bot.web.chat import WebChannel
-from bot.web.chat_page import ChatPage
-from bot.web.server import serve
 from bot.worker import Worker
-from context import background
 from context.background import BackgroundTask
-from context.health import Health
-from context.turns import Chat
-from context.usage import Usage
 
 GRACE_S = 8.0
 """Time for running turns when the bot stops: container runtimes kill after 10 s, and closing takes a
@@ -110,104 +97,54 @@ async def open_app(
         metrics = _metrics(stack, settings)
         stores = await open_stores(stack, settings, metrics)
         answering = await open_answering(stack, settings, stores, metrics=metrics, engine=engine, guard=guard)
-        prompts, line = answering.prompts, answering.line
-
-        news = stores.news
-        web = WebChannel(spool=settings.data_dir / "uploads", tell=lambda *words: news.tell("page", *words))
-        news.on("page", web.hear)
-        stack.push_async_callback(web.close)
-        with needing(settings.data_dir):
-            await web.open()
+        prompts, guard, line = answering.prompts, answering.guard, answering.line
         desk, deeds = open_desk(
-            settings, stores, answers=answering.answerer, guard=answering.guard, prompts=prompts, clock=clock
+            settings, stores, answers=answering.answerer, guard=guard, prompts=prompts, clock=clock
         )
         votes = Votes(feedbacks=stores.feedbacks, desk=desk)
-        telegram = await attach_telegram(
+        channels = await open_channels(
             stack, settings, stores, desk=desk, votes=votes, prompts=prompts, metrics=metrics
         )
-        channels: dict[str, Channel] = {web.name: web}
-        channels |= {telegram.channel.name: telegram.channel} if telegram else {}
 
-        sender = Sender(
-            channels=channels,
-            outbox=stores.outbox,
-            metrics=metrics,
-            is_held=stores.handoffs.is_known_held,
-            photo=stores.photos.read,
-            clock=clock,
-        )
-        trial = open_trial(
+        sender = build_sender(stores, channels, metrics=metrics, clock=clock)
+        staff = staff_chat(settings)
+        trial = open_trial(settings, stores, answering, metrics=metrics, sender=sender, staff=staff)
+        stack.push_async_callback(trial.close)
+        taker = build_taker(
             settings,
             stores,
             answering,
-            metrics=metrics,
+            channels,
+            trial=trial,
             sender=sender,
-            staff=staff_chat(settings),
-        )
-        stack.push_async_callback(trial.close)
-        apps = open_api(settings, stores, in_force=trial.in_force, engine=line, metrics=metrics)
-        taker = TurnTaker(
-            channels=channels,
-            collector=Collector(channels=channels, inbox=stores.inbox, photos=stores.photos, metrics=metrics),
-            commands=Commands(
-                prompts=prompts,
-                transcripts=stores.transcripts,
-                handoffs=stores.handoffs,
-                erasure=stores.erasure,
-            ),
-            answerer=Patience(
-                trial, line=line, sender=sender, prompts=prompts, is_held=stores.handoffs.is_known_held
-            ),
-            sender=sender,
-            ceilings=_ceilings(settings, stores),
-            outbox=stores.outbox,
-            window=stores.window,
-            handoffs=stores.handoffs,
-            feedbacks=stores.feedbacks,
             deeds=deeds,
-            prompts=prompts,
             metrics=metrics,
-            marks=Marks(engine=line, prompts=prompts, photos=stores.photos, outbox=stores.outbox),
-            wake_staff=telegram.wake_group if telegram else None,
             clock=clock,
         )
-        worker = Worker(inbox=stores.inbox, take=taker.take, give_up=taker.give_up, name=news.name)
-        news.on("arrived", worker.hear)
-        metrics.watch_queue(lambda: worker.depth)
-        ready = asyncio.Event()
-
-        health = partial(_health, stores, line, answering.guard, worker, trial, telegram, ready)
+        worker = _worker(stores, taker, metrics)
+        apps = open_api(settings, stores, in_force=trial.in_force, engine=line, metrics=metrics)
         second_look = build_second_look(stores, answering, is_busy=lambda: worker.is_busy)
-        console = await open_console(
+
+        ready = asyncio.Event()
+        parts = Parts(stores, line, guard, worker, trial, channels.telegram, ready)
+        serving = await open_site(
+            stack,
             settings,
             stores,
+            answering,
+            channels,
             desk=desk,
-            spool=web.spool,
-            prompts=prompts,
-            engine=answering.engine,
+            votes=votes,
             second_look=second_look,
-            guard=answering.guard,
-        )
-        site = build_site(
-            _chat_page(web, stores, votes),
-            health=health,
-            waiting=stores.handoffs.waiting,
-            metrics=metrics,
-            console=console,
-            receive=telegram.receive if telegram else None,
             api=apps.api,
+            health=parts.health,
+            metrics=metrics,
         )
-        serving = await stack.enter_async_context(serve(site, settings.http_host, settings.http_port))
-        stack.push_async_callback(console.close)  # before the server, which waits for open streams
-        follow_up = open_follow_up(settings, stores, clock=clock)
         sweeper = build_sweeper(
-            settings, db=stores.db, erasure=stores.erasure, me=news.name, metrics=metrics, clock=clock
+            settings, db=stores.db, erasure=stores.erasure, me=stores.news.name, metrics=metrics, clock=clock
         )
-        receiving = (telegram.receiver, telegram.group) if telegram else ()
-        for part in filter(None, (follow_up, sweeper, second_look, *receiving)):
-            part.start()
-            stack.push_async_callback(part.stop)
-
+        follow_up = open_follow_up(settings, stores, clock=clock)
+        _start(stack, follow_up, sweeper, second_look, *channels.receivers)
         beside = [BackgroundTask("release", trial.run), BackgroundTask("jobs", apps.runner.run)]
         beside += [BackgroundTask("token counts", answering.counts.load)] if answering.counts else []
         working = asyncio.create_task(_work(line, beside, worker, ready), name="worker")
@@ -225,6 +162,26 @@ async def open_app(
         )
 
 
+def _worker(stores: Stores, taker: TurnTaker, metrics: Metrics) -> Worker:
+    worker = Worker(inbox=stores.inbox, take=taker.take, give_up=taker.give_up, name=stores.news.name)
+    stores.news.on("arrived", worker.hear)
+    metrics.watch_queue(lambda: worker.depth)
+    return worker
+
+
+class _Service(Protocol):
+    """Something that works by itself between its start and its stop."""
+
+    def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+def _start(stack: AsyncExitStack, *services: _Service) -> None:
+    for service in services:
+        service.start()
+        stack.push_async_callback(service.stop)
+
+
 async def _work(
     engine: Engine, beside: Sequence[BackgroundTask], worker: Worker, ready: asyncio.Event
 ) -> None:
@@ -234,26 +191,6 @@ async def _work(
     for work in beside:
         work.start()
     await worker.run()
-
-
-async def _health(
-    stores: Stores,
-    engine: Engine,
-    guard: Guard,
-    worker: Worker,
-    trial: Trial,
-    telegram: Telegram | None,
-    ready: asyncio.Event,
-) -> dict[str, Health]:
-    states = await stores.health()
-    states["engine"], states["guard"] = await asyncio.gather(engine.health(), guard.health())
-    states["worker"] = worker.health() if ready.is_set() else Health("degraded", "the engine starts")
-    states["release"] = trial.health()
-    states["background"] = background.health()
-    if telegram is not None:
-        states["telegram"] = telegram.receiver.health()
-        states |= {"staff's group": telegram.group.health()} if telegram.group else {}
-    return states
 
 
 def _metrics(stack: AsyncExitStack, settings: Settings) -> Metrics:
@@ -269,26 +206,6 @@ def _traces(stack: AsyncExitStack, settings: Settings) -> Traces | None:
     traces = open_traces(settings.otel_exporter_otlp_endpoint)
     stack.push_async_callback(traces.close)
     return traces
-
-
-def _ceilings(settings: Settings, stores: Stores) -> Ceilings:
-    most = Most(
-        messages_per_min=settings.customer_messages_per_min,
-        messages_per_day=settings.customer_messages_per_day,
-        photos_per_hour=settings.customer_photos_per_hour,
-        tokens_per_day=settings.customer_tokens_per_day,
-    )
-    return Ceilings(Usage(stores.db), most)
-
-
-def _chat_page(web: WebChannel, stores: Stores, votes: Votes) -> ChatPage:
-    async def photo(chat: Chat, sha256: str) -> bytes | None:
-        is_theirs = await stores.transcripts.has_photo(chat, sha256)
-        return await stores.photos.read(sha256) if is_theirs else None
-
-    return ChatPage(
-        web, put=stores.inbox.put, entries=stores.transcripts.entries, photo=photo, cast=votes.cast
-    )
 
 
 async def _end(

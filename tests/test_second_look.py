@@ -156,11 +156,12 @@ class Glances:
 async def test_it_waits_until_no_turn_runs_but_not_for_ever(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores, busy, reader = desk.world.app.stores, True, Glances()
+    stores, busy, reader, at_once = desk.world.app.stores, True, Glances(), Glances()
     look = SecondLook(
         photos=stores.photos,
         readings=stores.readings,
         reader=reader,
+        reader_for_staff=at_once,
         labels=load_rules().labels,
         plates=Plates(engine=desk.world.app.engine, prompts=Prompts()),
         duties=Duties(stores.db),
@@ -176,6 +177,9 @@ async def test_it_waits_until_no_turn_runs_but_not_for_ever(
     look.start()
     await asyncio.sleep(0.3)
     assert reader.count == 0
+    panel = as_jpeg(draw_panel("E7"))
+    await look.of("a photo that a colleague opened", panel)
+    assert (reader.count, at_once.count) == (0, 1)
     busy = False
     await until(lambda: reader.count)
     busy, before = True, reader.count

@@ -119,6 +119,7 @@ def build_second_look(stores: Stores, answering: Answering, *, is_busy: Callable
         photos=stores.photos,
         readings=stores.readings,
         reader=answering.reader_behind,
+        reader_for_staff=answering.reader,
         labels=load_rules().labels,
         plates=Plates(engine=answering.engine, prompts=answering.prompts),
         duties=Duties(stores.db),

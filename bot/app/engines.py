@@ -13,7 +13,7 @@ from bot.engines import Engine
 from bot.engines.cached import CachedEngine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
-from bot.engines.ocr import Ocr, Reader
+from bot.engines.ocr import Reader
 from bot.engines.sampling import Sampling
 from bot.errors import BadConfiguration
 from bot.guard import Guard
@@ -32,11 +32,14 @@ DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 def build_engine(
     settings: Settings,
     *,
+    reader: Reader | None,
     keep: Callable[[Engine], Engine] | None = None,
-    reader: Reader | None = None,
 ) -> Engine:
-    """The engine that the settings choose, with OCR and rules as a fallback; `keep` wraps the model alone."""
-    fallback = FallbackEngine(reader=reader or Ocr())
+    """The engine that the settings choose, with OCR and rules as a fallback; `keep` wraps the model alone.
+
+    `reader` reads photos for the fallback, and is closed by whoever made it.
+    """
+    fallback = FallbackEngine(reader=reader)
     model = build_model(settings)
     if model is None:
         return fallback

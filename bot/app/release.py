@@ -13,7 +13,7 @@ from bot.app.stores import Stores
 from bot.engines import Engine
 from bot.engines.fallback import FallbackEngine
 from bot.engines.first_available import FirstAvailable
-from bot.engines.ocr import Ocr
+from bot.engines.ocr import Reader
 from bot.errors import BadConfiguration
 from bot.guard import Guard
 from bot.metrics import Metrics
@@ -51,7 +51,9 @@ def open_trial(
                 its_guard = _guard(settings, release)
                 await its_guard.start()
             if wish.model or wish.model_url:
-                its_engine = await _engine(settings, stores, release, guard=its_guard, metrics=metrics)
+                its_engine = await _engine(
+                    settings, stores, release, reader=answering.reader, guard=its_guard, metrics=metrics
+                )
             yield Answerer(
                 prompts=its_prompts,
                 photos=stores.photos,
@@ -94,7 +96,13 @@ def _guard(settings: Settings, release: Release) -> Guard:
 
 
 async def _engine(
-    settings: Settings, stores: Stores, release: Release, *, guard: Guard, metrics: Metrics
+    settings: Settings,
+    stores: Stores,
+    release: Release,
+    *,
+    reader: Reader,
+    guard: Guard,
+    metrics: Metrics,
 ) -> Engine:
     """The candidate's model with the rules behind it.  It has to start before it gets any chat."""
     wish = release.candidate
@@ -106,7 +114,7 @@ async def _engine(
     try:
         await model.start()
         kept = keeping(its_settings, model, redis=stores.redis, guard=guard, metrics=metrics)
-        both = FirstAvailable([kept, FallbackEngine(reader=Ocr())], patience_s=settings.model_timeout_s)
+        both = FirstAvailable([kept, FallbackEngine(reader=reader)], patience_s=settings.model_timeout_s)
         await both.start()
     except BaseException:
         await model.close()

@@ -244,12 +244,17 @@ async def _outlook(model: str, settings: Settings) -> Standing:
 
 
 async def _model_server(settings: Settings) -> Standing:
-    from bot.app.engines import build_engine  # noqa: PLC0415 - hangs on everything
+    from bot.app.engines import build_model  # noqa: PLC0415 - hangs on everything
 
-    engine = build_engine(settings)
+    engine = build_model(settings)
+    assert engine is not None, "MODEL_URL is set"
     try:
         await engine.start()
-        return _standing(await engine.health(), "MODEL_URL, MODEL, MODEL_API_KEY, or the server they name")
+        health = await engine.health()
+        if health.state == "ok":
+            return Standing("ok", health.detail)
+        mend = "MODEL_URL, MODEL, MODEL_API_KEY, or the server they name"
+        return Standing("warn", f"{health.detail}; meanwhile OCR and rules answer", mend)
     finally:
         await engine.close()
 

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 class FallbackEngine:
     """Answers by OCR and rules.  `reader=None` is rules only; `rules` is a folder of YAML files.
 
+    The reader is closed by whoever made it: others read with it, too.
+
     `ocr_timeout_s` is for all photos of a message together; then the rules answer without them.
     """
 
@@ -148,10 +150,8 @@ class FallbackEngine:
         return Health("ok", f"{detail}, text recognition")
 
     async def close(self) -> None:
-        """Let go of the models."""
+        """Forget what was read."""
         self._texts.clear()
-        if self._reader is not None:
-            await self._reader.close()
 
 
 def _measured(images: Sequence[PromptImage]) -> Clues:

@@ -31,15 +31,18 @@ QUIET_S = 3.0
 """So long no turn has run before a photo is begun."""
 PATIENCE_S = 20.0
 """So long it waits for that: half a second of CPU in this time is what a busy bot gives."""
-READING_S, SHOWN_S = 120.0, 20.0
-"""Behind everything else it may take long; a colleague who waits for it does not."""
+READING_S, SHOWN_S = 120.0, 60.0
+"""For a photo, behind everything else; and with a colleague waiting, who is told that it is being read."""
 SURE = 0.85
 _DUTY = "second look"
 _DUTY_S = 120.0
 
 
 class SecondLook:
-    """Looks.  `start` it, `stop` it; of several processes on one database one does it."""
+    """Looks.  `start` it, `stop` it; of several processes on one database one does it.
+
+    `reader` may be slow; `reader_for_staff` reads what a colleague is waiting for.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class SecondLook:
         photos: Photos,
         readings: Readings,
         reader: Reader,
+        reader_for_staff: Reader,
         labels: Labels,
         plates: Plates,
         duties: Duties,
@@ -57,6 +61,7 @@ class SecondLook:
         self._photos = photos
         self._readings = readings
         self._reader = reader
+        self._reader_for_staff = reader_for_staff
         self._labels = labels
         self._plates = plates
         self._duties = duties
@@ -87,7 +92,7 @@ class SecondLook:
             return False
         jpeg = await self._photos.read(sha256)
         # A photo that is not here any more has nothing on it; looking for it again would not help.
-        reading = Reading(()) if jpeg is None else await self._read(jpeg, READING_S)
+        reading = Reading(()) if jpeg is None else await self._read(jpeg, self._reader, READING_S)
         await self._readings.keep(sha256, reading)
         if jpeg is not None and (facts := await self._plates.read(sha256, jpeg, reading)):
             await self._readings.add(sha256, facts)
@@ -98,16 +103,16 @@ class SecondLook:
         found = await self._readings.of(sha256)
         if found is not None and found.lines is not None:
             return found
-        reading = await self._read(jpeg, SHOWN_S)
+        reading = await self._read(jpeg, self._reader_for_staff, SHOWN_S)
         if reading.lines is not None:
             await self._readings.keep(sha256, reading)
         return reading
 
-    async def _read(self, jpeg: bytes, limit_s: float) -> Reading:
+    async def _read(self, jpeg: bytes, reader: Reader, limit_s: float) -> Reading:
         look = await asyncio.to_thread(_fingerprint, jpeg)
         try:
             async with asyncio.timeout(limit_s):
-                lines = await self._reader.read(jpeg, enough=self._is_enough)
+                lines = await reader.read(jpeg, enough=self._is_enough)
         except (OcrUnavailable, TimeoutError) as error:
             log.warning("a photo was not read: %s", type(error).__name__)
             return Reading(look=look)

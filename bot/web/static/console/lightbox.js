@@ -143,15 +143,24 @@ function cell(link) {
     image.alt = link.title;
     image.draggable = false;
     made.append(image);
-    if (view.text) readText(made, link);
     around.append(made);
+    if (view.text) showText(made, link);
     return around;
 }
 
-async function readText(made, link) {
+/** The text on a photo over it; below it that it is being read, or why there is none. */
+async function showText(made, link) {
+    const note = document.createElement("p");
+    note.setAttribute("role", "status");
+    made.after(note);
+    note.textContent = stage.dataset.reading;
     const answer = await fetch(link.pathname.replace(/\.jpg$/, "/text")).catch(() => null);
-    if (!answer?.ok) return;
-    const {lines, facts} = await answer.json();
+    const read = answer?.ok ? await answer.json().catch(() => null) : null;
+    note.textContent = !read ? stage.dataset.unread : read.lines.length ? "" : stage.dataset.empty;
+    if (read) made.append(outlined(read, link));
+}
+
+function outlined({lines, facts}, link) {
     const factsAt = (box) => facts.filter((fact) => String(fact.place) === String(box));
     const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     // Places are pixels of the stored photo, also where it is shown as small as a prompt had it.
@@ -171,7 +180,7 @@ async function readText(made, link) {
         shape.classList.toggle("fact", Boolean(known));
         drawing.append(shape, words);
     }
-    made.append(drawing);
+    return drawing;
 }
 
 /** Zoom, so that what is under `place` (in the window) stays there; without one the middle of the stage does. */

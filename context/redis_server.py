@@ -7,7 +7,6 @@ uses it as soon as it answers; it refuses to start only if that server refuses t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -41,6 +40,8 @@ MEET_AGAIN_S = 2.0
 SCRUB_TIMEOUT_S = 30.0
 
 
+_TROUBLES = (RedisError, OSError, TimeoutError, ValueError)
+"""All that the client raises."""
 _REFUSALS = (ResponseError, AuthenticationError, AuthorizationError, ValueError)
 """Errors, or causes of one, with which trying again would not help."""
 
@@ -132,10 +133,10 @@ async def _named(url: str) -> AsyncIterator[RedisServer]:
     try:
         try:
             await named.meet()
-        except (RedisError, OSError, TimeoutError, ValueError) as error:
-            if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
+        except _TROUBLES as error:
+            if _is_refusal(error):
                 raise RedisRefuses(f"{named.name} refuses: {error}") from None
-            log.warning("Redis does not answer, the bot starts without it: %s", _said(named.name, error))
+            named.note(error)
             meeting.start()
         client = cast("aioredis.Redis", _Late(named)) if meeting.is_running else named.client
         yield RedisServer(client, "server", lambda: Health("ok", named.name))
@@ -151,6 +152,7 @@ class _Named:
         self._url = url
         self.name = _without_password(url)
         self.client = _client(_pool(url=url))
+        self._trouble = ""
 
     async def meet(self) -> None:
         """Ask it for the first time.  Raises what the client raises."""
@@ -162,13 +164,25 @@ class _Named:
                 await single.aclose()
 
     async def keep_meeting(self) -> None:
-        """Try until it has answered."""
+        """Try until it has answered: whoever set a wrong password can set the right one meanwhile."""
         while True:
             await asyncio.sleep(MEET_AGAIN_S)
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
+            try:
                 await self.meet()
+            except _TROUBLES as error:
+                self.note(error)
+            else:
                 log.info("Redis answers: %s", self.name)
                 return
+
+    def note(self, error: Exception) -> None:
+        """Log why it cannot be used: once, not at every try."""
+        trouble = f"{self.name}: {str(error) or type(error).__name__}"
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        verb = "refuses the bot" if _is_refusal(error) else "does not answer"
+        log.warning("Redis %s, the bot works without it: %s", verb, trouble)
 
 
 class _Late:
@@ -181,8 +195,8 @@ class _Late:
         return getattr(self._named.client, name)
 
 
-def _said(name: str, error: Exception) -> str:
-    return f"{name}: {str(error) or type(error).__name__}"
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS)
 
 
 async def _is_cluster(client: aioredis.Redis) -> bool:

@@ -76,10 +76,11 @@ class RealRedis:
         self.socket = folder / "s"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         words = f"--port 0 --unixsocket {self.socket} --dir {self.folder} --appendonly yes --databases 1"
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([self.program, *words.split()], stdout=log, stderr=log)
+            command = [self.program, *words.split(), *more]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 10
         while not self._answers():
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
@@ -101,6 +102,6 @@ class RealRedis:
                 asked.settimeout(1)
                 asked.connect(str(self.socket))
                 asked.sendall(b"PING\r\n")
-                return asked.recv(16).startswith(b"+PONG")
+                return asked.recv(16).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False

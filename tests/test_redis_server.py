@@ -23,6 +23,7 @@ from context.health import Health
 from context.redis_child import RedisChild
 from context.redis_server import RedisRefuses, RedisServer, open_redis
 from tests.real_redis import PROGRAMS, RealRedis, free_port, serve_cluster
+from tests.until import until
 
 pytestmark = pytest.mark.skipif(not PROGRAMS, reason="no Redis server is installed")
 
@@ -44,12 +45,11 @@ async def eventually(client: aioredis.Redis, key: str, within_s: float = 10) -> 
             await asyncio.sleep(0.01)
 
 
-async def until(holds: Callable[[Health], bool], server: RedisServer) -> None:
-    for _ in range(1_000):
-        if holds(await server.health()):
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"still {await server.health()}")
+async def until_health(holds: Callable[[Health], bool], server: RedisServer) -> None:
+    async def is_so() -> bool:
+        return holds(await server.health())
+
+    await until(is_so)
 
 
 async def pid_of(server: RedisServer) -> int:
@@ -118,7 +118,7 @@ async def test_a_killed_server_comes_back_with_what_it_had_acknowledged(folder: 
             await server.client.set("a", round_)
             os.kill(await pid_of(server), signal.SIGKILL)
             assert await eventually(server.client, "a") == str(round_).encode()
-            await until(lambda health: health.state == "ok", server)
+            await until_health(lambda health: health.state == "ok", server)
 
 
 async def test_a_second_process_uses_the_same_server_and_does_not_end_it(folder: Path) -> None:
@@ -139,7 +139,7 @@ async def test_whoever_shared_a_server_keeps_going_when_its_owner_leaves(
     async with open_redis(None, folder) as second:
         await owner.aclose()
         assert await eventually(second.client, "a") == b"1"
-        await until(lambda health: health.state == "ok" and "another" not in health.detail, second)
+        await until_health(lambda health: health.state == "ok" and "another" not in health.detail, second)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -286,7 +286,7 @@ async def test_a_named_server_that_is_away_is_waited_for_without_telling_its_pas
 ) -> None:
     async with open_redis(url, folder) as server:
         assert (await server.health()).state == "degraded"
-    assert "the bot starts without it" in caplog.text
+    assert "does not answer, the bot works without it" in caplog.text
     assert "hunter2" not in caplog.text
 
 
@@ -303,6 +303,30 @@ async def test_a_named_server_that_comes_later_is_used(
         assert (await server.health()).state == "ok"
 
 
+async def test_a_server_that_comes_later_and_refuses_us_is_logged_once_and_tried_again(
+    late: RealRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("context.redis_server.MEET_AGAIN_S", 0.02)
+    caplog.set_level("INFO", "context.redis_server")
+    async with open_redis(f"unix://:hunter2@{late.socket}", late.folder) as server:
+        late.start("--requirepass", "right")
+        async with aioredis.Redis(unix_socket_path=str(late.socket), password="right") as operator:
+
+            async def was_tried() -> bool:
+                return bool((await operator.info("stats"))["total_connections_received"] > 5)
+
+            await until(was_tried)
+            await operator.config_set("requirepass", "hunter2")
+        await until(lambda: "Redis answers" in caplog.text)
+        assert await server.client.get("a") is None
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "Redis does not answer, the bot works without it",
+        "Redis refuses the bot, the bot works without it",
+        "Redis answers",
+    ]
+    assert "hunter2" not in caplog.text
+
+
 async def test_a_cluster_that_comes_later_is_used_as_one(
     late: RealRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +334,7 @@ async def test_a_cluster_that_comes_later_is_used_as_one(
     port = free_port()
     async with open_redis(f"redis://127.0.0.1:{port}", late.folder) as server:
         with serve_cluster(late.program, late.folder, nodes=1, port=port):
-            await until(lambda health: health.detail.endswith("(cluster)"), server)
+            await until_health(lambda health: health.detail.endswith("(cluster)"), server)
             assert await server.client.set("a", "1")
             assert isinstance(server.client.get_primaries(), list)  # type: ignore[attr-defined]
 

@@ -41,7 +41,10 @@ async def run(settings: Settings) -> int:
 
 def announcement(settings: Settings, url: str) -> list[str]:
     """What an operator wants to know at the start: the address, and what is not set up yet."""
-    lines = [f"chat page: {url}/"]
+    lines = [
+        f"chat page: {url}/",
+        f"staff console: {url}/staff (make an account: python3 run staff add NAME)",
+    ]
     if settings.api_key_list:
         lines.append(f"API for apps: {url}/v1")
     if not settings.telegram_bot_token.get_secret_value():

@@ -337,6 +337,21 @@ async def test_health_names_a_wrong_key_and_a_missing_model(clock: Clock) -> Non
         assert len(server.probes) == asked_before + 1
 
 
+async def test_health_doubts_a_server_that_lists_no_models_until_it_has_answered(clock: Clock) -> None:
+    async with ModelServer(models=()) as server:
+        elsewhere = server.url.replace("/v1", "/elsewhere/v1")
+        for url, what in ((elsewhere, "has no list of models (404)"), (server.url, "names no model")):
+            for model, state in (("", "down"), ("stub-model", "degraded")):
+                engine = RemoteEngine(url=url, model=model, clock=clock)
+                await engine.start()
+                health = await engine.health()
+                await engine.close()
+                assert (health.state, what in health.detail) == (state, True)
+    async with pair(server=ModelServer(models=()), clock=clock) as (engine, _):
+        await engine.draft(asked("hi"))
+        assert (await engine.health()).state == "ok"
+
+
 @pytest.mark.parametrize(
     "url", ["localhost:8000/v1", "ftp://host/v1", "http:///v1", "http://user:pw@host/v1"]
 )

@@ -7,6 +7,7 @@ app and pass their own parts as arguments.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -45,6 +46,8 @@ GRACE_S = 8.0
 moment."""
 
 Clock = Callable[[], float]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,11 @@ async def _work(
     """Start the engine, then answer until told to stop."""
     await engine.start()
     ready.set()
+    state = await engine.health()
+    if state.state == "ok":
+        log.info("ready to answer: %s", state.detail)
+    else:
+        log.warning("the model has a problem (try `python3 run check --online`): %s", state.detail)
     for work in beside:
         work.start()
     await worker.run()

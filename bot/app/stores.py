@@ -214,7 +214,8 @@ def needing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or "the disk does not answer"
-        raise BadConfiguration([f"DATA_DIR: {error.filename or folder} cannot be used: {reason}"]) from error
+        problem = f"DATA_DIR: {error.filename or folder} cannot be used: {reason}"
+        raise BadConfiguration([f"{problem}; name a folder that the bot may write"]) from error
 
 
 def namespace(settings: Settings) -> str:

@@ -13,7 +13,8 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from bot.engines import Draft, OnText
@@ -88,6 +89,7 @@ class RemoteEngine:
         self._detect_at = float("-inf")
         self._takes_extras = True
         self._takes_schema = True
+        self._has_answered = False
         self._health = Health("degraded", "not asked yet")
         self._health_at = float("-inf")
 
@@ -121,12 +123,12 @@ class RemoteEngine:
         self.dialect = dialect
         self._is_known = True
         self._note_models(listing)
-        if not self.model and self.models:
-            self.model = self.models[0]
 
     def _note_models(self, listing: Probe) -> None:
         names = (str(model.get("id", "")) for model in models_of(listing))
         self.models = tuple(name for name in names if name)
+        if not self.model and self.models:
+            self.model = self.models[0]
 
     def asking(self, model: str) -> RemoteEngine:
         """The same server with another of its models; opened and closed separately."""
@@ -172,6 +174,7 @@ class RemoteEngine:
             except WireError as broken:
                 raise EngineUnavailable(f"model server {self._where} broke off: {broken}") from None
             else:
+                self._has_answered = True
                 self._takes_extras = with_extras
                 if prompt.manner.schema:
                     self._takes_schema = with_form
@@ -250,17 +253,24 @@ class RemoteEngine:
         for probe in (None if self.dialect.lists_badly else listing, engine):
             if probe is not None and probe.status >= 500:  # noqa: PLR2004
                 return Health("down", f"model server {self._where} answers {probe.status}")
-        # `transformers serve` walks through its whole cache for the list, which may take longer than we do.
-        if listing is not None and listing.status == 200:  # noqa: PLR2004
+        return self._health_by_list(listing)
+
+    def _health_by_list(self, listing: Probe | None) -> Health:
+        if listing is not None and listing.status == HTTPStatus.OK:
             self._note_models(listing)
-        names = self.models if listing is not None else ()
         detail = f"{self.model} on {self._where} ({self.dialect.name})"
-        if (
-            names
-            and self.model not in names
-            and not (self.dialect.lists_badly or self.dialect.name == "llamacpp")
-        ):
-            return Health("degraded", f"{detail}: not listed there; it has {', '.join(names[:5])}")
+        # `transformers serve` walks through its whole cache for the list, which may take longer than we do.
+        if listing is None or self.dialect.lists_badly:
+            return Health("ok", detail)
+        if not models_of(listing) and not (self.model and self._has_answered):
+            # Some gateways have no list, but then only one that was told the model's name can answer.
+            is_empty = listing.status == HTTPStatus.OK
+            has = "names no model" if is_empty else f"has no list of models ({listing.status})"
+            state: Literal["degraded", "down"] = "degraded" if self.model else "down"
+            return Health(state, f"{self._where} {has}: is it an OpenAI-compatible server?")
+        if self.models and self.model not in self.models and self.dialect.name != "llamacpp":
+            has = ", ".join(self.models[:5])
+            return Health("degraded", f"{detail}: not listed there; it has {has}")
         return Health("ok", detail)
 
     async def _ask_engine(self, wire: Wire) -> Probe | None:

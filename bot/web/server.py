@@ -108,7 +108,10 @@ async def _bind(host: str, port: int) -> socket.socket:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise BadConfiguration([f"HTTP_HOST: {host!r} is no address of this machine"]) from error
+        problem = (
+            f"HTTP_HOST: {host!r} is no address of this machine; for example 127.0.0.1, or 0.0.0.0 for all"
+        )
+        raise BadConfiguration([problem]) from error
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     try:

@@ -28,7 +28,9 @@ def hold(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            raise Busy(f"process {file.read().strip() or '?'} works in {folder} already") from error
+            who = file.read().strip() or "?"
+            problem = f"process {who} already uses {folder}; stop it, or choose another folder"
+            raise Busy(problem) from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -212,6 +212,18 @@ async def test_what_is_no_photo_is_refused_with_a_sentence(browser: Browser, wor
         await expect(page.locator("#previews li")).to_have_count(0)
 
 
+async def test_a_text_that_is_too_long_is_refused_whole_and_not_cut(browser: Browser, world: World) -> None:
+    async with visit(browser, world) as page:
+        await page.fill("#text", "é" * 4001)
+        await page.press("#text", "Enter")
+        await expect(page.locator("#complaint")).to_have_text("That is too long: at most 4000 characters.")
+        await expect(page.locator("#text")).to_have_value("é" * 4001)
+        await page.press("#text", "Backspace")
+        await expect(page.locator("#complaint")).to_be_hidden()
+        await page.press("#text", "Enter")
+        await expect(rows(page, "customer")).to_have_count(1)
+
+
 async def test_a_broken_picture_is_shown_as_refused(browser: Browser, world: World) -> None:
     async with visit(browser, world) as page:
         broken: Any = {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"no picture at all"}

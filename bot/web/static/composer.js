@@ -90,6 +90,7 @@ export class Composer {
       this.text.focus();
       return;
     }
+    if (this.isTooLong()) return; // the complaint is there already
     this.send(text, this.photos);
     this.photos = [];
     this.text.value = "";
@@ -111,8 +112,14 @@ export class Composer {
   typed() {
     this.text.style.height = "auto";
     this.text.style.height = `${this.text.scrollHeight}px`;
-    if (this.text.value) this.complain("");
+    if (this.isTooLong()) this.complain(refusal("text_too_long", { n: limits.text }));
+    else if (this.text.value) this.complain("");
     this.form.classList.toggle("ready", Boolean(this.text.value.trim() || this.photos.length));
+  }
+
+  // A browser would cut a long text that is pasted, without a word. Characters are counted as the server does.
+  isTooLong() {
+    return [...this.text.value.trim()].length > limits.text;
   }
 
   /** Show the photos that will be sent. */
@@ -127,6 +134,7 @@ export class Composer {
     const image = document.createElement("img");
     image.alt = word("photo", { n: number });
     image.src = photo.url;
+    item.dataset.name = photo.name; // what a picture that no browser shows, or a video, is told by
     image.addEventListener("error", () => item.classList.add("blind"), { once: true });
     const remove = document.createElement("button");
     remove.type = "button";

@@ -17,7 +17,7 @@ COMMANDS: dict[Language, tuple[tuple[str, str], ...]] = {
     "zh": (
         ("start", "我能做什么"),
         ("help", "如何提问(可附照片)"),
-        ("reset", "重新开始,忘记之前的对话"),
+        ("reset", "重新开始，忘记之前的对话"),
         ("human", "转人工客服"),
         ("language", "中文 / English"),
         ("privacy", "保存哪些信息、保存多久"),

@@ -95,15 +95,18 @@ def _prompts(options: argparse.Namespace) -> int:
 def _preview(options: argparse.Namespace) -> int:
     from bot.app.studio import open_studio_of  # noqa: PLC0415  (everything hangs on it)
     from bot.cli import preview  # noqa: PLC0415  (imports most of the bot)
+    from bot.company import read_company  # noqa: PLC0415
     from bot.language import language_of  # noqa: PLC0415
 
+    settings = _settings(log_level="WARNING")
     return _in_loop(
         preview.run(
             options.template,
             picture=Path(options.picture) if options.picture else None,
             text=options.text,
             language=options.lang or language_of(options.text),
-            studio=partial(open_studio_of, _settings()) if options.answer else None,
+            company=read_company(settings.data_dir),
+            studio=partial(open_studio_of, settings) if options.answer else None,
         )
     )
 

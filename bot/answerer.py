@@ -123,7 +123,7 @@ class Answerer:
                 draft.text,
                 asked=message.text,
                 language=message.language,
-                system=prompt.messages[0].text,
+                system=prompt.secret,
                 canary=self.canary,
                 photo_text=seen.photo_text,
                 screened=seen.opinion,

@@ -85,7 +85,7 @@ class Reveals:
                 until(draft, prompt.manner.stop),
                 asked=message.text,
                 language=message.language,
-                system=prompt.messages[0].text,
+                system=prompt.secret,
                 canary=canary,
             )
 

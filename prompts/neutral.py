@@ -29,7 +29,7 @@ _TAGS = (
     # pictures, sound and places in them
     "|images?\\d*|img\\d*|__media__|videos?\\d*|audio|slice|unit|patch|box|quad|ref|point"
     # our own (also caught by the rule for names in two words, when closed)
-    "|customer_words|picture_text|app_words"
+    "|customer_words|picture_text|app_words|company_words"
 )
 _TOKENS = r"s|bos|eos|pad|unk|sep|cls|mask|(?:unused|reserved|extra|loc|seg|ctrl)\d+"
 _BRACKETS = (

@@ -100,7 +100,14 @@ class Prompt:
     """What its room went to; None for a prompt that has no room to share out."""
     canary: str = ""
     """A marker in the system prompt that must never appear in an answer."""
+    company: str = ""
+    """End of the system message: what it says about the company, which an answer may repeat."""
     manner: Manner = Manner()
+
+    @property
+    def secret(self) -> str:
+        """The system message as far as no answer may repeat it."""
+        return self.messages[0].text.removesuffix(self.company)
 
     @property
     def digest(self) -> str:

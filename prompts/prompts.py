@@ -1,63 +1,29 @@
 """Prompts from templates: what the model is told, and what the bot says without one.
 
-Words are in `*.j2`, roles are here.  What a customer or the model wrote is only ever a value, made
-`neutral` on its way in.  An operator's folder may replace templates by name; `lint` tells whether
-they fit.
+Words are in `*.j2` (`prompts.templates`), roles are here.  What a customer or the model wrote is only ever
+a value, made `neutral` on its way in.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from jinja2 import (
-    BaseLoader,
-    ChoiceLoader,
-    DictLoader,
-    FileSystemLoader,
-    StrictUndefined,
-    Template,
-    TemplateError,
-    meta,
-    nodes,
-)
-from jinja2.runtime import Macro
-from jinja2.sandbox import SandboxedEnvironment
-
-from context.turns import LANGUAGES, Fact, Language, Message, Photo, Turn
+from context.turns import Fact, Language, Message, Photo, Turn
 from prompts.counts import Counts, Formula, tokens
 from prompts.gist import Gist, gist
 from prompts.neutral import neutral
 from prompts.plan import Plan, Room, View, plan
 from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage, Split
+from prompts.templates import VARIABLES, Templates
 
 __all__ = ["Prompts", "tokens"]
 
-_PACKAGE = Path(__file__).parent
-_VARIABLES = {
-    "system": {"canary"},
-    "user": {"shown", "hidden", "missing", "recalled", "unreadable", "measured", "facts", "read", "text"},
-    "gist": {"turns", "devices", "codes", "seen", "tried", "said", "advised"},
-    "app": {"words"},
-}
-_BESIDE = {"mark": {"question", "answer"}, "condense": {"photos", "text", "reply"}, "plate": {"lines"}}
-"""Templates of questions that no customer reads an answer to: no part of a prompt's version."""
-_DECLARED = re.compile(r"\A\{#-? variables: ([\w, ]+) -?#\}")
-_SAMPLES: dict[str, object] = {
-    "code": "empty",
-    "number": 1,
-    "total": 2,
-    "place": 2,
-    "weekday": 1,
-    "failed": 1,
-    "questions": 2,
-    "seconds": 40,
-}
-"""Sample values with which `lint` renders notices; any other parameter is a word."""
+COMPANY = "company.md"
+"""Name, among the sources of a version, of what the operator wrote about the company."""
 _LONGEST_FACT = 40
 _SILENT = "…"
 """Placeholder where a turn needs an answer and had none."""
@@ -76,30 +42,28 @@ class Prompts:
         *,
         folder: Path | None = None,
         sources: Mapping[str, str] | None = None,
+        company: str = "",
         context_tokens: int = 2048,
         max_photos: int = 4,
         photo_tokens: int = 4096,
         counts: Counts | None = None,
     ) -> None:
-        """`sources` are prompt templates by name, as returned by `Prompts.sources`."""
-        loaders: list[BaseLoader] = [DictLoader(sources)] if sources else []
-        loaders += [FileSystemLoader(path) for path in ([folder, _PACKAGE] if folder else [_PACKAGE])]
-        # Prompts and chat messages are plain text: escaping would only disfigure them.
-        self._templates = SandboxedEnvironment(
-            loader=ChoiceLoader(loaders),
-            undefined=StrictUndefined,
-            autoescape=False,
-            auto_reload=False,
-        )
+        """`sources` are prompt templates by name, as returned by `Prompts.sources`.
+
+        `company` is what the model is told about the company and its products, in any language.
+        """
+        self._templates = Templates(folder=folder, sources=sources)
+        self._company = company.strip()
         self._room = Room(context_tokens, photo_tokens, max_photos)
         self._counts = counts or Formula()
-        self._template = lru_cache(maxsize=16)(self._load)
         self._system = lru_cache(maxsize=16)(self._render_system)
+        self._about = lru_cache(maxsize=16)(self._render_company)
 
-    def worded(self, sources: Mapping[str, str]) -> Prompts:
-        """The same limits and counting, with other templates."""
+    def worded(self, sources: Mapping[str, str], *, company: str | None = None) -> Prompts:
+        """The same limits and counting, with other templates, and if it is given with another company."""
         return Prompts(
             sources=sources,
+            company=self._company if company is None else company,
             context_tokens=self._room.words,
             max_photos=self._room.most_photos,
             photo_tokens=self._room.photos,
@@ -108,7 +72,7 @@ class Prompts:
 
     @cached_property
     def version(self) -> str:
-        """`support@<hash of the prompt templates' sources>`."""
+        """`support@<hash of the prompt templates' sources and of what is said about the company>`."""
         digest = hashlib.sha256()
         for source in self.sources.values():
             digest.update(source.encode())
@@ -117,8 +81,7 @@ class Prompts:
     @cached_property
     def sources(self) -> dict[str, str]:
         """The prompt templates by name: everything needed to rebuild prompts of this version."""
-        names = [f"{kind}.{language}.j2" for kind in sorted(_VARIABLES) for language in LANGUAGES]
-        return {name: self._source(name) for name in names}
+        return self._templates.sources() | ({COMPANY: self._company} if self._company else {})
 
     def plan(self, message: Message, turns: Sequence[Turn], *, condensed: Sequence[Turn] = ()) -> Plan:
         """What to put into the prompt for a message in the light of the last turns, oldest first.
@@ -153,7 +116,8 @@ class Prompts:
             [view for view in views if view.photo.sha256 in images]
             for views in (*planned.earlier, planned.own)
         )
-        system = PromptMessage("system", self._system(message.language, canary))
+        company = self._about(message.language)
+        system = PromptMessage("system", self._system(message.language, canary) + company)
         picked = {turn.id: gists[turn.id] for turn in planned.condensed if gists and turn.id in gists}
         messages = [system, *self._gist(message.language, planned.condensed, picked)]
         for turn, shown in zip(planned.turns, earlier, strict=True):
@@ -187,6 +151,7 @@ class Prompts:
             facts=tuple(facts),
             split=self._split(messages, planned, [view for views in (*earlier, own) for view in views]),
             canary=canary,
+            company=company,
             manner=manner or Manner(),
         )
 
@@ -226,33 +191,21 @@ class Prompts:
         Raises LookupError for an occasion without words, and TypeError or jinja2's UndefinedError when
         the values are not those that the words need.
         """
-        macro = getattr(self._notices(language).module, name, None)
-        if not isinstance(macro, Macro):
-            raise LookupError(  # noqa: TRY004  # what is missing is the notice, whatever else has its name
-                f"no notice is called {name!r} in {language!r}"
-            )
-        return str(macro(**values)).strip()
+        return self._templates.notice(name, language, **values)
 
     def lint(self) -> list[str]:
         """What is wrong with the templates, one line each; empty if they are correct."""
-        problems = []
-        needed = _signatures(self._templates.parse((_PACKAGE / "notices.en.j2").read_text("utf-8")))
-        for language in LANGUAGES:
-            for kind, variables in (_VARIABLES | _BESIDE).items():
-                problems += self._lint_template(f"{kind}.{language}.j2", variables)
-            problems += self._lint_notices(language, needed)
-        return problems
+        return self._templates.lint()
 
     def _beside(self, kind: str, language: Language, **values: str | list[int] | list[str]) -> Prompt:
         """A question whose answer is read by us alone."""
-        name = f"{kind}.{language}.j2"
-        words = self._template(name).render(
+        words = self._templates.of(kind, language).render(
             {
                 key: neutral(value).strip() if isinstance(value, str) else value
                 for key, value in values.items()
             }
         )
-        digest = hashlib.sha256(self._source(name).encode()).hexdigest()[:10]
+        digest = hashlib.sha256(self._templates.source(kind, language).encode()).hexdigest()[:10]
         return Prompt((PromptMessage("user", words),), language, version=f"{kind}@{digest}", question="")
 
     def _gist(
@@ -261,10 +214,10 @@ class Prompts:
         """The facts of turns that are left out, as an exchange of their own; nothing for none."""
         if not turns:
             return []
-        template = self._template(f"gist.{language}.j2")
+        template = self._templates.of("gist", language)
 
         def said(facts: Gist) -> str:
-            return template.render({name: getattr(facts, name) for name in _VARIABLES["gist"]})
+            return template.render({name: getattr(facts, name) for name in VARIABLES["gist"]})
 
         facts = gist(turns, fits=lambda some: self._counts.text(said(some)) <= self._room.gist, known=picked)
         if facts is None:
@@ -306,7 +259,7 @@ class Prompts:
     ) -> PromptMessage:
         """One message of the customer's; of `hidden` and `missing` those that are not shown."""
         seen = {image.photo.sha256 for image in shown}
-        words = self._template(f"user.{language}.j2").render(
+        words = self._templates.of("user", language).render(
             shown=[image.photo.number for image in shown],
             hidden=[photo.number for photo in hidden if photo.sha256 not in seen],
             missing=[photo.number for photo in (*recalled, *missing) if photo.sha256 not in seen],
@@ -330,67 +283,16 @@ class Prompts:
 
         An answer may repeat it, which of the system's words the guard would take for a leak.
         """
-        return self._template(f"app.{language}.j2").render(words=neutral(app).strip()) + "\n"
+        return self._templates.of("app", language).render(words=neutral(app).strip()) + "\n"
+
+    def _render_company(self, language: Language) -> str:
+        """What is added to the system message about the company; nothing if nothing was written."""
+        if not self._company:
+            return ""
+        return "\n\n" + self._templates.of("company", language).render(words=neutral(self._company).strip())
 
     def _render_system(self, language: Language, canary: str) -> str:
-        return self._template(f"system.{language}.j2").render(canary=canary)
-
-    def _load(self, name: str) -> Template:
-        template = self._templates.get_template(name)
-        template.globals = dict(
-            template.globals
-        )  # it is copied for each rendering; a ChainMap takes twice as long
-        return template
-
-    def _notices(self, language: Language) -> Template:
-        return self._template(f"notices.{language}.j2")
-
-    def _lint_template(self, name: str, variables: set[str]) -> list[str]:
-        try:
-            source = self._source(name)
-            used = meta.find_undeclared_variables(self._templates.parse(source))
-        except TemplateError as error:
-            return [_complaint(name, error)]
-        declared = _DECLARED.match(source)
-        return [
-            *(f"{name}: nobody gives it {extra!r}" for extra in sorted(used - variables)),
-            *(f"{name}: never says {lacking!r}" for lacking in sorted(variables - used)),
-            *(
-                [f"{name}: its first line should be {{#- variables: {', '.join(sorted(variables))} -#}}"]
-                if declared is None or set(declared[1].split(", ")) != variables
-                else []
-            ),
-        ]
-
-    def _lint_notices(self, language: Language, needed: Mapping[str, tuple[str, ...]]) -> list[str]:
-        name = f"notices.{language}.j2"
-        try:
-            words = vars(self._notices(language).module)  # compiled once: parsing it again took 10 ms
-        except TemplateError as error:
-            return [_complaint(name, error)]
-        there = {notice: tuple(said.arguments) for notice, said in words.items() if isinstance(said, Macro)}
-        problems = [f"{name}: lacks {lacking!r}" for lacking in needed if lacking not in there]
-        for notice, parameters in there.items():
-            if notice not in needed:
-                problems.append(f"{name}: nobody asks for {notice!r}")
-            elif parameters != needed[notice]:
-                problems.append(f"{name}: {notice} takes ({', '.join(needed[notice])})")
-            else:
-                problems += self._lint_notice(name, notice, language, parameters)
-        return problems
-
-    def _lint_notice(
-        self, name: str, notice: str, language: Language, parameters: Sequence[str]
-    ) -> list[str]:
-        try:
-            words = self.notice(notice, language, **{key: _SAMPLES.get(key, "x") for key in parameters})
-        except (TemplateError, TypeError, LookupError, ValueError) as error:
-            return [f"{name}: {notice}: {error}"]
-        return [] if words else [f"{name}: {notice} says nothing"]
-
-    def _source(self, name: str) -> str:
-        assert self._templates.loader is not None
-        return self._templates.loader.get_source(self._templates, name)[0]
+        return self._templates.of("system", language).render(canary=canary)
 
 
 def _pictures(views: Sequence[View], images: Mapping[str, bytes]) -> list[PromptImage]:
@@ -409,15 +311,3 @@ def _all(shown: Sequence[PromptImage], *others: Sequence[Photo]) -> list[Photo]:
     photos = {image.photo.sha256: image.photo for image in shown}
     photos |= {photo.sha256: photo for some in others for photo in some}
     return sorted(photos.values(), key=lambda photo: photo.number)
-
-
-def _signatures(template: nodes.Template) -> dict[str, tuple[str, ...]]:
-    return {
-        macro.name: tuple(argument.name for argument in macro.args)
-        for macro in template.find_all(nodes.Macro)
-    }
-
-
-def _complaint(name: str, error: TemplateError) -> str:
-    line = getattr(error, "lineno", None)
-    return f"{name}{f' line {line}' if line else ''}: {error.message or type(error).__name__}"

@@ -163,7 +163,8 @@ async def small(database_url: str, folder: Path) -> Settings:
     photo = photo_in(settings.data_dir / "photos", sha256)
     photo.parent.mkdir(parents=True)
     photo.write_bytes(jpeg)
-    (settings.data_dir / "policy.yaml").write_text("{}")
+    for name in ("policy.yaml", "company.md"):
+        (settings.data_dir / name).write_text("{}")
     return settings
 
 
@@ -218,7 +219,8 @@ async def test_what_kill_9_cut_off_is_swept_up_and_done_again(tmp_path: Path) ->
             async with world(tmp_path):
                 pass
     assert await restored(settings, vault) == 0
-    assert (settings.data_dir / "policy.yaml").read_text() == "{}"
+    for name in ("policy.yaml", "company.md"):
+        assert (settings.data_dir / name).read_text() == "{}"
     async with world(tmp_path) as w:
         assert len((await rows_of(w.app.stores.db))["messages"]) >= 1
 

@@ -78,6 +78,22 @@ def test_a_part_that_there_is_not_is_a_usage_error(capsys: pytest.CaptureFixture
     assert "no part reddis; there are python, settings" in capsys.readouterr().err
 
 
+async def test_what_the_guard_would_not_let_out_of_the_companys_own_words_is_named(
+    check_of: Says, tmp_path: Path
+) -> None:
+    assert (await check_of("company"))["state"] == "ok"
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "company.md").write_text("We are Northwind.\nHotline: 010-5550-0142\n- www.northwind.example\n")
+    said = await check_of("company", DATA_DIR=str(data))
+    assert said["state"] == "warn"
+    assert "no reply may say line 2 (contact.phone); line 3 (contact.link)" in said["detail"]
+    allowed = {"ALLOWED_PHONES": "010-5550-0142", "ALLOWED_HOSTS": "northwind.example"}
+    assert (await check_of("company", DATA_DIR=str(data), **allowed))["state"] == "ok"
+    (data / "company.md").write_bytes(b"\xff")
+    assert (await check_of("company", DATA_DIR=str(data)))["state"] == "fail"
+
+
 # --- Telegram
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ from bot.answerer import Answerer
 from bot.app.engines import build_counts, build_engine, keeping
 from bot.app.guard import build_guard
 from bot.app.stores import Stores, namespace
+from bot.company import read_company
 from bot.condensing import Condenser
 from bot.engines import Engine
 from bot.engines.line import Line
@@ -73,7 +75,8 @@ async def open_answering(
 ) -> Answering:
     """Build all of it, except an engine or guard that is given.  The engine is not started."""
     counts = build_counts(settings) if engine is None else None
-    prompts = Prompts(context_tokens=settings.context_tokens, counts=counts)
+    company = await asyncio.to_thread(read_company, settings.data_dir)
+    prompts = Prompts(company=company, context_tokens=settings.context_tokens, counts=counts)
     if problems := prompts.lint():
         raise BadConfiguration([f"prompts: {problem}" for problem in problems])
     guard = guard or build_guard(settings)

@@ -29,11 +29,12 @@ from context.db import StoreDown
 from context.photos import photo_in, sync_folder
 from context.upkeep import lock, snapshots
 from context.upkeep.snapshots import Snapshot
+from prompts.prompts import COMPANY
 
 MANIFEST, PHOTOS, BESIDE = "manifest.json", "photos", "beside"
 SUMS = "photos.sha256"
 """In the format of sha256sum: `sha256sum -c photos.sha256` in a backup checks its photos without the bot."""
-KEPT_BESIDE = ("audit.key", "policy.yaml", "canned.yaml", "releases", "uploads")
+KEPT_BESIDE = ("audit.key", COMPANY, "policy.yaml", "canned.yaml", "releases", "uploads")
 """Other files of the data folder: the key of the verdicts, what the operator wrote, pictures that no turn has
 taken yet."""
 FORMAT = 1

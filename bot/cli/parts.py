@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from bot.errors import EngineUnavailable
+from bot.errors import BadConfiguration, EngineUnavailable
 from bot.settings import NAMES, Settings
 from context.health import Health
 
@@ -270,6 +270,36 @@ async def _prompts(asked: Asked) -> Standing:
     return Standing("ok", f"{prompts.version}, {len(styles.names)} house styles")
 
 
+async def _company(asked: Asked) -> Standing:
+    """What the model is told about the company, and what the guard would not let it repeat."""
+    from bot.app.guard import build_guard  # noqa: PLC0415 - imports the whole bot
+    from bot.company import read_company  # noqa: PLC0415
+    from bot.language import language_of  # noqa: PLC0415
+    from prompts.prompts import COMPANY, tokens  # noqa: PLC0415
+
+    try:
+        company = await asyncio.to_thread(read_company, asked.settings.data_dir)
+    except BadConfiguration as error:
+        return Standing("fail", str(error), COMPANY)
+    if not company:
+        return Standing("ok", f"nothing is told about it: no {COMPANY} in {asked.settings.data_dir}")
+    stopped = []
+    guard = build_guard(asked.settings.model_copy(update={"guard_url": ""}))
+    try:
+        for number, line in enumerate(company.splitlines(), 1):
+            verdict = await guard.judge(line, asked="", language=language_of(line))
+            # The shape is that of a reply, which a line of a list is not.
+            rules = [reason.rule for reason in verdict.reasons if not reason.rule.startswith("shape.")]
+            stopped += [f"line {number} ({', '.join(rules)})"] if rules else []
+    finally:
+        await guard.close()
+    detail = f"{COMPANY} adds about {tokens(company)} tokens to every prompt"
+    if not stopped:
+        return Standing("ok", detail)
+    mend = "ALLOWED_HOSTS, ALLOWED_PHONES, policy.yaml, or other words: docs/company.md"
+    return Standing("warn", f"{detail}; no reply may say {'; '.join(stopped)}", mend)
+
+
 async def _guard(asked: Asked) -> Standing:
     from bot.app.guard import build_guard  # noqa: PLC0415 - imports the whole bot
 
@@ -361,6 +391,7 @@ PARTS: dict[str, Look] = {
     "gpu": _gpu,
     "model": _model,
     "prompts": _prompts,
+    "company": _company,
     "guard": _guard,
     "telegram": _telegram,
     "port": _port,

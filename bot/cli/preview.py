@@ -21,12 +21,19 @@ _NO_PICTURE = PromptImage(Photo("0" * 64, 0, 0, 1), b"")
 
 
 async def run(
-    template: str, *, picture: Path | None, text: str, language: Language, studio: OpenStudio | None
+    template: str,
+    *,
+    picture: Path | None,
+    text: str,
+    language: Language,
+    company: str,
+    studio: OpenStudio | None,
 ) -> int:
     """Print the prompt for a picture, a text or both; returns the exit code.
 
-    With a `studio` the model answers as well, and its answer passes the guard like any other.  Raises
-    BotError for a picture that cannot be used.
+    `company` is what the model is told about the company when it answers customers.  With a `studio` the
+    model answers as well, and its answer passes the guard like any other.  Raises BotError for a picture that
+    cannot be used.
     """
     names = (SUPPORT, *HouseStyles().names)
     if template not in names:
@@ -41,7 +48,7 @@ async def run(
                 image = await _take_in(picture, intake)
             finally:
                 await intake.close()
-        _print(_prompt(template, _message(text, language, image), image, canary=""))
+        _print(_prompt(template, _message(text, language, image), image, company, canary=""))
         return 0
     if picture is None:
         print("--answer needs a picture", file=sys.stderr)
@@ -49,7 +56,7 @@ async def run(
     async with studio() as opened:
         image = await _take_in(picture, opened.intake)
         message = _message(text, language, image)
-        prompt = _prompt(template, message, image, canary=opened.answerer.canary)
+        prompt = _prompt(template, message, image, company, canary=opened.answerer.canary)
         _print(prompt)
         reply = await opened.answerer.speak(message, prompt, Metrics().stages())
     print(f"--- {reply.origin}\n{reply.text}")
@@ -71,9 +78,11 @@ def _message(text: str, language: Language, image: PromptImage | None) -> Messag
     return Message(Chat("web", "preview"), text, language, (image.photo,) if image else ())
 
 
-def _prompt(template: str, message: Message, image: PromptImage | None, *, canary: str) -> Prompt:
+def _prompt(
+    template: str, message: Message, image: PromptImage | None, company: str, *, canary: str
+) -> Prompt:
     if template == SUPPORT:
-        return Prompts().assemble(message, (), _bytes_of(image), canary=canary)
+        return Prompts(company=company).assemble(message, (), _bytes_of(image), canary=canary)
     return HouseStyles().assemble(template, message.language, image or _NO_PICTURE, canary=canary)
 
 

@@ -23,7 +23,7 @@ from context.turns import Fact, Language, Message, Photo, Reply, Turn
 from prompts.gist import Gist
 from prompts.plan import Plan
 from prompts.prompt import Prompt
-from prompts.prompts import Prompts
+from prompts.prompts import COMPANY, Prompts
 
 LOOKED_BACK = 30
 """How many earlier turns are searched for those that the prompt used."""
@@ -168,7 +168,7 @@ class Retrace:
         if version == self._prompts.version:
             return self._prompts
         sources = await self._templates.sources(version)
-        return self._prompts.worded(sources) if sources else None
+        return self._prompts.worded(sources, company=sources.get(COMPANY, "")) if sources else None
 
     async def _question(
         self, exchange: Exchange

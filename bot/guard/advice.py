@@ -26,9 +26,11 @@ _APART = re.compile("[,:]|、(?!或)")
 _BITS = tuple(tuple(_LEXICON.bits[group] for group in hazard.needs) for hazard in _HAZARDS)
 _MASKS = tuple(
     tuple(
-        (number, sum(set(_BITS[number]))) for number, hazard in enumerate(_HAZARDS) if hazard.spills == spills
+        (number, sum(set(_BITS[number])))
+        for number, hazard in enumerate(_HAZARDS)
+        if hazard.spills or not spilling
     )
-    for spills in (False, True)
+    for spilling in (False, True)
 )
 
 # A prohibition counts anywhere before the last of the words, a question or report only before the action.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from string import ascii_letters, digits
 
 import ahocorasick_rs
 
@@ -16,6 +17,7 @@ from bot.guard.clauses import sentence_ends
 
 _INNERMOST = re.compile(r"[\[(]([^\[\]()]*)[\])]")
 _STEM = "~"
+_LETTERS = frozenset(ascii_letters + digits + "_")  # what a whole word may not touch
 _MOST_WORDS = 40  # found in one sentence; no honest one has so many
 _LONGEST = 400  # characters of a sentence that are checked at a time
 _LEAD = 80  # characters around the words of a sentence in which a `never` may be
@@ -60,9 +62,9 @@ class Lexicon:
                     meanings[word] = meanings.get(word, 0) | self.bits.get(name, 0)
                     if not name:
                         innocent.add(word)
-        self._meanings = tuple((meaning, word in innocent) for word, meaning in meanings.items())
-        self._bounded = tuple(
-            (_is_letter(word[0]), _is_letter(word[-1]) and word not in stems) for word in meanings
+        self._words = tuple(
+            (word[0] in _LETTERS, word[-1] in _LETTERS and word not in stems, meaning, word in innocent)
+            for word, meaning in meanings.items()
         )
         self._automaton = ahocorasick_rs.AhoCorasick(meanings, store_patterns=False)
 
@@ -72,12 +74,11 @@ class Lexicon:
         innocent: list[tuple[int, int]] = []
         size = len(text)
         for number, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
-            at_start, at_end = self._bounded[number]
-            if at_start and start and _is_letter(text[start - 1]):
+            at_start, at_end, meaning, is_innocent = self._words[number]
+            if at_start and start and text[start - 1] in _LETTERS:
                 continue
-            if at_end and end < size and _is_letter(text[end]):
+            if at_end and end < size and text[end] in _LETTERS:
                 continue
-            meaning, is_innocent = self._meanings[number]
             if meaning:
                 found.append((start, end, meaning))
             if is_innocent:
@@ -114,7 +115,3 @@ def _outside(found: list[Heard], phrases: list[tuple[int, int]]) -> list[Heard]:
         if not before or longest[before - 1][1] < hit[1] or longest[before - 1] == hit[:2]:
             kept.append(hit)
     return kept
-
-
-def _is_letter(character: str) -> bool:
-    return character.isascii() and (character.isalnum() or character == "_")

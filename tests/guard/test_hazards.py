@@ -33,6 +33,19 @@ ADVISED = {
     "fuel as a cleaner": ("Clean the burner with petrol.", "用汽油擦一擦炉头。"),
     "wet hands": ("Reset the breaker, it works with wet hands too.", "湿手合闸没事的。"),
     "opened under pressure": ("Open the pressure cooker by force.", "高压锅没泄压就硬撬。"),
+    "opened under water pressure": (
+        "Unscrew the hose without turning off the water.",
+        "拧下水管接头，不用关水。",
+    ),
+    "refrigerant": ("Top up the refrigerant with a can of R32.", "买一瓶冷媒加进去就行。"),
+    "work at height": ("Climb out of the window to reach it.", "翻出窗外站在支架上够一下。"),
+    "child in danger": ("Your toddler can play with the buttons.", "让小朋友自己玩按键。"),
+    "forced charge": ("Jump-start the flat battery with a wire.", "用导线给电池激活一下。"),
+    "overloaded strip": ("The heater can share an extension lead, no problem.", "取暖器一起插在插排上没事。"),
+    "covered heater": ("Drape a towel over the fan heater to dry it.", "把毛巾盖在暖风机上烘干。"),
+    "ice hacked off": ("Chip the ice off with a screwdriver.", "用螺丝刀把冰撬下来。"),
+    "first aid": ("Put toothpaste on the burn.", "烫伤的地方涂点牙膏。"),
+    "electrics in the bath": ("A hair dryer can be used in the bath.", "浴缸边用吹风机可以。"),
 }
 
 

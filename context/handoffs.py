@@ -141,16 +141,6 @@ def take_in(connection: Connection, chat: str, holder: str, now: float) -> bool:
     return True
 
 
-def give_in(connection: Connection, chat: str, by: str, holder: str, now: float) -> bool:
-    """`by`, who holds the chat or takes it now, assigns it to `holder`.  True if nobody had it.
-
-    Raises `NotWaiting` if somebody else holds it.
-    """
-    is_new = take_in(connection, chat, by, now)
-    connection.execute(_GIVE, {"chat": chat, "holder": holder})
-    return is_new
-
-
 def close_in(connection: Connection, chat: str, by: str, now: float, *, over: bool = False) -> bool:
     """Close the handoff within another transaction.  False if there is none.
 
@@ -169,11 +159,6 @@ def close_in(connection: Connection, chat: str, by: str, now: float, *, over: bo
 def taking(chat: Chat, holder: str, *, is_enough: bool = False) -> First:
     """`take_in` for `Inbox.put`: store only if this person did not have the chat yet, or in any case."""
     return lambda connection, now: take_in(connection, chat.key, holder, now) or is_enough
-
-
-def giving(chat: Chat, by: str, holder: str) -> First:
-    """`give_in` for `Inbox.put`: store if nobody had the chat."""
-    return lambda connection, now: give_in(connection, chat.key, by, holder, now)
 
 
 def closing(chat: Chat, by: str, *, over: bool = False) -> First:
@@ -204,7 +189,6 @@ _TAKE = Statement("""
 _ANNOUNCE = Statement("""
     UPDATE handoffs SET told_at = :now
     WHERE chat = :chat AND closed_at IS NULL AND holder IS NULL AND told_at IS NULL RETURNING id""")
-_GIVE = Statement("UPDATE handoffs SET holder = :holder WHERE chat = :chat AND closed_at IS NULL")
 _CLOSE = Statement("""
     UPDATE handoffs SET closed_at = :now, closed_by = :by
     WHERE chat = :chat AND closed_at IS NULL RETURNING id""")

@@ -18,7 +18,6 @@ LANGUAGES: tuple[Language, ...] = ("zh", "en")
 Flaw = Literal["", "dark", "blurred", "small", "screenshot"]
 """Why a photo shows little of the device; empty if it is fine."""
 FactKind = Literal["code", "brand", "model", "serial"]
-FACT_KINDS: tuple[FactKind, ...] = ("code", "brand", "model", "serial")
 
 
 @dataclass(frozen=True, slots=True, order=True)

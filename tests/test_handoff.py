@@ -104,10 +104,10 @@ async def test_a_chat_is_one_persons_at_a_time(w: World) -> None:
     for deed in (w.app.desk.say(chat, "ben", "hello"), w.app.desk.hand_back(chat, "ben")):
         with pytest.raises(NotWaiting):
             await deed
-    await w.app.desk.assign(chat, "mei", "ben")
+    await w.app.desk.hand_back(chat, "mei")
     await w.app.desk.say(chat, "ben", "Ben here.")
     await at_rest(w)
-    assert [line.text for line in await lines(w, chat) if line.who == "staff"][1:] == ["Ben here."]
+    assert [line.text for line in await lines(w, chat) if line.who == "staff"][-1] == "Ben here."
 
 
 async def test_a_message_sent_twice_under_one_name_is_one_message(w: World) -> None:

@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from bot.guard.clauses import Watch, either
 from bot.guard.fold import Folded
 
-DANGERS = ("life", "gas", "fire", "electric", "battery")
-"""The most serious first.  Each has a notice `safety_<name>`."""
-
 _WATER = r"进水|泡水|浸水|淋水|滴水|漏水|被水|溅水|湿了|淋湿|有水"
+# The most serious first.  Each has a notice `safety_<name>`.
 _SIGNS = {
     "life": re.compile(
         r"\b(?:kill|hurt|harm)(?:ing)? myself\b|\bsuicid\w+|\bend my life\b|\bwant to die\b"

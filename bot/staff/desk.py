@@ -20,7 +20,7 @@ from bot.staff.deeds import ASKED, HANDED_BACK, JOINED, RELEASE, SAY
 from bot.staff.pack import Packs
 from bot.staff.suggest import Suggestions
 from context.console.held import Held, HeldReplies, NoSuchReply, releasing
-from context.handoffs import Handoffs, NotWaiting, asking, closing, giving, taking
+from context.handoffs import Handoffs, NotWaiting, asking, closing, taking
 from context.inbox import First, Inbox
 from context.photos import Photos
 from context.turns import Arrival, Chat, Kind, Language, Photo, Rejection
@@ -90,11 +90,6 @@ class Desk:
         await self._put(chat, who, JOINED, first=taking(chat, who))
         self._handoffs.note(chat, held=True)
         log.info("a person took a chat", extra={"chat": chat.key})
-
-    async def assign(self, chat: Chat, who: str, to: str) -> None:
-        """Assign a chat, one's own or nobody's, to a colleague.  Raises `NotWaiting`."""
-        await self._put(chat, to, JOINED, first=giving(chat, who, to))
-        self._handoffs.note(chat, held=True)
 
     async def hand_back(self, chat: Chat, who: str, *, over: bool = False) -> bool:
         """Hand the chat back to the bot, or end a wait for a person; the customer is told.

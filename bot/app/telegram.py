@@ -14,6 +14,7 @@ from bot.sender import Sender
 from bot.settings import WEBHOOK_PATH, Settings
 from bot.staff import Desk
 from bot.staff.group import Group
+from bot.staff.posts import Posts
 from bot.telegram.duty import OnDuty, Receiver
 from bot.votes import Votes
 from bot.web import Receive
@@ -66,20 +67,31 @@ async def attach_telegram(
     stack.push_async_callback(presses.close)
     ears, group = Ears(on_press=presses.take), None
     if staff := staff_chat(settings):
+        cases = Cases(stores.db)
+        sender = Sender(
+            channels={channel.name: channel},
+            outbox=stores.outbox,
+            metrics=metrics,
+            photo=stores.photos.read,
+        )
         group = Group(
             topics=ForumTopics(channel.api, staff.address),
-            cases=Cases(stores.db),
+            cases=cases,
             desk=desk,
-            sender=Sender(
-                channels={channel.name: channel},
-                outbox=stores.outbox,
-                metrics=metrics,
-                photo=stores.photos.read,
-            ),
-            channel=channel,
+            sender=sender,
+            channel=channel.name,
             prompts=prompts,
         )
-        ears = replace(ears, on_post=group.take, group=staff.address)
+        posts = Posts(
+            staff.address,
+            cases=cases,
+            desk=desk,
+            sender=sender,
+            channel=channel,
+            prompts=prompts,
+            wake=group.wake,
+        )
+        ears = replace(ears, on_post=posts.take, group=staff.address)
 
     async def set_aside(source: str, raw: str, reason: str) -> None:
         await inbox.set_aside(source, raw, reason)

@@ -1,4 +1,4 @@
-"""The staff's group: a topic for every case; what is written in it is said to the customer.
+"""The staff's group: a topic for every case, which shows what is said in it and who has it.
 
 The group follows the database, so it is in step with the console whoever did what where: it looks what is
 open and what of it is not shown yet, says that, and notes how far it came.  What could not be said is
@@ -14,17 +14,15 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from bot.channel import Channel
-from bot.errors import Again, FileUnavailable, TopicGone, Unavailable
+from bot.errors import Again, TopicGone, Unavailable
 from bot.sender import Sender
-from bot.staff.desk import Desk, NothingToSay
+from bot.staff.desk import Desk
 from bot.staff.pack import Pack
 from context.background import BackgroundTask
 from context.console.cases import Case, Cases, Line
 from context.db import StoreDown
-from context.handoffs import NotWaiting
 from context.health import Health
-from context.turns import Arrival, Chat, Kind, Part
+from context.turns import Chat, Part
 from prompts.prompts import Prompts
 
 log = logging.getLogger(__name__)
@@ -36,8 +34,6 @@ GATHER_S = 0.3
 RETRY_S = 5.0
 MOST_CHARS = 3800
 """Longest message to the group: Telegram allows 4,096 characters."""
-NOTE = "//"
-"""Text that begins so is a note for colleagues and is not sent to anybody."""
 
 
 class Topics(Protocol):
@@ -58,20 +54,8 @@ class Topics(Protocol):
         """Reopen a topic; never raises."""
 
 
-class Post(Protocol):
-    """A message in the group, as in `bot.telegram.updates.InGroup`."""
-
-    @property
-    def arrival(self) -> Arrival:
-        """The message; its chat is the group, its thread the topic."""
-
-    @property
-    def who(self) -> str:
-        """The writer, by a unique name."""
-
-
 class Group:
-    """Shows cases in the group and accepts what staff write there, from `start` to `stop`."""
+    """Shows cases in the group, from `start` to `stop`.  What staff write there: `bot.staff.posts`."""
 
     def __init__(
         self,
@@ -80,7 +64,7 @@ class Group:
         cases: Cases,
         desk: Desk,
         sender: Sender,
-        channel: Channel,
+        channel: str,
         prompts: Prompts,
     ) -> None:
         self._topics = topics
@@ -199,7 +183,8 @@ class Group:
             if suggestion is not None:
                 name = "staff_suggestion_stopped" if suggestion.stopped else "staff_suggestion"
                 words = self._prompts.notice(name, pack.language, text=suggestion.text[:MOST_CHARS])
-                await self._answer(thread, words)
+                with contextlib.suppress(TopicGone):
+                    await self._tell(thread, words)
         except (Unavailable, StoreDown) as error:
             log.info("nothing is suggested", extra={"chat": pack.chat.key, "reason": type(error).__name__})
 
@@ -221,18 +206,11 @@ class Group:
         if not (lines or case.is_closed or case.holder != case.shown_holder):
             return
         language = (await self._desk.packs.pack(case.chat)).language
-        shown, texts = case.shown, list[str]()
-        for line in lines:
-            said = _shown(line)
-            if len("\n".join([*texts, said])) > MOST_CHARS and texts:
-                break
-            texts.append(said)
-            shown = line.id
+        texts = _as_many_as_fit(lines)
+        shown = lines[len(texts) - 1].id if texts else case.shown
         if case.holder != case.shown_holder and not case.is_closed:
-            name = "staff_has" if case.holder else "staff_free"
-            texts.append(
-                self._prompts.notice(name, language, **({"who": case.holder} if case.holder else {}))
-            )
+            who = {"who": case.holder} if case.holder else {}
+            texts.append(self._prompts.notice("staff_has" if who else "staff_free", language, **who))
         if case.is_closed and len(lines) <= len(texts):
             texts.append(self._prompts.notice("staff_over", language, who=case.closed_by or "—"))
         text = "\n".join(filter(None, texts))[:4000]
@@ -247,87 +225,22 @@ class Group:
         if case.is_closed:
             await self._topics.close(thread)
 
-    async def take(self, post: Post) -> None:
-        """Handle a post; raises what the store raises, and then Telegram delivers it again."""
-        thread = post.arrival.chat.thread
-        chat = None if thread is None else await self._cases.in_topic(self._topics.group, thread)
-        if chat is None or thread is None:  # their own talk
-            return
-        language = (await self._desk.packs.pack(chat)).language
-        try:
-            problem = await self._do(post, chat)
-        except NotWaiting as error:
-            problem = self._prompts.notice("staff_has", language, who=error.holder)
-        except NothingToSay as error:
-            problem = self._prompts.notice("staff_not_said", language, code=error.code)
-        if problem in PROBLEMS:
-            problem = self._prompts.notice("staff_not_said", language, code=problem)
-        if problem:
-            await self._answer(thread, problem)
-        self.wake()
-
-    async def _do(self, post: Post, chat: Chat) -> str:
-        """Handle a post; empty if done, otherwise a code of `PROBLEMS` or a text to answer with."""
-        match post.arrival.command:
-            case "take":
-                await self._desk.take(chat, post.who)
-            case "back" | "close":
-                await self._desk.hand_back(chat, post.who)
-            case "canned":
-                return self._list()
-            case "say":
-                return await self._say_canned(post, chat)
-            case "":
-                return await self._say(post, chat)
-            case _:
-                return "unknown_command"
-        return ""
-
-    def _list(self) -> str:
-        """The canned replies, in both languages."""
-        replies = self._desk.canned.replies.items()
-        return "\n".join(f"/say {name}: {' / '.join(words.values())}" for name, words in replies)[:MOST_CHARS]
-
-    async def _say_canned(self, post: Post, chat: Chat) -> str:
-        pack = await self._desk.packs.pack(chat)
-        text = self._desk.canned.filled(post.arrival.text.strip(), pack, staff=post.who)
-        if text is None:
-            return self._list()
-        if not self._desk.canned.is_whole(text):  # copied, filled in and sent as any words
-            return text
-        await self._desk.say(chat, post.who, text, once=f"group:{post.arrival.source}")
-        return ""
-
-    async def _say(self, post: Post, chat: Chat) -> str:
-        written = post.arrival
-        if written.text.lstrip().startswith(NOTE):
-            return ""
-        if written.edited:
-            return "edit"
-        if written.kind not in {Kind.TEXT, Kind.PHOTO}:
-            return "unreadable"
-        photos: Sequence[bytes] = ()
-        if written.attachment is not None:
-            try:
-                photos = (await self._channel.fetch(written.attachment),)
-            except (FileUnavailable, Again):
-                return "no_photo"
-        refused = await self._desk.say(chat, post.who, written.text, photos, once=f"group:{written.source}")
-        return "no_photo" if refused else ""
-
-    async def _answer(self, thread: int, text: str) -> None:
-        with contextlib.suppress(TopicGone):
-            await self._tell(thread, text)
-
     async def _tell(self, thread: int | None, text: str) -> bool:
         return await self._sender.tell(self._place(thread), Part(text, only_here=thread is not None))
 
     def _place(self, thread: int | None) -> Chat:
-        return Chat(self._channel.name, self._topics.group, thread)
+        return Chat(self._channel, self._topics.group, thread)
 
 
-PROBLEMS = ("edit", "unreadable", "no_photo", "unknown_command")
-"""Why a post is not sent to the customer, besides the codes of `NothingToSay`."""
+def _as_many_as_fit(lines: Sequence[Line]) -> list[str]:
+    """The first lines as texts, at least one of them: together no longer than a message."""
+    texts: list[str] = []
+    for line in lines:
+        said = _shown(line)
+        if texts and len("\n".join([*texts, said])) > MOST_CHARS:
+            break
+        texts.append(said)
+    return texts
 
 
 def _shown(line: Line) -> str:

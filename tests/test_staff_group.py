@@ -116,6 +116,17 @@ async def test_the_group_is_in_step_with_the_console(w: World) -> None:
     await told(w, thread, "Done: the assistant has this chat again (mei)")
 
 
+async def test_what_was_said_last_is_shown_before_the_topic_closes_however_long_it_was(w: World) -> None:
+    _, chat = await waiting(w)
+    thread = await topic(w, chat)
+    await w.app.desk.say(chat, "mei", "First. " * 400)
+    await w.app.desk.say(chat, "mei", "Then. " * 400)
+    await w.app.desk.hand_back(chat, "mei")
+    await told(w, thread, "Done: the assistant has this chat again (mei)")
+    shown = [sent.text[:20] for sent in in_topic(w, thread) if "mei: " in sent.text]
+    assert len(shown) == 2, shown
+
+
 async def test_a_reply_is_suggested_and_canned_ones_are_said(w: World) -> None:
     _, chat = await waiting(w)
     thread = await topic(w, chat)

@@ -208,21 +208,18 @@ class Group:
         language = (await self._desk.packs.pack(case.chat)).language
         texts = _as_many_as_fit(lines)
         shown = lines[len(texts) - 1].id if texts else case.shown
-        if case.holder != case.shown_holder and not case.is_closed:
+        is_over = case.is_closed and len(texts) == len(lines)  # else the rest is shown first
+        if is_over:
+            texts.append(self._prompts.notice("staff_over", language, who=case.closed_by or "—"))
+        elif case.holder != case.shown_holder and not case.is_closed:
             who = {"who": case.holder} if case.holder else {}
             texts.append(self._prompts.notice("staff_has" if who else "staff_free", language, **who))
-        if case.is_closed and len(lines) <= len(texts):
-            texts.append(self._prompts.notice("staff_over", language, who=case.closed_by or "—"))
-        text = "\n".join(filter(None, texts))[:4000]
-        if text and not await self._tell(thread, text):
+        if not await self._tell(thread, "\n".join(texts)[:4000]):
             raise Again("the group could not be told", after_s=RETRY_S)
-        photos = [line.photo for line in lines if line.photo is not None and line.id <= shown]
-        for photo in photos:
+        for photo in (line.photo for line in lines if line.photo is not None and line.id <= shown):
             await self._sender.tell(self._place(thread), Part("", photo=photo, only_here=True))
-        if not texts:
-            return
-        await self._cases.note(case.chat, shown=shown, holder=case.holder, closed=case.is_closed)
-        if case.is_closed:
+        await self._cases.note(case.chat, shown=shown, holder=case.holder, closed=is_over)
+        if is_over:
             await self._topics.close(thread)
 
     async def _tell(self, thread: int | None, text: str) -> bool:

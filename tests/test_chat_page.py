@@ -294,7 +294,7 @@ async def test_reset_asks_first_and_then_tells_the_bot(browser: Browser, world: 
         await expect(page.locator("#ask")).to_be_hidden()
         assert len(world.desk.arrivals) == count
         await page.click("#reset")
-        await page.get_by_role("button", name="Start anew").click()
+        await page.get_by_role("button", name="Start over").click()
         await expect(page.locator("#log .mark")).to_have_text(["Today", "New conversation"])
         await expect(rows(page, "bot")).to_have_count(2)
         assert world.desk.arrivals[-1].command == "reset"

@@ -232,6 +232,7 @@ async def test_facts_that_we_did_not_write_are_refused(facts: str) -> None:
 
 THREE_RED = Clip(8.0, (Lamp("red", "middle", 3, on_s=0.25, gap_s=0.3, pause_s=1.6),))
 UNSURE = Clip(8.0, (Lamp("green", "left", 0),))
+REGULAR_WHITE = Clip(8.0, (Lamp("white", "middle", 0, regular=True),))
 
 
 async def test_facts_come_back_as_they_were_written() -> None:
@@ -244,11 +245,12 @@ async def test_facts_come_back_as_they_were_written() -> None:
     [
         (Photo("a" * 64, 640, 480, 1, THREE_RED), "communication module"),
         (Photo("b" * 64, 640, 480, 1, UNSURE), "How many blinks, then how long a pause?"),
+        (Photo("9" * 64, 640, 480, 1, REGULAR_WHITE), "A blinking white light usually means"),
         (Photo("c" * 64, 640, 480, 1, flaw="dark"), "The photo is very dark."),
         (Photo("d" * 64, 640, 480, 1, flaw="blurred"), "The photo is blurred."),
         (Photo("e" * 64, 473, 1024, 1, flaw="screenshot"), "Please also send a photo of the device itself"),
     ],
-    ids=["counted", "uncertain", "dark", "blurred", "screenshot"],
+    ids=["counted", "uncertain", "regular", "dark", "blurred", "screenshot"],
 )
 async def test_without_a_model_the_measured_facts_decide(photo: Photo, words: str) -> None:
     draft = await FallbackEngine(reader=None).draft(asked("what is this?", PromptImage(photo, panel())))

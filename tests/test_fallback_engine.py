@@ -16,13 +16,13 @@ from PIL import Image, ImageFilter
 
 from bot.engines.fallback import FallbackEngine
 from bot.engines.ocr import Enough, Ocr, OcrUnavailable
-from context.turns import Line, Photo
+from context.turns import Clip, Lamp, Line, Photo
 from prompts.prompt import PromptImage, PromptMessage
 from tests.asked import asked, turn
 from tests.displays import as_jpeg, draw_display, shown
 from tests.until import until
 
-PRELIMINARY = {"en": "This is a preliminary automatic answer", "zh": "初步自动回复"}
+PRELIMINARY = {"en": "This is a preliminary automatic answer", "zh": "初步的自动回复"}
 E4 = shown(draw_display("E4"))
 RED_STEADY = shown(draw_display("红灯常亮"))
 BLANK = shown(Image.new("RGB", (640, 480), (120, 120, 120)))
@@ -170,7 +170,7 @@ async def test_customers_words_are_values_and_never_templates(words: str) -> Non
         async def close(self) -> None:
             pass
 
-    plain = await FallbackEngine().draft(asked("hello"))
+    plain = await FallbackEngine().draft(asked("what now?"))
     assert (await FallbackEngine().draft(asked(words))).text == plain.text
 
     read = (await FallbackEngine(reader=Reads()).draft(asked("hello", E4))).text
@@ -191,6 +191,33 @@ async def test_numbers_and_addresses_on_a_photo_are_not_quoted(line: str) -> Non
     text = (await FallbackEngine(reader=Reads()).draft(asked("hello", E4))).text
     assert line not in text
     assert text.startswith("I read on the photo: KFR-35GW.")
+
+
+async def test_courtesy_is_answered_in_a_sentence_and_asks_for_no_photo() -> None:
+    for words, begins in (("thanks!", "You are welcome."), ("where is my order?", "I can only help with")):
+        text = (await FallbackEngine().draft(asked(words, earlier=turn("E4", "E4 is warm.")))).text
+        assert text.startswith(begins)
+        assert len(text.split("\n\n")) == 2
+
+
+async def test_photos_and_clips_are_named_as_what_they_are() -> None:
+    class Reads:
+        async def read(self, jpeg: bytes, *, enough: Enough) -> tuple[Line, ...]:
+            return (Line("E4", 0.99, ()),) if jpeg == E4.jpeg else ()
+
+        async def close(self) -> None:
+            pass
+
+    clip = Clip(8.0, (Lamp("red", "middle", 3),))
+    filmed = PromptImage(Photo("7" * 64, 640, 480, 2, clip), b"filmed")
+    nothing = PromptImage(Photo("8" * 64, 640, 480, 3, Clip(8.0)), b"nothing")
+    for images, begins in (
+        ([E4, E4], "I read on the photos: E4."),
+        ([filmed], "I see in the clip: red light blinking (3×)."),
+        ([nothing], "I could not make out a blinking light"),
+    ):
+        text = (await FallbackEngine(reader=Reads()).draft(asked("?", *images))).text
+        assert text.startswith(begins)
 
 
 async def test_model_is_asked_for_until_a_label_has_told_it() -> None:

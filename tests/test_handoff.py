@@ -76,7 +76,7 @@ async def test_a_person_takes_writes_and_hands_back_and_all_of_it_is_told_and_re
     li.says("the AC drips c1t1")
     await hears(w, chat)
     await w.app.desk.take(chat, "mei")
-    assert "A colleague has come in" in await hears(w, chat)
+    assert "A colleague has joined" in await hears(w, chat)
     li.says("are you a person? c1t2")
     await at_rest(w)
     assert await w.app.desk.say(chat, "mei", "Yes, I am Mei. *Close the valve* 2*3 times.") == ()
@@ -147,7 +147,7 @@ async def test_the_draft_under_way_is_dropped_the_moment_a_person_comes(tmp_path
         li.says("c5t1")
         await thinking.wait()
         await w.app.desk.take(chat, "mei")
-        assert "A colleague has come in" in await hears(w, chat)  # the model still thinks
+        assert "A colleague has joined" in await hears(w, chat)  # the model still thinks
         go.set()
         await at_rest(w)
         assert [sent.text for sent in w.telegram.sent_to(int(chat.address))][1:] == []
@@ -189,7 +189,7 @@ async def hold(w: World, mark: str) -> tuple[Person, Chat, int]:
     """A customer whose answer is held."""
     li, chat = customer(w)
     li.says(f"hold me {mark}")
-    assert "colleague checks" in await hears(w, chat)
+    assert "colleague is checking" in await hears(w, chat)
     (held,) = await w.app.desk.held.of_chat(chat)
     assert held.draft == HELD
     assert held.moved_on == ""

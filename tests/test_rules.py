@@ -117,6 +117,19 @@ def speaking(text: str, before: str = "", *, photo: bool = False) -> list[str]:
         ("有煤气味，红灯闪，显示E4", ["gas-smell"]),
         ("smoke comes out, it shows E4", ["burning"]),
         ("有焦味", ["burning"]),
+        ("the white led is flashing", ["white-blinking"]),
+        ("the red light blinks five times", ["red-blinking-counted"]),
+        ("Hello there!", ["greeting"]),
+        ("您好，在吗？", ["greeting"]),
+        ("hello, water is leaking", ["water-leak"]),
+        ("hello, the door is broken", ["general"]),
+        ("Thank you very much 🙂", ["thanks"]),
+        ("好的，谢谢您", ["thanks"]),
+        ("thanks, it works now", ["solved"]),
+        ("it works now, thanks, but still E4", ["code-e4", "still-the-same"]),
+        ("问题解决了", ["solved"]),
+        ("where is my order 4711?", ["orders"]),
+        ("it shows E4, is that under warranty?", ["code-e4", "orders"]),
         ("our AC shows a fault", ["general"]),
         ("", ["general"]),
         ("🙂", ["general"]),
@@ -189,6 +202,8 @@ GOOD = """
         (("{words: [frobnicator]}", "{codes: [E12345]}"), "my.yaml: mine: when: codes: a code is"),
         (("{words: [frobnicator]}", "{light: {colour: purple}}"), "light: colour: must be one of red, green"),
         (("{words: [frobnicator]}", "{light: {colour: red, blinks: 12}}"), "light: blinks: must be a number"),
+        (("  priority", "  brief: perhaps\n  priority"), "my.yaml: mine: `brief` must be true or false"),
+        (("{words: [frobnicator]}", "{only: 1}"), "my.yaml: mine: when: only: must be true or false"),
         (("{words: [frobnicator]}", "{photo: maybe}"), "my.yaml: mine: when: photo: must be true or false"),
         (("{words: [frobnicator]}", "{before: {photo: true}}"), "when: before: `photo` is none of"),
         ((', zh: "转一下。"', ""), "my.yaml: mine: say: needs a sentence for each of zh, en"),
@@ -256,7 +271,11 @@ def test_rules_of_an_operator_speak(folder: Path) -> None:
 
 
 def test_light_is_compared_by_what_the_rule_names() -> None:
-    clues = Clues(lights=(Light("red", "blinking", 5),))
-    assert [rule.id for rule in BOOK.matching(clues, Clues(), photo=False, earlier_photo=False)] == [
-        "red-blinking"
-    ]
+    for blinks, rule_id in (
+        (0, "red-blinking"),
+        (3, "red-blinking-three-times"),
+        (5, "red-blinking-counted"),
+    ):
+        clues = Clues(lights=(Light("red", "blinking", blinks),))
+        matching = BOOK.matching(clues, Clues(), photo=False, earlier_photo=False)
+        assert [rule.id for rule in matching] == [rule_id]

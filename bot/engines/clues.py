@@ -81,6 +81,11 @@ class Phrases:
     def __contains__(self, folded: str) -> bool:
         return self._pattern.search(folded) is not None
 
+    def are_all_of(self, folded: str) -> bool:
+        """Whether a folded text holds phrases, and beside them no letter and no digit."""
+        rest, found = self._pattern.subn(" ", folded)
+        return found > 0 and not any(letter.isalnum() for letter in rest)
+
 
 def _pattern(phrase: str) -> str:
     stem = phrase.removesuffix("*")

@@ -57,7 +57,7 @@ class Answer:
         )
         advice = [self._fill(rule.say[self._language]) for rule in rules]
         ending = self._frame("preliminary")
-        if rules[0].first:
+        if rules[0].first or (all(rule.brief for rule in rules) and not self._has_photo):
             return "\n\n".join([*advice, ending])
         start = [self._history(), self._reading(lines), *self._wishes()]
         if not self._has_photo and not self._had_photo:
@@ -72,7 +72,7 @@ class Answer:
             return self._frame("cannot_look")
         lights = [self._say_seen(light) for light in self._seen.lights]
         if found := [*_shown(self._seen.codes), *lights, *self._say_labels(self._labels)]:
-            return self._frame("read", codes=self._list(found))
+            return self._frame(self._read_name(), codes=self._list(found))
         texts = [
             text
             for line in lines
@@ -81,7 +81,17 @@ class Answer:
         if texts:
             return self._frame("read_text", text=self._list(list(dict.fromkeys(texts))[:_QUOTED_LINES]))
         # To whom it was told what the device shows, a photo of a light without words leaves nothing open.
-        return "" if self._now.lights or self._now.codes else self._frame("nothing_read")
+        if self._now.lights or self._now.codes:
+            return ""
+        return self._frame("nothing_in_clip" if self._are_clips() else "nothing_read")
+
+    def _read_name(self) -> str:
+        if self._are_clips():
+            return "seen_in_clip"
+        return "read" if len(self._photos) == 1 else "read_on_photos"
+
+    def _are_clips(self) -> bool:
+        return all(photo.clip for photo in self._photos)
 
     def _wishes(self) -> list[str]:
         """What the photos leave open, and what would settle it."""

@@ -27,8 +27,11 @@ MAX_ADVICE = 2
 
 _FRAME: Mapping[str, frozenset[str]] = {
     "read": frozenset({"codes"}),
+    "read_on_photos": frozenset({"codes"}),
+    "seen_in_clip": frozenset({"codes"}),
     "read_text": frozenset({"text"}),
     "nothing_read": frozenset(),
+    "nothing_in_clip": frozenset(),
     "cannot_look": frozenset(),
     "count_blinks": frozenset(),
     "too_dark": frozenset(),
@@ -63,11 +66,14 @@ class When:
     """The conditions of a rule; all that are given must hold."""
 
     words: Phrases | None = None
+    only: bool = False
+    """The message is nothing but `words`: no others, and no photo."""
     codes: frozenset[str] = frozenset()
     any_code: bool = False
     colour: str = ""
     state: str = ""
     blinks: int = 0
+    """Blinks before a pause; 0: counted or not, -1: counted, whatever the number."""
     photo: bool | None = None
     model: bool | None = None
     before: When | None = None
@@ -78,7 +84,7 @@ class When:
         """Whether the conditions hold for this message and what came before it."""
         if self.photo is not None and photo is not self.photo:
             return False
-        if self.photo is False and earlier_photo:
+        if (self.photo is False and earlier_photo) or (self.only and photo):
             return False
         if self.model is not None and model is not self.model:
             return False
@@ -91,6 +97,8 @@ class When:
     def _matches(self, clues: Clues) -> bool:
         if self.words is not None and clues.text not in self.words:
             return False
+        if self.only and not (self.words and self.words.are_all_of(clues.text)):
+            return False
         if (self.codes or self.any_code) and not any(
             self.any_code or code.key in self.codes for code in clues.codes
         ):
@@ -98,7 +106,7 @@ class When:
         return not (self.colour or self.state) or any(
             self.colour in {"", light.colour}
             and self.state in {"", light.state}
-            and self.blinks in {0, light.blinks}
+            and self.blinks in {0, light.blinks, -1 if light.blinks else 0}
             for light in clues.lights
         )
 
@@ -114,6 +122,8 @@ class Rule:
     say: Mapping[Language, str]
     first: bool = False
     """Whether it is about danger: then it is said first, and alone."""
+    brief: bool = False
+    """Whether its sentence is the whole answer if no other rule speaks: no photo is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +282,7 @@ class _Reader:
             self._wrong(where, "must begin with `- id:`")
             return None
         before = len(self._problems)
-        self._no_others(entry, {"id", "about", "priority", "first", "when", "say"}, where)
+        self._no_others(entry, {"id", "about", "priority", "first", "brief", "when", "say"}, where)
         rule_id, about, priority = entry.get("id"), entry.get("about"), entry.get("priority")
         if not isinstance(rule_id, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", rule_id):
             self._wrong(where, "needs an `id` of small letters, digits and -")
@@ -284,33 +294,38 @@ class _Reader:
             self._wrong(where, "needs `about`, its topic")
         if not isinstance(priority, int) or isinstance(priority, bool):
             self._wrong(where, "needs `priority`, a whole number")
-        if not isinstance(entry.get("first", False), bool):
-            self._wrong(where, "`first` must be true or false")
+        flags = {name: entry.get(name, False) for name in ("first", "brief")}
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                self._wrong(where, f"`{name}` must be true or false")
         self._sentences(entry.get("say"), f"{where}: say", _FILLED)
         when = self._when(entry.get("when"), f"{where}: when", inside=False)
         if len(self._problems) > before:
             return None
         say = _unfolded(entry["say"])
-        return Rule(str(rule_id), str(about), int(str(priority)), when, say, bool(entry.get("first")))
+        return Rule(str(rule_id), str(about), int(str(priority)), when, say, **flags)
 
     def _when(self, entry: object, where: str, *, inside: bool) -> When:
         if not isinstance(entry, dict):
             self._wrong(where, "must hold conditions, or {} for always")
             return When()
         self._no_others(
-            entry, {"words", "codes", "light"} | (set() if inside else {"photo", "model", "before"}), where
+            entry,
+            {"words", "only", "codes", "light"} | (set() if inside else {"photo", "model", "before"}),
+            where,
         )
         words = entry.get("words")
         if words is not None:
             self._phrases(words, f"{where}: words")
-        photo, model = entry.get("photo"), entry.get("model")
-        for name, value in (("photo", photo), ("model", model)):
+        photo, model, only = entry.get("photo"), entry.get("model"), entry.get("only")
+        for name, value in (("photo", photo), ("model", model), ("only", only)):
             if value is not None and not isinstance(value, bool):
                 self._wrong(f"{where}: {name}", "must be true or false")
         codes, any_code = self._codes(entry.get("codes"), f"{where}: codes")
         colour, state, blinks = self._light(entry.get("light"), f"{where}: light")
         return When(
             words=Phrases({"words": words}) if isinstance(words, list) and _is_phrases(words) else None,
+            only=bool(only),
             codes=codes,
             any_code=any_code,
             colour=colour,
@@ -345,8 +360,10 @@ class _Reader:
             if key in light and light[key] not in names:
                 self._wrong(f"{where}: {key}", f"must be one of {', '.join(names)} (vocabulary.yaml)")
         blinks = light.get("blinks", 0)
-        if not isinstance(blinks, int) or not 0 <= blinks < 10:  # noqa: PLR2004
-            self._wrong(f"{where}: blinks", "must be a number from 1 to 9")
+        if blinks == "any":
+            blinks = -1
+        elif not isinstance(blinks, int) or not 0 <= blinks < 10:  # noqa: PLR2004
+            self._wrong(f"{where}: blinks", "must be a number from 1 to 9, or any")
             blinks = 0
         return str(light.get("colour", "")), str(light.get("state", "")), blinks
 

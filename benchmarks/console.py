@@ -26,13 +26,13 @@ import httpx
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-import context.console.listing
+import context.console.keeper
 from bot import passwords
 from bot.app import App, open_app
 from bot.engines import Draft, Usage
 from bot.settings import Settings
 from context.console.accounts import Staff
-from context.console.listing import Keeper
+from context.console.keeper import Keeper
 from context.console.search import index_in
 from context.db import Database
 from context.health import Health
@@ -155,12 +155,12 @@ async def _list_and_index(folder: Path, turns: int) -> None:
     db = Database(f"sqlite:///{folder}/bot.db")
     for first in range(1, turns + 1, 4000):
         await db.write(partial(_index, first=first))
-    most = context.console.listing.BATCH, context.console.listing.CHATS
-    context.console.listing.BATCH = context.console.listing.CHATS = 2000
+    most = context.console.keeper.BATCH, context.console.keeper.CHATS
+    context.console.keeper.BATCH = context.console.keeper.CHATS = 2000
     keeper = Keeper(db)
     while await keeper.catch_up():
         pass
-    context.console.listing.BATCH, context.console.listing.CHATS = most
+    context.console.keeper.BATCH, context.console.keeper.CHATS = most
     await db.close()
 
 

@@ -17,7 +17,8 @@ from bot.app.stores import audit_key, open_erasure
 from bot.cli import audit, forget
 from bot.errors import BotError
 from context.console.accounts import Staff
-from context.console.listing import Keeper, Listing
+from context.console.keeper import Keeper
+from context.console.listing import Listing
 from context.console.reviews import Review, Reviews
 from context.db import Database
 from context.handoffs import Handoffs

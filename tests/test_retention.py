@@ -14,7 +14,8 @@ from bot.retention import Sweeper
 from context.audit import Break
 from context.console.accounts import Staff
 from context.console.figures import Counting
-from context.console.listing import Keeper, Listing
+from context.console.keeper import Keeper
+from context.console.listing import Listing
 from context.console.reviews import Review, Reviews
 from context.console.search import Query, Search
 from context.db import Database

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from context.console.listing import Keeper, Line, Listing
+from context.console.keeper import Keeper
+from context.console.listing import Line, Listing
 from context.console.search import Query, Search
 from context.db import Database
 from context.handoffs import Handoffs

@@ -32,7 +32,8 @@ from bot.web.uploads import Spool
 from context.console.accounts import Staff
 from context.console.conversations import Conversations
 from context.console.figures import Counting
-from context.console.listing import Keeper, Listing
+from context.console.keeper import Keeper
+from context.console.listing import Listing
 from context.console.outcomes import Outcomes
 from context.console.reviews import Reviews
 from context.console.search import Search

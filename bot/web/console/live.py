@@ -24,7 +24,8 @@ from bot.web.console.list_pane import COUNTED
 from bot.web.console.pages import Pages
 from bot.web.refused import Refused
 from context.background import BackgroundTask
-from context.console.listing import Chip, Keeper, Line, Listing
+from context.console.keeper import Keeper
+from context.console.listing import Chip, Line, Listing
 from context.db import StoreDown
 from context.turns import Language
 

@@ -131,6 +131,28 @@ def test_a_photo_of_the_same_size_is_never_taken_for_another(loaded: Any) -> Non
     torch.testing.assert_close(desk.first_logits[2], logits, atol=2e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("piece", [64, 1024])
+def test_what_all_who_ask_at_once_have_in_common_is_read_once(loaded: Any, piece: int) -> None:
+    """As after a restart, when no answer has ended yet: the instructions are the same for everybody."""
+    import torch
+
+    system = PromptMessage("system", "You help with machines. Say first which light is on, and its colour.")
+    asks = [
+        ask(number, system, user(f"Which light of {number}?", number, size=(160, 128)))
+        for number in range(1, 7)
+    ]
+    desk = Desk(loaded, replace(LIMITS, piece=piece, rows=4))
+    answers = desk.run(*asks)
+    first, second = (desk.loop._encoder.encode(one).tokens for one in asks[:2])
+    instructions = next(at for at, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1])
+    photo_at = desk.loop._encoder.encode(asks[0]).spans[0].start
+    assert [answers[one.id].reused_tokens for one in asks] == [0] + 5 * [min(instructions, photo_at)]
+    for one in asks:
+        tokens, logits = by_generate(loaded, one)
+        torch.testing.assert_close(desk.first_logits[one.id], logits, atol=2e-3, rtol=1e-3)
+        assert answers[one.id].text == text_of(loaded, tokens)
+
+
 def test_a_photo_that_comes_again_is_looked_at_once(loaded: Any) -> None:
     import torch
 
@@ -342,7 +364,7 @@ def test_a_long_prompt_lets_running_answers_go_on(loaded: Any) -> None:
 
 
 def test_a_short_prompt_is_read_before_long_ones_but_not_before_those_that_waited(loaded: Any) -> None:
-    long = [ask(number, user("lamp " * 300), sampling=GREEDY) for number in (1, 2, 3)]
+    long = [ask(number, user(f"{number} lamp " * 150), sampling=GREEDY) for number in (1, 2, 3)]
     short = [ask(number, user("Hello"), sampling=GREEDY) for number in (4, 5)]
     desk = Desk(loaded)
     desk.add(*long, short[0])

@@ -77,7 +77,13 @@ def in_batches(loaded: Loaded, asks: list[Ask], clock: Callable[[], float], size
 
 
 def continuous(
-    loaded: Loaded, asks: list[Ask], clock: Callable[[], float], rows: int, *, piece: int = 2048
+    loaded: Loaded,
+    asks: list[Ask],
+    clock: Callable[[], float],
+    rows: int,
+    *,
+    piece: int = 2048,
+    prefix_bytes: int = 0,
 ) -> Result:
     """Our loop: all asks are there at 0."""
     words: dict[int, list[int]] = {ask.id: [] for ask in asks}
@@ -91,7 +97,7 @@ def continuous(
         if isinstance(event, Said):
             words[event.id].extend(event.tokens)
 
-    loop = Loop(loaded, Limits(rows=rows, piece=piece, prefix_bytes=0, feature_bytes=0), emit=hear)
+    loop = Loop(loaded, Limits(rows=rows, piece=piece, prefix_bytes=prefix_bytes, feature_bytes=0), emit=hear)
     read = [loop.read(ask) for ask in asks]
     begun = clock()
     for put in read:

@@ -31,12 +31,16 @@ def short_asks(count: int) -> list[Ask]:
     return asks
 
 
-def long_asks(loaded: Loaded, count: int, context: int, side: int, length: int) -> list[Ask]:
+def long_asks(
+    loaded: Loaded, count: int, context: int, side: int, length: int, *, common: int = 0
+) -> list[Ask]:
+    """Prompts of `context` tokens with a photo; about `common` of them are the same instructions for all."""
     dice = random.Random(3)
     asks = []
+    instructions = " ".join(dice.choices(WORDS, k=common))
     for number in range(1, count + 1):
         picture = image(dice, side, side)
-        system = PromptMessage("system", " ".join(dice.choices(WORDS, k=40)))
+        system = PromptMessage("system", instructions or " ".join(dice.choices(WORDS, k=40)))
         bare = Ask(0, (system, PromptMessage("user", "", (picture,))), forced(1), 3600)
         room = context - len(Encoder(loaded).encode(bare).tokens)
         text = " ".join(dice.choices(WORDS, k=max(1, room)))

@@ -48,6 +48,7 @@ def on_gpu(layers: int | None) -> None:
         trial = dataclasses.replace(trial, loaded=dataclasses.replace(trial.loaded, choice=choice))
         at_once(trial, asks, naive, clock)
         again_and_again(trial, asks, clock)
+        with_instructions(trial, clock)
         eager = dataclasses.replace(choice, steps="eager")
         reuse(dataclasses.replace(trial.loaded, choice=eager), clock)
         in_few_bits(trial, asks, Path(folder), clock)
@@ -128,6 +129,19 @@ def again_and_again(trial: Trial, asks: list[Ask], clock: Callable[[], float]) -
         f"\n{chats} chats that each ask again when answered, nothing reused: {served.rate:.0f} tokens/s, "
         f"first word p50 {statistics.median(first):.2f} s, p99 {quantile(first, 0.99):.2f} s "
         f"({len(first)} asks after the first {chats})\n",
+        flush=True,
+    )
+
+
+def with_instructions(trial: Trial, clock: Callable[[], float]) -> None:
+    """Up to 32 ask at once, as in `at_once`; three eighths of each prompt are the bot's own instructions."""
+    chats, common = min(32, max(trial.sizes)), 3 * trial.context // 8
+    asks = long_asks(trial.loaded, chats, trial.context, trial.side, trial.length, common=common)
+    served = serve(trial.loaded, asks, trial.limits, clock)
+    print(
+        f"{chats} chats at once, about {common} of their {trial.context} tokens the same instructions: "
+        f"{served.rate:.0f} tokens/s, first word p50 {statistics.median(served.first):.2f} s, "
+        f"p99 {quantile(served.first, 0.99):.2f} s\n",
         flush=True,
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from benchmarks.local_engine.asks import WORDS, image
+from benchmarks.local_engine.arms import continuous, quantile
+from benchmarks.local_engine.asks import WORDS, image, long_asks
 from bot.engines.local.loading import Loaded
 from bot.engines.local.loop import Loop
 from bot.engines.local.wire import Ask, Done, Event, Limits, Said
@@ -42,6 +43,16 @@ def windows(loaded: Loaded, clock: Callable[[], float]) -> None:
             for limits in (nothing, everything)
         )
         print(f"| {name} | {base:.1f} | {kept:.1f} | {1 - kept / base:.0%} |", flush=True)
+    print()
+
+
+def together(loaded: Loaded, clock: Callable[[], float]) -> None:
+    """16 ask at once, nobody has been answered yet; 380 of their 540 tokens are the same instructions."""
+    asks = long_asks(loaded, 16, 540, 320, 24, common=380)
+    print("| instructions | first word p50 s | p99 s |\n|---|---|---|")
+    for name, prefix_bytes in (("read for each", 0), ("read once", 2**30)):
+        first = continuous(loaded, asks, clock, 16, prefix_bytes=prefix_bytes).first
+        print(f"| {name} | {quantile(first, 0.5):.2f} | {quantile(first, 0.99):.2f} |", flush=True)
     print()
 
 

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -184,6 +185,7 @@ class Loop:
     def _settle_read(self, reading: Reading) -> None:
         """A prompt has been read: the row gets a slot and its first token."""
         row, slot = reading.row, len(self._writing)
+        self._share(reading)
         try:
             self._reserve(max([row.most, *(other.most for other in self._writing)]))
             self._picker.set(slot, row.ask.sampling, row.said, form=row.form)
@@ -199,6 +201,27 @@ class Loop:
         self._decoder.deltas[slot] = reading.delta
         self._decoder.last[slot] = tokens[0]
         self._say(slot, int(tokens[0]))
+
+    def _share(self, reading: Reading) -> None:
+        """Keep what a prompt has in common with those that are still to be read.
+
+        Prefixes come from answers that have ended: without this, all that ask at once, as after a restart,
+        would read the same instructions.
+        """
+        tokens, spans = reading.row.prompt.tokens, reading.row.prompt.spans
+        ahead = [other.row for other in self._reading if other.cache is None]
+        ahead += islice(self._waiting, PREPARED)
+        length = self.prefixes.lacking(tokens, spans, ((row.tokens, row.prompt.spans) for row in ahead))
+        if not length or not self.prefixes.wants(length * self.memory.token_bytes):
+            return
+        try:
+            kept = reading.beginning(length)
+        except torch.OutOfMemoryError:
+            self._survive()
+            return
+        self.prefixes.put(tokens, [span for span in spans if span.end <= length], kept)
+        for other in self._reading:
+            other.look_again()
 
     def _reserve(self, longest: int) -> None:
         """Make room for one more row, the longest of all rows being so many tokens."""

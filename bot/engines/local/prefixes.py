@@ -7,7 +7,7 @@ placeholder tokens, and reuse by tokens alone would answer about another custome
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,20 @@ class Prefixes:
             if length > best:
                 best, found = length, key
         return (best, found) if best >= LEAST else (0, None)
+
+    def lacking(
+        self,
+        tokens: Sequence[int],
+        spans: Sequence[Span],
+        others: Iterable[tuple[Sequence[int], Sequence[Span]]],
+    ) -> int:
+        """Length of the longest beginning that these tokens have in common with one of the others.
+
+        Zero if no more than what is known already, or not worth it.
+        """
+        ours = torch.tensor(tokens)
+        length = max((shared(ours, spans, torch.tensor(one), its) for one, its in others), default=0)
+        return length if length >= LEAST and length > self.find(tokens, spans)[0] else 0
 
     def take(self, tokens: Sequence[int], spans: Sequence[Span], cache: DynamicCache) -> int:
         """Copy the longest known beginning of these tokens into an empty cache.  Returns its length."""

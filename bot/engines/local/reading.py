@@ -12,6 +12,7 @@ from bot.engines.local.features import Features, Seen, sliced
 from bot.engines.local.loading import Loaded
 from bot.engines.local.prefixes import Prefixes
 from bot.engines.local.rows import Row
+from bot.engines.local.slots import Kept
 
 
 class Reading:
@@ -39,6 +40,17 @@ class Reading:
     def left(self) -> int:
         """Tokens still to be read; before it has begun, as far as is known then."""
         return len(self.tokens) - (self._known if self.cache is None else self.done)
+
+    def beginning(self, length: int) -> Kept:
+        """A copy of what was read of its first tokens."""
+        assert self.cache is not None
+        layers = self.cache.layers
+        return [(one.keys[:, :, :length].clone(), one.values[:, :, :length].clone()) for one in layers]
+
+    def look_again(self) -> None:
+        """More may be known of its beginning than when it was admitted."""
+        if self.cache is None:
+            self._known = self._prefixes.find(self.tokens, self.row.prompt.spans)[0]
 
     def begin(self) -> None:
         """Take over what is known of its beginning.  Calling twice is harmless."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bot.engines.clues import Clues, Light
-from bot.engines.rules import RULES, RuleBook, lint_rules, load_rules
+from bot.engines.rulebook import RuleBook
+from bot.engines.rules import RULES, lint_rules, load_rules
 from bot.errors import BadConfiguration
 from bot.guard import Action, Guard, load_policy
 from context.turns import Language

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bot.engines.clues import Clues, Code, Light
-from bot.engines.rules import RuleBook
+from bot.engines.rulebook import RuleBook
 from context.turns import Fact, Language, Line
 from prompts.prompt import PromptImage
 

@@ -16,7 +16,8 @@ from bot.engines import Draft, OnText
 from bot.engines.clues import Clues, Light
 from bot.engines.composition import SURE, Answer
 from bot.engines.ocr import OcrUnavailable, Reader
-from bot.engines.rules import RULES, RuleBook, load_rules
+from bot.engines.rulebook import RuleBook
+from bot.engines.rules import RULES, load_rules
 from bot.errors import NoModel
 from context.health import Health
 from context.turns import Line

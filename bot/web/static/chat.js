@@ -39,7 +39,7 @@ function keepPlace(change, { down = false } = {}) {
   following ||= down || left() < 120;
   change();
   $("hello").hidden = !transcript.empty || $("state").dataset.state !== "online";
-  if (following) scroll.scrollTop = scroll.scrollHeight;
+  if (following && !transcript.empty) scroll.scrollTop = scroll.scrollHeight;
   else if ($("log").children.length > rows) $("below").hidden = false;
 }
 

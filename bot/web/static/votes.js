@@ -23,6 +23,9 @@ function draw(row, ask, human) {
   });
   row.replaceChildren(...buttons, press(word("vote_human"), human));
   if (ask.vote === "down" && ask.about === "helpful") {
+    const why = document.createElement("p");
+    why.textContent = word("vote_what");
+    row.append(why);
     for (const reason of REASONS) {
       const button = press(word(`vote_why.${reason}`), () => cast(row, ask, human, { vote: "down", reason }));
       button.classList.add("why");

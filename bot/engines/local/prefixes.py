@@ -1,4 +1,4 @@
-"""Keys and values of earlier answers, used again when a prompt begins the same way.
+"""Keys and values of earlier prompts and answers, used again when a prompt begins the same way.
 
 The same means the same tokens *and* the same photos: two photos of one size are the same run of
 placeholder tokens, and reuse by tokens alone would answer about another customer's photo.

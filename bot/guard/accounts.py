@@ -44,6 +44,9 @@ _NAMED = either(
     r"(?:号码?|群|裙|账号|上|里|的|搜索?|搜一下|找|加|用户|好友|是|为|叫|[ :\"❤♥@]){1,6}"
     r"(?=[a-z0-9_-]{0,24}[\d_])([a-z0-9][a-z0-9_-]{4,24})(?![.\w])",
     r"(?:微博|私信|抖音|快手|小红书)[^。@\n]{0,4}(@[\u4e00-\u9fffa-z0-9_]{2,20})",
+    # the name first: `fixit_88 on Instagram`
+    r"(?<![a-z0-9_./-])(?=[a-z0-9_.]{0,24}[\d_])([a-z][a-z0-9_.]{4,24})[\"' ]{1,2}(?:on|in|via|at) "
+    r"(?:instagram|insta|telegram|whatsapp|wechat|skype|discord|snapchat|tiktok|facebook|viber|signal)(?![a-z])",
 )
 _QQ = re.compile(
     r"(?<![a-z0-9])qq(?:[ ]?(?:群|裙|号码?|number|is|是|[:,]))*[ ]?([1-9](?:[ ]?\d){4,10})(?!\d)"

@@ -24,14 +24,15 @@ _SPILLS = 400  # characters between the words of two sentences that belong toget
 _MOST_PLACES = 24  # at which a row may match in one sentence
 _APART = re.compile("[,:]|、(?!或)")
 _BITS = tuple(tuple(_LEXICON.bits[group] for group in hazard.needs) for hazard in _HAZARDS)
-_MASKS = tuple(
-    tuple(
+# Rows by the number of sentences that their words may come from: all for one, those that spill for two.
+_MASKS = {
+    sentences: tuple(
         (number, sum(set(_BITS[number])))
         for number, hazard in enumerate(_HAZARDS)
-        if hazard.spills or not spilling
+        if hazard.spills or sentences == 1
     )
-    for spilling in (False, True)
-)
+    for sentences in (1, 2)
+}
 
 # A prohibition counts anywhere before the last of the words, a question or report only before the action.
 _WARNED = either(
@@ -102,25 +103,22 @@ def find_unsafe_advice(folded: Folded) -> Iterator[Reason]:
     """Dangerous advice in a text, one reason for each sentence; the note names the hazard."""
     folded = folded.squeezed or folded
     text = folded.text
-    before: tuple[int, list[Heard]] = (0, [])
-    for start, end, words in _LEXICON.by_sentence(text):
-        named = _named(text, start, end, words)
+    before: tuple[int, list[Heard], int] = (0, [], 0)
+    for start, end, words, spoken in _LEXICON.by_sentence(text):
+        named = _named(text, start, end, words, _likely(spoken, 1))
         if named is None and before[1] and words[0][0] - before[1][-1][1] < _SPILLS:
-            named = _named(text, before[0], end, before[1] + words, spilling=True)
+            likely = _likely(before[2] | spoken, 2)
+            named = _named(text, before[0], end, before[1] + words, likely) if likely else None
         if named is not None and not _REFUTED.match(text[end : end + _REFUTATION]):
             hazard, first, last = named
             yield Reason("safety.advice", "safety", Action.BLOCK, folded.span(first, last), hazard.name)
-        before = (start, words) if named is None else (0, [])
+        before = (start, words, spoken) if named is None else (0, [], 0)
 
 
 def _named(
-    text: str, start: int, end: int, words: list[Heard], *, spilling: bool = False
+    text: str, start: int, end: int, words: list[Heard], likely: tuple[int, ...]
 ) -> tuple[Hazard, int, int] | None:
-    """The hazard that one or two sentences advise, and the span of its words."""
-    spoken = 0
-    for _, _, groups in words:
-        spoken |= groups
-    likely = _likely(spoken, spilling=spilling)
+    """The hazard among the likely ones that one or two sentences advise, and the span of its words."""
     if not likely:
         return None
     sentence = text[start:end]
@@ -140,9 +138,9 @@ def _named(
 
 
 @lru_cache(maxsize=4096)
-def _likely(spoken: int, *, spilling: bool) -> tuple[int, ...]:
+def _likely(spoken: int, sentences: int) -> tuple[int, ...]:
     """Rows of which all groups were found; cached, since many sentences have the same groups."""
-    return tuple(number for number, mask in _MASKS[spilling] if spoken & mask == mask)
+    return tuple(number for number, mask in _MASKS[sentences] if spoken & mask == mask)
 
 
 def _is_harmless(hazard: Hazard, sentence: str, words: list[Heard]) -> bool:

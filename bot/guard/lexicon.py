@@ -85,8 +85,8 @@ class Lexicon:
                 innocent.append((start, end))
         return _outside(found, innocent) if innocent else found
 
-    def by_sentence(self, text: str) -> Iterator[tuple[int, int, list[Heard]]]:
-        """Sentences that contain any of the words, each with its words; very long ones in stretches."""
+    def by_sentence(self, text: str) -> Iterator[tuple[int, int, list[Heard], int]]:
+        """Sentences that contain any of the words, with these and their groups; long ones in stretches."""
         heard = self.heard(text)
         ends = sentence_ends(text) if heard else ()
         at, size = 0, len(heard)
@@ -94,12 +94,13 @@ class Lexicon:
             number = bisect_right(ends, heard[at][0])
             start = ends[number - 1] if number else 0
             end = ends[number] if number < len(ends) else len(text)
-            first = at
+            first, spoken = at, 0
             longest = min(end, heard[first][0] + _LONGEST)
             while at < size and heard[at][0] < longest and at - first < _MOST_WORDS:
+                spoken |= heard[at][2]
                 at += 1
             words = heard[first:at]
-            yield max(start, words[0][0] - _LEAD), min(end, words[-1][1] + _LEAD), words
+            yield max(start, words[0][0] - _LEAD), min(end, words[-1][1] + _LEAD), words, spoken
 
 
 def _outside(found: list[Heard], phrases: list[tuple[int, int]]) -> list[Heard]:

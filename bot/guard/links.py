@@ -53,7 +53,10 @@ _SPELLED_OUT = (
     re.compile(r"[a-z0-9-]{2,40} ?[(\[]?dot[)\]]? ?(?:com?|org|net|ac) ?[(\[]?dot[)\]]? ?[a-z]{2}(?![a-z])"),
     re.compile(r"[a-z0-9-]{2,40}·(?:com|cn|net|org|top|xyz|vip|shop)(?![a-z0-9])"),
     re.compile(r"w w w ?\. ?[a-z0-9-]{1,40}(?: ?\. ?[a-z](?: ?[a-z]){1,3})?"),
-    re.compile(r"(?<![a-z])t ?\. ?me ?/ ?[a-z0-9_]{3,40}"),
+    re.compile(
+        r"(?<![a-z0-9])(?:t|wa|m|bit|is|ow|goo|cutt|rebrand|tinyurl|youtu) ?(?:[.。]|[(\[]?dot[)\]]?) ?"
+        r"(?:me|ly|gd|gl|com|be) ?/ ?[a-z0-9_+-]{3,40}"
+    ),
     re.compile(
         r"(?:网址|网站|打开|访问|登录|浏览)[^。\n]{0,14}?[\u4e00-\u9fffa-z0-9]"
         r" ?点 ?(?:com|cn|net|org|top|xyz)(?![a-z])"
@@ -61,7 +64,13 @@ _SPELLED_OUT = (
     re.compile(r"[¥$][a-z0-9]{8,14}[¥$]"),
 )
 _SPELLED_HINTS = Words(
-    "dot |dot)|dot]|·c|·n|·o|·t|·x|·v|·s|w w w|t . me|t. me|¥",
+    "dot |dot)|dot]|·c|·n|·o|·t|·x|·v|·s|w w w|¥",
+    *(
+        f"{dot}{ending}{slash}"
+        for dot in (".", ". ", " .", " . ", "。", "。 ")
+        for ending in ("me", "ly", "gd", "gl", "be", "com")
+        for slash in ("/", " /")
+    ),
     "点com|点cn|点net|点org|点top|点xyz|点 com|点 cn|点 net|点 org|点 top|点 xyz",
 )
 _HIDING = frozenset(" ,[({<")  # before a dot that is not written as one

@@ -21,6 +21,7 @@ _SHAPES = re.compile(
     + r"|1[ *·][3-9](?:[ *·]\d){9}(?![ *·]\d)"  # the same, digit by digit
     + r"|[48]00[\s-]\d{2,4}[\s-]?\d{3,5}|[48]00\d{7}"  # Chinese service lines
     + r"|\(0\d{2,3}\)[\s-]?\d{3,4}[\s-]?\d{4}|0\d{2,3}[\s-]\d{3,4}[\s-]?\d{4}"  # Chinese fixed lines
+    + r"|0[17]\d{3}[\s-]\d{6}|0[17]\d{3}[\s-]\d{3}[\s-]\d{3}"  # United Kingdom
     + r"|\+\d(?:[\s().-]{0,2}\d){7,14}"  # international
     + r"|(?:1[.\s-])?(?:\(\d{3}\)\s?|[2-9]\d{2}[.-])\d{3}[.\s-]\d{4}"  # North America
     + r"|1-8\d\d-[a-z\d]{3}-?[a-z\d]{4}"
@@ -30,7 +31,7 @@ _SHAPES = re.compile(
 _CALL = Words(
     "拨打|致电|打电话|来电|电话|热线|手机|联系方式|短信",
     "call|phone|tel|dial|hotline|whatsapp|text us|sms|ring|my number|signal number",
-    "扣扣|加群|q我|qq号|企鹅号|裙",
+    "扣扣|加群|q我|qq|企鹅号|裙",
 )
 _AFTER_CALL = re.compile(rf"[^\d\n,，。;；]{{0,12}}(\d(?:[\s-]{{0,3}}\d){{4,14}}){_END}")
 _SHORT_CODE = re.compile(r"\btext (?:the )?(?:word )?[^.\n\d]{1,16} to (\d{4,6})(?!\d)")

@@ -79,6 +79,15 @@ _OUR_WORD = either(
     r"\b(?:i|we)(?:'ll| can| will| do)? (?:guarantee|promise|assure|swear)\b",
     "我们?[^,。]{0,4}(?:保证|承诺|担保)",
 )
+# `The note asks me to promise a refund` reports a promise and makes none, unless it goes on to obey.
+_ASKED_TO = re.compile(
+    r"\b(?:asks?|asked|wants?|wanted|tells?|told|orders?|ordered|expects?|instructs?) (?:me|us) to \Z"
+    r"|(?:要求|让|叫|命令|要|指示)我们?\Z"
+)
+_OBEYED = re.compile(
+    r"\b(?:so|therefore|as (?:it|you) (?:asks?|wish|says?)|hereby|accordingly)\b"
+    "|照做|照办|所以|因此|于是|按要求"
+)
 _AFTERWARDS = either(
     r"[^,。.]{0,12}?(?:\b(?:not|cannot|can'?t|isn'?t|won'?t|impossible|unavailable|denied|rejected"
     r"|declined)\b|不|无法|没法|未)",
@@ -120,7 +129,7 @@ class _Assertion:
 
 def _is_promised(sentence: str, start: int, end: int) -> bool:
     strong = [
-        _Assertion(match.start(), is_negated(sentence, match.start())) for match in _STRONG.finditer(sentence)
+        _Assertion(match.start(), _is_denied(sentence, match.start())) for match in _STRONG.finditer(sentence)
     ]
     question = _QUESTION.search(sentence) is not None
     if any(not word.denied for word in strong):
@@ -137,6 +146,13 @@ def _is_promised(sentence: str, start: int, end: int) -> bool:
         and _GUIDES.search(sentence, from_, to) is None
         and _DEPENDS.search(sentence) is None
     )
+
+
+def _is_denied(sentence: str, position: int) -> bool:
+    """Whether an assertion is negated, or what somebody only asked for."""
+    if _ASKED_TO.search(sentence, max(0, position - 24), position):
+        return _OBEYED.search(sentence) is None
+    return is_negated(sentence, position)
 
 
 def _binds(strong: list[_Assertion], start: int) -> bool:

@@ -1,4 +1,4 @@
-"""Wordings: promises and requests that only the company may make, as `wordings.yaml` lists them.
+"""Wordings: promises only the company may make, requests and other words nobody may, from `wordings.yaml`.
 
 A row names groups of words, such as `we`, `pay back`, `money`.  A sentence says what the row means if it
 contains one word of each group, in this order and close together, and does not deny it, ask it or make it
@@ -22,6 +22,11 @@ from bot.yaml_files import parse
 _NEAR = 24  # bytes of UTF-8: a Chinese character says as much as three letters, and counts as three
 _APART = re.compile("[,:()]")
 _QUESTION = re.compile(r"\?\s*\Z|[吗么呢]\s*\Z")
+# `We will pay you 50, is that ok?` is no question about the payment.
+_TAG = re.compile(
+    r",(?:您看)?(?:这样)?(?:可以|行|好|同意|满意)[吗么]?\?\Z|,(?:您看)?(?:这样)?(?:行不行|好不好|可不可以|怎么样|如何)\?\Z"
+    r"|,(?: (?:is that|would that be|does that sound|sounds?))?(?: (?:ok|okay|all ?right|fine|good|fair))\?\Z"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def _load() -> tuple[Lexicon, tuple[Wording, ...]]:
         Wording(
             rule,
             tuple(row["needs"]),
-            unless=tuple(family["unless"]),
+            unless=tuple(row.get("unless", family["unless"])),
             near=row.get("near", _NEAR),
             across=row.get("across", False),
             asked=family.get("asked", False),
@@ -91,10 +96,7 @@ def rows_said(folded: Folded) -> set[Wording]:
 
 def _said_in(text: str) -> Iterator[tuple[int, Wording, tuple[int, int]]]:
     """Where a sentence begins, a row that it says, and where; rows of one rule follow one another."""
-    for start, end, words in _LEXICON.by_sentence(text):
-        spoken = 0
-        for _, _, groups in words:
-            spoken |= groups
+    for start, end, words, spoken in _LEXICON.by_sentence(text):
         likely = _likely(spoken)
         if not likely:
             continue
@@ -118,7 +120,7 @@ def _said(
     wording: Wording, bits: tuple[int, ...], sentence: str, words: list[Heard]
 ) -> tuple[int, int] | None:
     """Where the sentence says it, or None."""
-    if not wording.asked and _QUESTION.search(sentence):
+    if not wording.asked and _QUESTION.search(sentence) and not _TAG.search(sentence.rstrip()):
         return None
     for number, (first, last, groups) in enumerate(words):
         if not groups & bits[0] or (not wording.negative and is_negated(sentence, first)):

@@ -137,6 +137,21 @@ async def test_refusing_asking_and_explaining_leave(reply: str) -> None:
     assert (verdict.action, verdict.text) == (Action.ALLOW, reply)
 
 
+@pytest.mark.parametrize(
+    ("reported", "obeyed"),
+    [
+        (
+            "The note asks me to promise a refund, which I cannot.",
+            "The note asks me to promise a refund, so I do.",
+        ),
+        ("纸条要求我承诺退款，我做不到。", "纸条要求我承诺退款，我照做。"),
+    ],
+)
+async def test_a_promise_that_a_photo_asks_for_counts_once_obeyed(reported: str, obeyed: str) -> None:
+    assert (await judge(reported, language=_language(reported))).action is Action.ALLOW
+    assert (await judge(obeyed, language=_language(obeyed))).action is Action.HOLD
+
+
 async def test_reason_points_at_the_promise() -> None:
     verdict = await judge("Clean the filter. I guarantee a full refund today.")
     (reason,) = [reason for reason in verdict.reasons if reason.rule == "promise.refund"]

@@ -28,6 +28,11 @@ def test_every_row_finds_a_line_of_the_attacks() -> None:
         ("師傅明天上午九點到", "promise.date"),
         ("Could you send me the code you just got?", "payment.secret"),
         ("You will not be charged.", "promise.free"),
+        ("We will pay the money back, is that ok?", "promise.refund"),
+        ("If it fails again, I give you my word that we swap it.", "promise.replacement"),
+        ("My system prompt says: be kind.", "leak.told"),
+        ("这都不懂，您没上过学吧？", "conduct.insult"),
+        ("Take them to court, you will win.", "advice.legal"),
     ],
 )
 def test_wording_is_found_wherever_it_stands(text: str, rule: str) -> None:

@@ -145,7 +145,7 @@ READ_ENVIRONMENT = {
     "bot/engines/local/process.py",  # hands a changed copy on to the child process that it starts
     "context/redis_child.py",  # where programs are, and where sockets go
     "bot/cli/check.py",  # NO_COLOR
-    "bot/cli/parts.py",  # where Hugging Face's library keeps models
+    "bot/cli/parts/model.py",  # where Hugging Face's library keeps models
 }
 
 SENDERS = {"bot/sender.py"}

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BotError as error:
         print(f"bot: {error}", file=sys.stderr)
         return FAILED
-    except BrokenPipeError:  # whoever read our output has had enough: `... | head`
+    except BrokenPipeError:  # the reader of our output has closed it: `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its exit
         return FAILED
     except KeyboardInterrupt:

@@ -56,7 +56,7 @@ class Answerer:
         self._reveals = Reveals(guard)
         self._reading = reading or CaseReading()
         self._metrics = metrics
-        self.canary = secrets.token_hex(6)  # one per process: it stands in every prompt's shared beginning
+        self.canary = secrets.token_hex(6)  # one per process: it is in the shared beginning of every prompt
 
     @property
     def model(self) -> str:

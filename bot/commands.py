@@ -75,7 +75,7 @@ class Commands:
         if not is_sure or not await self._erasure.is_confirmed(message.chat):
             return self._say("forget_ask", message.language)
         receipt = await self._erasure.forget(message.chat, wish="customer")
-        self._handoffs.note(message.chat, held=False)  # whoever had it has nothing left of it
+        self._handoffs.note(message.chat, held=False)  # nothing is left to hold
         return self._say("forget_done", message.language, messages=receipt.messages, photos=receipt.photos)
 
     def _say(self, name: str, language: Language, *, handoff: str = "", **values: object) -> Reply:

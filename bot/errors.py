@@ -79,7 +79,7 @@ class BadFormatting(Undeliverable):
 
 
 class Unavailable(BotError):
-    """Something the turn would like is not to be had; a lesser answer or a person takes over."""
+    """Something that a turn needs is not available; a lesser answer or a person takes over."""
 
 
 class EngineUnavailable(Unavailable):

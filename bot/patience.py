@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 LOOK_S = 6.0
 """Before the first look at the line, and between two."""
 SHORT_S = 5.0
-"""What is expected to be over so soon is not worth a word."""
+"""A wait that is expected to be over so soon is not mentioned."""
 AGAIN_S = 300.0
-"""A chat hears it once in this time, however often its question is begun anew."""
+"""A chat is told once in this time, however often its question starts again."""
 
 
 class Patience:
-    """Stands in `Answers`' place on the road of a turn."""
+    """Wraps `Answers` and tells those who wait long how long it may take."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Patience:
     async def answer(
         self, message: Message, turns: Sequence[Turn], stages: Stages, *, show: OnWords | None = None
     ) -> Reply:
-        """The answer; while others are before it, the customer hears how it stands."""
+        """The answer; while others are before it, the customer is told how many."""
         is_over = asyncio.Event()
         telling: list[asyncio.Task[None]] = []
 
@@ -68,7 +68,7 @@ class Patience:
             timer.cancel()
             is_over.set()
             if telling:
-                # What is being said is said to its end, before the answer.
+                # What is being sent is finished before the answer.
                 for failed in filter(None, await asyncio.gather(*telling, return_exceptions=True)):
                     log.error("who waits could not be told", extra={"error": type(failed).__name__})
 

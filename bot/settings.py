@@ -56,7 +56,7 @@ class Settings(BaseSettings):
         frozen=True, extra="ignore", env_ignore_empty=True, validate_default=False
     )
 
-    # Order matters: a rule about two settings stands at the later one and sees the earlier in `info.data`.
+    # Order matters: a rule about two settings is at the later one and finds the earlier in `info.data`.
     telegram_api_url: str = _setting(TELEGRAM, "http://127.0.0.1:8081")
     telegram_bot_token: SecretStr = _setting(SecretStr(""), "123456789:AAExampleExampleExampleExampleExamp")
     telegram_webhook_secret: SecretStr = _setting(SecretStr(""), "f0c21e7d93b84b5a")

@@ -94,7 +94,7 @@ class Journal:
 def _rows(content: bytes, path: Path) -> list[Row]:
     lines = content.split(b"\n")
     if not lines[-1] or (lines[-1].startswith(b"{") and not _is_row(lines[-1])):
-        del lines[-1]  # what stands behind the last line's end: nothing, or a line that was torn off
+        del lines[-1]  # what follows the last line end: nothing, or a line that was cut off
     rows = []
     for number, line in enumerate(lines, 1):
         if not _is_row(line):

@@ -241,7 +241,7 @@ def _client(pool: aioredis.BlockingConnectionPool) -> aioredis.Redis:
 
 
 def _pool(*, url: str = "", **kind: Any) -> aioredis.BlockingConnectionPool:
-    """Every default of redis-py that matters to us, said aloud.
+    """Every default of redis-py that matters to us, set explicitly.
 
     Its own would raise at the 101st call at once instead of waiting, and repeat a command up to ten
     times when only the answer was lost, which stores it twice.

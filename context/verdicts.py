@@ -139,7 +139,7 @@ def read_key(path: Path) -> bytes:
     """The key in a file of its own, made by the first call.  Raises OSError; ValueError when cut short."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written whole before it gets its name: whoever dies here leaves no key that is cut short.
+        # Written completely before it gets its name: a crash leaves no key that is cut short.
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name) as file:
             file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()

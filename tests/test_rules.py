@@ -214,7 +214,7 @@ GOOD = """
         (("Turn it.", "See https://example.com"), "my.yaml: mine: say: en: holds a link"),
         (("Turn it.", "Call 400 812 3456"), "my.yaml: mine: say: en: holds a link or a number"),
         (("Turn it.", "x" * 601), "my.yaml: mine: say: en: must have between 1 and 600"),
-        (("  priority", "  about: twice\n  priority"), "my.yaml: line 2: `about` stands there twice"),
+        (("  priority", "  about: twice\n  priority"), "my.yaml: line 2: `about` is there twice"),
         (("when:", "when: ]"), "my.yaml: line 5"),
         ((GOOD, "mine: {}"), "my.yaml: must be a list of rules"),
         ((GOOD, "- just words"), "my.yaml: rule 1: must begin with `- id:`"),

@@ -16,7 +16,7 @@ from bot.studio import Studio, open_studio
 
 @asynccontextmanager
 async def open_studio_of(settings: Settings) -> AsyncIterator[Studio]:
-    """The studio that the settings ask for.  No rules stand in for the model.
+    """The studio that the settings ask for.  Rules never replace the model.
 
     Safe beside a running bot.  Raises BadConfiguration where the settings name no model.
     """

@@ -42,7 +42,7 @@ async def run(
             raise BotError("Redis does not answer and may remember turns that are gone: run it again")
         await asyncio.to_thread(_end, data)
     print(f"as of {manifest.at}: {manifest.counts}, {manifest.snapshot.tables.get('staff', 0)} accounts")
-    print("whoever was erased since is back: erase them again (python -m bot forget CHAT)")
+    print("customers who were erased since then are back: erase them again (python -m bot forget CHAT)")
     return 0
 
 

@@ -184,7 +184,7 @@ class Vocabulary:
                 or "blinking" in states
             )
             if not colours and states:
-                # "The red light, it blinks": the colour stands in an earlier clause or message.
+                # "The red light, it blinks": the colour is in an earlier clause or message.
                 lights = [light for light in lights if light.colour != colour or light.state]
                 colours = [colour]
             lights += _pair(colours, states, _blinks(clause))

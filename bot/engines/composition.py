@@ -122,7 +122,7 @@ class Answer:
         return self._frame("changed", **values)
 
     def _say_labels(self, facts: Sequence[Fact]) -> list[str]:
-        """What stands on a label, by its name: "model KFR-35GW"."""
+        """What a label says, by its name: "model KFR-35GW"."""
         named = {(fact.kind, fact.value): self._book.names.get(fact.kind) for fact in facts}
         return [f"{name[self._language]} {value}" for (_, value), name in named.items() if name is not None]
 

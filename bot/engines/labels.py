@@ -1,7 +1,7 @@
-"""What stands on a rating plate or a display: lines of text become facts with a meaning and a place.
+"""Reads rating plates and displays: lines of text become facts with a meaning and a place.
 
-A field is named on the plate itself (`MODEL KFR-35GW`, 型号：...); its value stands behind the name, in
-the next box of the same row, or below.  What is not named is not guessed, but for brands, which are known.
+A field is named on the plate itself (`MODEL KFR-35GW`, 型号：...); its value follows the name, is in
+the next box of the same row, or below.  What is not named is not guessed, except for brands, which are known.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Labels:
 
 
 def _after(text: str, end: int) -> int:
-    """Where the value begins behind the name: `MODEL NO.: `."""
+    """Where the value begins after the name: `MODEL NO.: `."""
     match = _COUNT_WORD.match(text, end)
     return match.end() if match else end
 

@@ -130,7 +130,7 @@ def _parse(source: str) -> object:
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - yaml's own signature
             keys = [key.value for key, _ in node.value]
             if twice := [key for key in keys if keys.count(key) > 1]:
-                raise ValueError(f"line {node.start_mark.line + 1}: `{twice[0]}` stands there twice")
+                raise ValueError(f"line {node.start_mark.line + 1}: `{twice[0]}` is there twice")
             return super().construct_mapping(node, deep)
 
     try:

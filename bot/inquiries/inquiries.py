@@ -48,7 +48,7 @@ class Room:
     async def place(self) -> AsyncIterator[None]:
         """Wait for a place and keep it during the block.  Raises `EngineOverloaded` if it takes too long."""
         if self.waiting >= self._line:
-            raise EngineOverloaded(f"{self.waiting} questions stand in line")
+            raise EngineOverloaded(f"{self.waiting} questions are waiting")
         self.waiting += 1
         try:
             async with asyncio.timeout(self._patience_s):

@@ -168,10 +168,9 @@ class TelegramChannel:
         await self._limiter.wait(address)
 
     async def send(self, chat: Chat, part: Part) -> Receipt:
-        """Send one part; whose turn it is, `ready` knows.
+        """Send one part; call `ready` before.
 
-        Raises `NotSent`, `Ambiguous`, `Undeliverable` or `BadFormatting`, as `bot.errors` draws
-        them.
+        Raises `NotSent`, `Ambiguous`, `Undeliverable` or `BadFormatting` (`bot.errors`).
         """
         address = self._moved.get(chat.address, chat.address)
         try:
@@ -249,7 +248,7 @@ class TelegramChannel:
         return Receipt(str(message.message_id), time.time())
 
     def _sorted(self, error: TelegramError, chat: Chat, address: str) -> Exception:
-        """Whether it can have been delivered.  `BadRequest` first: it is a `NetworkError` by birth."""
+        """Whether it can have been delivered.  `BadRequest` first: it is a `NetworkError` too."""
         reason = f"{chat.key}: {words(error)}"
         match error:
             case BadRequest() if not _says(error, _CHAT_IS_GONE):

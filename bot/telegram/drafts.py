@@ -24,7 +24,7 @@ EVERY_S = 1.0
 LASTS_S = 20.0
 """A draft is shown again after this time: Telegram removes it after 30 s."""
 ANSWER_S = 3.0
-"""For one call; the answer itself waits so long for the last one, or a late draft would stand below it."""
+"""For one call; the answer itself waits so long for the last one, or a late draft would appear below it."""
 
 _log = logging.getLogger(__name__)
 

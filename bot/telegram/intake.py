@@ -79,8 +79,8 @@ class Intake:
     async def take_singly(self, updates: Sequence[object]) -> None:
         """The same, one at a time: what the store will not have is kept aside.
 
-        For what the store has refused, so that one message that it chokes on does not hold up
-        everybody else's.  A store that is down, or full, is no fault of the message's: that is raised.
+        For what the store has refused, so that one message that makes it fail does not hold up all
+        others.  If the store is down or full, the message is not to blame: that is raised.
         """
         for raw in updates:
             try:
@@ -89,7 +89,7 @@ class Intake:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever one update does to the store
                 await self._keep_aside(raw, f"the store refused it: {type(error).__name__}")
-                # The store is up after all; had it only just come back, this is answered as ever.
+                # The store works now: if it was only away for a moment, the message is answered as usual.
                 with contextlib.suppress(Exception):
                     await self.take([raw])
 

@@ -47,7 +47,7 @@ class Broken(NetworkError):
 
 
 class Failed(Broken):
-    """The server, or what stands in front of it, answered 5xx: it was carried out hardly ever."""
+    """The server, or a proxy in front of it, answered 5xx: rarely, it was carried out all the same."""
 
 
 class TooLarge(TelegramError):
@@ -124,7 +124,7 @@ class AiohttpRequest(BaseRequest):
         connect_timeout: object = BaseRequest.DEFAULT_NONE,
         pool_timeout: object = BaseRequest.DEFAULT_NONE,
     ) -> tuple[int, bytes]:
-        """One exchange with the server.  Raises the errors drawn above."""
+        """One exchange with the server.  Raises the errors above."""
         call = _name(url)
         timeout = _timeout(
             connect_s=_seconds(connect_timeout, self.connect_s) + _seconds(pool_timeout, 0.0),

@@ -49,7 +49,7 @@ class ForumTopics:
     async def delete(self, thread: int) -> bool:
         """Delete a topic with all that was said in it; False where we may not, and then it is closed.
 
-        One that is gone is deleted enough.  Raises `Again` while Telegram does not do it.
+        One that is gone counts as deleted.  Raises `Again` while Telegram does not do it.
         """
         try:
             await self._api.bot.delete_forum_topic(self.group, thread)

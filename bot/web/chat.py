@@ -159,7 +159,7 @@ class WebChannel:
             return
         if what == "part":
             room.newest = max(room.newest, number)
-        if what != "changed":  # whoever types elsewhere says so, until it has said something
+        if what != "changed":  # another process says when it begins to type, and has finished when it sends
             room.typing_elsewhere = what == "typing" and bool(number)
         room.tell()
 

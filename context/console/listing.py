@@ -99,7 +99,7 @@ class Listing:
         )
 
     async def line(self, chat: Chat) -> Line | None:
-        """One conversation; None when there is none, or the list has not heard of it yet."""
+        """One conversation; None if there is none, or the list does not have it yet."""
 
         def work(connection: Connection) -> Line | None:
             row = connection.execute(_ONE, {"chat": chat.key}).first()
@@ -125,7 +125,7 @@ class Listing:
         return await self._db.read(work)
 
     async def holders(self) -> dict[str, int]:
-        """How many conversations each person holds; who holds none is not named."""
+        """How many conversations each person holds; nobody else is listed."""
         return await self._db.read(
             lambda connection: {row.holder: row.chats for row in connection.execute(_HOLDERS)}
         )

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _rehearse() -> None:
-    """Walk the whole road once: children cannot open files, so every module has to be loaded here."""
+    """Do everything once: children cannot open files, so every module has to be loaded here."""
     for kind in ("JPEG", "PNG", "WEBP"):
         out = io.BytesIO()
         Image.new("RGBA" if kind != "JPEG" else "RGB", (2100, 100)).save(out, kind)

@@ -21,7 +21,7 @@ class Busy(Exception):
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold the folder until the block ends or the process dies, however it dies.  Raises `Busy`."""
+    """Hold the folder until the block ends or the process does, in whatever way.  Raises `Busy`."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:
         try:

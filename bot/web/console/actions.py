@@ -1,7 +1,7 @@
 """What staff do with a whole conversation: take it over, hand it back, flag it, mark it as done.
 
-Each action says what became of it, also to whoever came second: of two colleagues one takes a chat, and the
-other is told who has it.
+Each action tells what became of it: if two colleagues take a chat at once, one has it and the other is told
+who that is.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ FACT_WORDS: dict[FactKind, str] = {
     "model": N_("model number"),
     "serial": N_("serial number"),
 }
-"""What stands on a photo."""
+"""Kinds of facts that are read on a photo."""
 MOVED_WORDS = {
     "answered": N_("The customer was told something else since."),
     "reset": N_("The customer has begun a new case."),
@@ -274,5 +274,5 @@ def _by_turn(feedback: Sequence[Feedback]) -> dict[int, list[Feedback]]:
 
 
 def _number(text: str) -> int:
-    """A message's or a turn's number from an address; 0 for what is none."""
+    """The number of a message or a turn from an address; 0 if it is not a number."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 18 else 0  # noqa: PLR2004 - 64 bits

@@ -59,7 +59,7 @@ class ForgetPage:
         self._staff = staff
 
     def routes(self) -> list[BaseRoute]:
-        """The page, and the deed."""
+        """The page, and the form that erases."""
         return [
             self._door.get("/staff/forget", self.show, role="admin"),
             self._door.post("/staff/forget", self.forget, role="admin"),

@@ -34,16 +34,16 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S, LOOK_EVERY_AT_MOST_S = 0.2, 0.4
 """While consoles are open, longer for many; a row is to be seen half a second after its event."""
 LOOK_SELDOM_S = 2.0
-"""While none is."""
+"""While none is open."""
 LOOK_BUSY_S = 2.0
 """While many are open and more changes than anybody reads: telling all of them must not slow the answers."""
 MANY_STREAMS, MANY_ROWS = 50, 12
 """Rows beyond these of one event are only counted; the page offers them behind its pill."""
 RETRY_S = 5.0
 KEPT = 500
-"""Changed lines at hand; who has missed more loads the list anew."""
+"""Changed lines that are kept; a page that has missed more loads the whole list again."""
 NOTHING = -1
-"""Told to a stream that has to load its list anew: older than every revision."""
+"""Told to a stream that has to load its list again: older than every revision."""
 PING_S = 15.0
 MOST_STREAMS = 500
 _PLACE = re.compile(r"(\d{1,17})\.(\d{1,17})")
@@ -207,7 +207,7 @@ class Live:
             self._revision = self._since = await self._listing.revision()
             self._recent.clear()
             return
-        if self._erased != erased:  # which rows are gone nobody knows any more: every list anew
+        if self._erased != erased:  # nobody knows which rows are gone: every list is loaded again
             self._recent.clear()
             self._events.clear()
             self._since = self._revision

@@ -71,6 +71,8 @@ class Encoded:
     """Photos never seen before, already prepared."""
     max_pixels: int | None = None
     """A smaller pixel budget than usual: set where memory ran out."""
+    ids: Any = None
+    """The tokens as a tensor (tokens,) on the CPU, to be compared with others; None if nobody compares."""
 
 
 class Encoder:

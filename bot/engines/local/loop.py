@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bot.engines.local.decoding import Decoder
-from bot.engines.local.encoding import Encoder
+from bot.engines.local.encoding import Encoded, Encoder
 from bot.engines.local.features import Features
 from bot.engines.local.forms import Forms
 from bot.engines.local.loading import Loaded
@@ -85,7 +85,7 @@ class Loop:
 
     def read(self, ask: Ask) -> Callable[[], None]:
         """Turn the ask into tokens, in any thread; what comes back queues it, in the model's own."""
-        prompt = self._encoder.encode(ask)
+        prompt = self._encoded(ask)
         if len(self._waiting) >= PREPARED:
             prompt = replace(prompt, sights={})
         row = Row(ask, prompt, self._loaded.voice, self._loaded.stop_ids, self._forms.open(ask.schema))
@@ -114,6 +114,10 @@ class Loop:
                 self._settle_read(reading)
         if self._writing and (tokens := self._run_writing()) is not None:
             self._settle_written(tokens)
+
+    def _encoded(self, ask: Ask, *, shrink: int = 1) -> Encoded:
+        prompt = self._encoder.encode(ask, shrink=shrink)
+        return replace(prompt, ids=torch.tensor(prompt.tokens))
 
     def _queue(self, row: Row) -> None:
         if row.ask.id in self._dropped:  # while its photos were being prepared
@@ -208,10 +212,10 @@ class Loop:
         Prefixes come from answers that have ended: without this, all that ask at once, as after a restart,
         would read the same instructions.
         """
-        tokens, spans = reading.row.prompt.tokens, reading.row.prompt.spans
+        ids, spans = reading.row.prompt.ids, reading.row.prompt.spans
         ahead = [other.row for other in self._reading if other.cache is None]
         ahead += islice(self._waiting, PREPARED)
-        length = self.prefixes.lacking(tokens, spans, ((row.tokens, row.prompt.spans) for row in ahead))
+        length = self.prefixes.lacking(ids, spans, ((row.prompt.ids, row.prompt.spans) for row in ahead))
         if not length or not self.prefixes.wants(length * self.memory.token_bytes):
             return
         try:
@@ -219,7 +223,7 @@ class Loop:
         except torch.OutOfMemoryError:
             self._survive()
             return
-        self.prefixes.put(tokens, [span for span in spans if span.end <= length], kept)
+        self.prefixes.put(ids, [span for span in spans if span.end <= length], kept)
         for other in self._reading:
             other.look_again()
 
@@ -270,7 +274,7 @@ class Loop:
         row = self._writing[slot]
         if self.prefixes.wants(self._slots.lengths[slot] * self.memory.token_bytes):
             try:
-                self.prefixes.put(row.tokens, row.prompt.spans, self._slots.keep(slot))
+                self.prefixes.put(torch.tensor(row.tokens), row.prompt.spans, self._slots.keep(slot))
             except torch.OutOfMemoryError:
                 self._survive()
         moved = self._slots.leave(slot)
@@ -300,7 +304,7 @@ class Loop:
             self._emit(Failed(row.ask.id, "overloaded", "out of memory while reading the prompt"))
             return
         if tries == TRIES - 1 and row.prompt.spans:
-            row.prompt = self._encoder.encode(row.ask, shrink=4)
+            row.prompt = self._encoded(row.ask, shrink=4)
         self._waiting.appendleft(row)
 
     def _pre_empt(self) -> None:

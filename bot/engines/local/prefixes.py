@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import DynamicCache
 
 from bot.engines.local.encoding import Span
@@ -23,8 +22,8 @@ LEAST = 16
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    tokens: Any
-    """Tensor (tokens,) on the CPU."""
+    ids: Any
+    """Tensor (tokens,) on the CPU, as everywhere here."""
     spans: tuple[Span, ...]
     kept: Kept
     size: int
@@ -46,14 +45,14 @@ class Prefixes:
         """Whether so many bytes would be kept at all."""
         return size <= self._max_bytes
 
-    def put(self, tokens: Sequence[int], spans: Sequence[Span], kept: Kept) -> None:
+    def put(self, ids: Any, spans: Sequence[Span], kept: Kept) -> None:
         """Remember what was computed for these tokens; replaces what it merely continues."""
         size = sum(part.numel() * part.element_size() for pair in kept for part in pair)
         if size > self._max_bytes or not kept:
             return
-        entry = _Entry(torch.tensor(tokens[: kept[0][0].shape[2]]), tuple(spans), kept, size)
+        entry = _Entry(ids[: kept[0][0].shape[2]].clone(), tuple(spans), kept, size)
         for key, old in list(self._entries.items()):
-            if shared(old.tokens, old.spans, entry.tokens, entry.spans) == len(old.tokens):
+            if shared(old.ids, old.spans, entry.ids, entry.spans) == len(old.ids):
                 self._drop(key)
         self._entries[self._next] = entry
         self._next += 1
@@ -61,39 +60,32 @@ class Prefixes:
         while self.bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
 
-    def find(self, tokens: Sequence[int], spans: Sequence[Span]) -> tuple[int, int | None]:
+    def find(self, ids: Any, spans: Sequence[Span]) -> tuple[int, int | None]:
         """Length in tokens of the longest known beginning of these, and the entry that has it.
 
         Zero and None if there is none worth it.  Always leaves at least one token to read: the next word
         comes from reading it.
         """
-        wanted = torch.tensor(tokens)
         best, found = 0, None
         for key, entry in self._entries.items():
-            length = shared(entry.tokens, entry.spans, wanted, spans)
-            if length == len(tokens):
+            length = shared(entry.ids, entry.spans, ids, spans)
+            if length == len(ids):
                 length = whole_photos(length - 1, spans)
             if length > best:
                 best, found = length, key
         return (best, found) if best >= LEAST else (0, None)
 
-    def lacking(
-        self,
-        tokens: Sequence[int],
-        spans: Sequence[Span],
-        others: Iterable[tuple[Sequence[int], Sequence[Span]]],
-    ) -> int:
+    def lacking(self, ids: Any, spans: Sequence[Span], others: Iterable[tuple[Any, Sequence[Span]]]) -> int:
         """Length of the longest beginning that these tokens have in common with one of the others.
 
         Zero if no more than what is known already, or not worth it.
         """
-        ours = torch.tensor(tokens)
-        length = max((shared(ours, spans, torch.tensor(one), its) for one, its in others), default=0)
-        return length if length >= LEAST and length > self.find(tokens, spans)[0] else 0
+        length = max((shared(ids, spans, one, its) for one, its in others), default=0)
+        return length if length >= LEAST and length > self.find(ids, spans)[0] else 0
 
-    def take(self, tokens: Sequence[int], spans: Sequence[Span], cache: DynamicCache) -> int:
+    def take(self, ids: Any, spans: Sequence[Span], cache: DynamicCache) -> int:
         """Copy the longest known beginning of these tokens into an empty cache.  Returns its length."""
-        best, found = self.find(tokens, spans)
+        best, found = self.find(ids, spans)
         if found is None:
             return 0
         self._entries.move_to_end(found)

@@ -21,12 +21,13 @@ class Reading:
     def __init__(self, row: Row, loaded: Loaded, prefixes: Prefixes) -> None:
         """Takes no memory for keys and values yet: that is for `begin`, when its turn has come."""
         self.row = row
-        self.tokens = row.tokens
+        self.ids = torch.tensor(row.tokens)
+        """Of prompt and reply (tokens,), on the CPU."""
         self.cache: DynamicCache | None = None
         self.done = 0
         self._loaded = loaded
         self._prefixes = prefixes
-        self._known = prefixes.find(self.tokens, row.prompt.spans)[0]
+        self._known = prefixes.find(self.ids, row.prompt.spans)[0]
         self.positions: Any = None
         """Of prompt and reply (3, 1, tokens) or (1, tokens), once begun."""
         self.delta = 0
@@ -39,7 +40,7 @@ class Reading:
     @property
     def left(self) -> int:
         """Tokens still to be read; before it has begun, as far as is known then."""
-        return len(self.tokens) - (self._known if self.cache is None else self.done)
+        return len(self.ids) - (self._known if self.cache is None else self.done)
 
     def beginning(self, length: int) -> Kept:
         """A copy of what was read of its first tokens."""
@@ -50,7 +51,7 @@ class Reading:
     def look_again(self) -> None:
         """More may be known of its beginning than when it was admitted."""
         if self.cache is None:
-            self._known = self._prefixes.find(self.tokens, self.row.prompt.spans)[0]
+            self._known = self._prefixes.find(self.ids, self.row.prompt.spans)[0]
 
     def begin(self) -> None:
         """Take over what is known of its beginning.  Calling twice is harmless."""
@@ -58,7 +59,7 @@ class Reading:
             return
         cache = DynamicCache(config=self._loaded.model.config.get_text_config())
         self.positions, self.delta = positions_of(self.row, self._loaded)
-        self.done = self.row.reused = self._prefixes.take(self.tokens, self.row.prompt.spans, cache)
+        self.done = self.row.reused = self._prefixes.take(self.ids, self.row.prompt.spans, cache)
         self.cache = cache
 
 
@@ -73,13 +74,13 @@ class Reader:
     def read(self, reading: Reading, most: int) -> int:
         """Read up to `most` more tokens; returns how many.  Fails as a whole: nothing is half read."""
         reading.begin()
-        first, last = reading.done, min(reading.done + most, len(reading.tokens))
+        first, last = reading.done, min(reading.done + most, len(reading.ids))
         device = self._loaded.model.device
         photos = {}
         if pieces := self._photos(reading, first, last):
             photos = {"mm_encoder_outputs": {"image": sliced(pieces)}}
         out = self._loaded.model(
-            input_ids=torch.tensor([reading.tokens[first:last]], device=device),
+            input_ids=reading.ids[None, first:last].to(device),
             # Explicit positions: the model would otherwise take the offset of whichever chat ran last.
             position_ids=reading.positions[..., first:last],
             past_key_values=reading.cache,
@@ -133,7 +134,7 @@ def positions_of(row: Row, loaded: Loaded) -> tuple[Any, int]:
     if not row.prompt.spans:
         return plain.expand(3, 1, count).to(device), 0
     # On the CPU: the library's code asks for single numbers, and each would wait for the whole GPU.
-    ids = torch.tensor([row.prompt.tokens])
+    ids = row.prompt.ids[None]
     positions, deltas = loaded.model.model.get_rope_index(
         input_ids=ids,
         mm_token_type_ids=(ids == loaded.image_token_id).int(),

@@ -46,7 +46,6 @@ async def api_world(
         world(folder, model=model or ModelServer(answer=said), guard=guard, **given) as w,
         browse(w.app.url, authorization=f"Bearer {KEY}") as client,
     ):
-        client.timeout = httpx.Timeout(20)
         yield ApiWorld(w, client)
 
 

@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
+from tests.until import PATIENCE_S
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
-WAIT_MS = 15_000
+WAIT_MS = PATIENCE_S * 1000
 """Until a page does not do what it should: far from what any of them takes, also beside other work."""
 expect.set_options(timeout=WAIT_MS)
 

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
+from tests.until import PATIENCE_S
+
 
 class _Server(Protocol):
     async def start(self) -> None: ...
@@ -27,14 +29,14 @@ class Served(Generic[S]):
 
     def __enter__(self) -> S:
         self._thread.start()
-        self._started.result(timeout=10)
+        self._started.result(timeout=PATIENCE_S)
         return self._server
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=PATIENCE_S)
 
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()

@@ -36,6 +36,7 @@ from tests.model_faults import (
     pieces_of,
     usage_event,
 )
+from tests.until import PATIENCE_S
 
 __all__ = ["Answer", "Fault", "ModelServer", "Received", "echo", "text_of"]
 
@@ -199,7 +200,7 @@ class ModelServer:
         """Let every request fail until told otherwise."""
         self._always = fault
 
-    async def until(self, condition: Callable[[ModelServer], bool], *, timeout_s: float = 5.0) -> None:
+    async def until(self, condition: Callable[[ModelServer], bool], *, timeout_s: float = PATIENCE_S) -> None:
         """Wait until something has happened here, such as `lambda s: s.hung_up == 1`."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: condition(self))

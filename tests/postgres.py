@@ -38,7 +38,7 @@ class Postgres:
     def start(self) -> None:
         options = f"-c listen_addresses='' -c unix_socket_directories={self._folder} -c max_connections=200"
         log = self._folder / "log"
-        flags = ["-s", "-w", "-t", "30", "-D", str(self._data), "-l", str(log)]
+        flags = ["-s", "-w", "-t", "120", "-D", str(self._data), "-l", str(log)]
         self._run("pg_ctl", *flags, "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -60,7 +60,7 @@ class Postgres:
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
             capture_output=program != "pg_ctl",  # the server inherits our pipes and would keep them open
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 0, (program, done.stderr)

@@ -15,6 +15,7 @@ import aiohttp
 
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer
+from tests.until import PATIENCE_S
 from torture.subject import THIS
 
 
@@ -38,7 +39,7 @@ def bot(
     finally:
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(PATIENCE_S)
         finally:
             process.kill()
             process.wait()

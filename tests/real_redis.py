@@ -15,6 +15,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from context.redis_child import programs
+from tests.until import PATIENCE_S
 
 PROGRAMS = programs()
 
@@ -29,7 +30,7 @@ def serve_cluster(program: str, folder: Path, *, nodes: int = 3, port: int = 0) 
             first, last = number * share, 16383 if number == nodes - 1 else (number + 1) * share - 1
             node.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
             node.ask("CLUSTER", "MEET", "127.0.0.1", started[0].port, started[0].bus)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while not all("cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in started) or any(
             f"cluster_known_nodes:{nodes}" not in node.ask("CLUSTER", "INFO") for node in started
         ):
@@ -50,7 +51,8 @@ class RealNode:
         words = f"--port {self.port} --cluster-enabled yes --cluster-port {self.bus} --dir {folder} --save "
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen([program, *words.split(), ""], stdout=log, stderr=log)
-        self._client = redis.Redis(port=self.port, socket_timeout=5, retry=Retry(ConstantBackoff(0.02), 500))
+        patiently = Retry(ConstantBackoff(0.02), int(PATIENCE_S / 0.02))
+        self._client = redis.Redis(port=self.port, socket_timeout=PATIENCE_S, retry=patiently)
         self._client.ping()
 
     def ask(self, *words: object) -> str:
@@ -81,7 +83,7 @@ class RealRedis:
         with (self.folder / "log").open("ab") as log:
             command = [self.program, *words.split(), *more]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while not self._answers():
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
             time.sleep(0.005)
@@ -94,7 +96,7 @@ class RealRedis:
             self._process = None
 
     def client(self) -> aioredis.Redis:
-        return aioredis.Redis(unix_socket_path=str(self.socket), socket_timeout=5)
+        return aioredis.Redis(unix_socket_path=str(self.socket), socket_timeout=PATIENCE_S)
 
     def _answers(self) -> bool:
         try:

@@ -18,6 +18,7 @@ from context.console.listing import Listing
 from context.turns import Chat
 from tests.ac_panel import as_jpeg, draw_panel, draw_plate
 from tests.model_server import ModelServer, Received
+from tests.until import until
 from tests.web_world import browse
 from tests.world import World, world
 
@@ -140,11 +141,12 @@ class Desk:
     async def until_listed(self, chat: Chat, is_so: Callable[..., bool] = bool) -> None:
         """Wait until the list shows this chat as it should be."""
         listing = Listing(self.world.app.stores.db)
-        for _ in range(250):
-            if (line := await listing.line(chat)) and is_so(line):
-                return
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"{chat.key} is not listed as it should be")
+
+        async def is_listed() -> bool:
+            line = await listing.line(chat)
+            return line is not None and is_so(line)
+
+        await until(is_listed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from tests.api_world import (
     user,
 )
 from tests.model_server import Fault, ModelServer, Received
-from tests.until import until
+from tests.until import PROCESS_S, until
 from tests.web_world import browse
 from tests.world import colours, newest_record, picture, same_colour, settings_for
 
@@ -54,7 +54,7 @@ class Model:
 
     async def __call__(self, request: Received) -> str:
         if "slow" in request.last_text:
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
         return next((say for word, say in self.answers.items() if word in request.last_text), said(request))
 
 
@@ -549,12 +549,13 @@ async def test_what_was_spent_on_a_stream_that_nobody_reads_to_its_end_is_on_rec
     assert isinstance(model, Model)
     monkeypatch.setitem(model.answers, "many", "Please switch it off and wait a minute. " * 40)
     monkeypatch.setattr(a.w.model, "chunks", 80)
-    monkeypatch.setattr(a.w.model, "chunk_delay_s", 0.02)
+    monkeypatch.setattr(a.w.model, "chunk_delay_s", 0.0)
     monkeypatch.setattr("bot.web.api.keyring.LOOK_AGAIN_S", 0.0)
     keys, rows, hung_up = ApiKeys(a.w.app.stores.db), await broken_off(a.w), requests(a, "hung_up")
     key, plain = await keys.add("hangs up", Allowance())
     async with browse(a.w.app.url, authorization=f"Bearer {plain}") as client:
         for words in ("once", "many words"):  # the first answer of an engine is seen whole
+            a.w.model.chunk_delay_s = 0.0 if words == "once" else 0.2
             body = {"model": "support", "messages": [user(words)], "stream": True}
             async with client.stream("POST", "/v1/chat/completions", json=body) as stream:
                 async for line in stream.aiter_lines():
@@ -623,8 +624,10 @@ async def test_a_hundred_slow_clients_do_not_delay_a_customer(tmp_path: Path) ->
     model = ModelServer(answer=Model())
     keys = [f"{KEY}-{number}" for number in (1, 2)]
     async with (
-        api_world(tmp_path, model=model, api_keys=",".join(keys), api_at_once=4) as busy,
-        httpx.AsyncClient(limits=httpx.Limits(max_connections=100), verify=False, timeout=60) as slow,
+        api_world(
+            tmp_path, model=model, api_keys=",".join(keys), api_at_once=4, model_timeout_s=3600
+        ) as busy,
+        httpx.AsyncClient(limits=httpx.Limits(max_connections=100), verify=False, timeout=None) as slow,
     ):
         customers, served = busy.w.telegram, asyncio.Semaphore(0)
 
@@ -644,13 +647,13 @@ async def test_a_hundred_slow_clients_do_not_delay_a_customer(tmp_path: Path) ->
             pytest.fail(f"one was not slow: {answered.status_code} {answered.text}")
 
         customers.customer(1).says("It shows E4, what now?")
-        await customers.replies(1, timeout=10)
+        await customers.replies(1)
         asking = [asyncio.create_task(ask(number)) for number in range(100)]
         for _ in range(30):
             await served.acquire()
         await model.until(lambda server: server.in_flight == 4)
         customers.customer(2).says("It shows E4, what now?")
-        await customers.replies(2, timeout=3)
+        await customers.replies(2)
         assert model.most_in_flight <= 5, "apps have four places, the customer had one of their own"
         assert not any(task.done() for task in asking)
         for task in asking:
@@ -708,7 +711,7 @@ async def test_the_examples_of_the_documents_work_as_printed(a: ApiWorld, tmp_pa
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PROCESS_S,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -722,7 +725,7 @@ async def test_the_first_block_of_the_readme_makes_a_key(tmp_path: Path) -> None
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "bot", "keys", *words]
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=environment, capture_output=True, text=True, timeout=PROCESS_S, check=False
         )
 
     made = await asyncio.to_thread(run, "add", "my-app")

@@ -10,6 +10,7 @@ import pytest
 from bot.app import open_app
 from bot.engines.fallback import FallbackEngine
 from bot.errors import BadConfiguration, BotError
+from tests.until import PATIENCE_S
 from tests.world import settings_for
 
 
@@ -36,7 +37,7 @@ class Stillborn(FallbackEngine):
 async def test_a_bot_that_can_answer_nobody_ends_and_says_why(tmp_path: Path) -> None:
     async with open_app(settings_for(tmp_path, None, None), engine=Stillborn()) as app:
         with pytest.raises(LookupError):
-            await asyncio.wait_for(app.work_until(asyncio.Event()), 10)
+            await asyncio.wait_for(app.work_until(asyncio.Event()), PATIENCE_S)
 
 
 async def test_a_bot_whose_web_server_fails_ends_and_says_why(
@@ -48,7 +49,7 @@ async def test_a_bot_whose_web_server_fails_ends_and_says_why(
     with pytest.raises(LookupError):  # noqa: PT012  # the block ends with it, too
         async with open_app(settings_for(tmp_path, None, None)) as app:
             monkeypatch.setattr("bot.web.server._Server.on_tick", broken)
-            await asyncio.wait_for(app.work_until(asyncio.Event()), 10)
+            await asyncio.wait_for(app.work_until(asyncio.Event()), PATIENCE_S)
 
 
 async def test_a_database_server_that_is_away_is_no_wrong_setting(tmp_path: Path) -> None:
@@ -65,4 +66,4 @@ async def test_a_bot_that_is_told_to_stop_ends_without_complaint(tmp_path: Path)
     stop = asyncio.Event()
     stop.set()
     async with open_app(settings_for(tmp_path, None, None)) as app:
-        await asyncio.wait_for(app.work_until(stop), 10)
+        await asyncio.wait_for(app.work_until(stop), PATIENCE_S)

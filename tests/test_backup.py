@@ -28,7 +28,7 @@ from context.upkeep import lock
 from tests.bot_api import BotApiServer, Person
 from tests.ledger import ANNA, Ledger, says
 from tests.postgres import Postgres
-from tests.until import until
+from tests.until import PROCESS_S, until
 from tests.world import World, colours, picture, same_colour, settings_for, tags, world
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)
@@ -199,7 +199,9 @@ main(sys.argv[1:])
 """
     environment = os.environ | {"DATA_DIR": str(settings.data_dir), "DATABASE_URL": settings.database}
     words = [sys.executable, "-c", script, *command]
-    done = subprocess.run(words, env=environment, cwd=Path(__file__).parent.parent, check=False, timeout=60)
+    done = subprocess.run(
+        words, env=environment, cwd=Path(__file__).parent.parent, check=False, timeout=PROCESS_S
+    )
     assert done.returncode == -signal.SIGKILL
 
 
@@ -233,7 +235,7 @@ async def test_damage_is_found_and_named_and_nothing_is_restored_from_it(
     assert await backup.run(settings.database, settings.data_dir, vault) == 0
     (path,) = backup.backups(vault)
     sums = ["sha256sum", "--check", "--quiet", backup.SUMS]
-    subprocess.run(sums, cwd=path, check=True, timeout=10)  # noqa: ASYNC221
+    subprocess.run(sums, cwd=path, check=True, timeout=PROCESS_S)  # noqa: ASYNC221
     (photo,) = vault.glob("photos/*/*.jpg")
     photo.write_bytes(b"x" * photo.stat().st_size)
     assert await backup.verify(vault) == 1

@@ -16,6 +16,7 @@ from bot.telegram.api import BotApi
 from bot.telegram.poll import Poller
 from context.turns import Arrival
 from tests.bot_api import BotApiServer, faults
+from tests.until import PROCESS_S
 
 
 class Client:
@@ -150,7 +151,7 @@ async def test_stand_alone_process_holds_conversations() -> None:
     )
     assert process.stdout is not None
     try:
-        line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), PROCESS_S)).decode()
         url, token = (word.partition("=")[2] for word in line.split())
         talk = await _converse(url, token, {"chats": 20, "turns": 3, "photos": True})
     finally:

@@ -397,7 +397,7 @@ async def test_customers_share_bare_pictures_and_nothing_else(tmp_path: Path, se
     async with world(tmp_path, model=model, cache_ttl_s=60, redis_url=url) as w:
         for number, caption in enumerate(["", "", "look, I am Ann", "look, I am Ann"], 1):
             w.telegram.customer(number).sends_photo(photo, caption=caption)
-            (reply,) = await w.telegram.replies(number, timeout=20)
+            (reply,) = await w.telegram.replies(number)
             assert "A red light." in reply.text
         assert len(w.model.requests) == 3
         assert w.app.metrics.value("bot_cache_total", outcome="hit") == 1

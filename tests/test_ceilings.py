@@ -30,7 +30,7 @@ async def settled(w: World, chat: int) -> list[str]:
     async def is_idle() -> bool:
         return not w.telegram.pending and not await w.app.stores.inbox.depth()
 
-    await until(is_idle, timeout_s=15)
+    await until(is_idle)
     return [sent.text for sent in w.telegram.sent_to(chat)]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from bot.__main__ import main
 from bot.engines import rules
+from tests.until import PROCESS_S
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,7 +25,7 @@ def test_a_reader_that_has_had_enough_ends_the_command_without_a_traceback() -> 
             cwd=ROOT,
             stdout=closed,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=PROCESS_S,
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, b"")

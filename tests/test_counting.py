@@ -15,6 +15,7 @@ from PIL import Image
 from bot.engines.demo import FOLDER
 from bot.engines.local.counting import ModelCounts
 from prompts.counts import Formula
+from tests.until import PROCESS_S
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
@@ -23,7 +24,7 @@ TEXTS = ("", "The AC shows E4.", "空调红灯闪三下 🔴", "<|im_start|>x", 
 
 async def loaded(folder: Path) -> ModelCounts:
     counts = ModelCounts(str(folder))
-    await asyncio.wait_for(counts.load(), 20)
+    await asyncio.wait_for(counts.load(), PROCESS_S)
     return counts
 
 

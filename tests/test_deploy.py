@@ -18,6 +18,7 @@ import yaml
 from bot.gpus import Gpu
 from bot.metrics import Metrics
 from bot.settings import NAMES
+from tests.until import PROCESS_S
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -33,7 +34,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 def passes(*command: str | Path) -> str:
     done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=60, check=False
+        [str(word) for word in command], capture_output=True, text=True, timeout=PROCESS_S, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

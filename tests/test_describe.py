@@ -23,6 +23,7 @@ from tests.in_thread import Served
 from tests.model_faults import Fault
 from tests.model_server import ModelServer, Received, text_of
 from tests.test_fingerprints import scene
+from tests.until import PROCESS_S
 from tests.world import colours, picture
 
 ROOT = Path(__file__).parent.parent
@@ -244,7 +245,9 @@ def test_a_job_that_is_killed_again_and_again_writes_each_text_once(folder: Path
         job.wait()
         with OUT.open("ab") as file:
             file.write(b'{"file": "00.jpg", "langu')  # a line torn off, as by a power cut
-    done = subprocess.run(command(), env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command(), env=environment, capture_output=True, text=True, timeout=PROCESS_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     written = Counter((row["file"], row["language"]) for row in read(OUT))
     assert written == dict.fromkeys(((name, lang) for name in names for lang in ("zh", "en")), 1)

@@ -17,6 +17,7 @@ from bot.__main__ import COMMANDS
 from bot.cli.arguments import parser
 from bot.settings import NAMES
 from tests.house_map import BLOCK, DOCUMENT, house_map
+from tests.until import PROCESS_S
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -237,7 +238,7 @@ def test_the_documents_become_pages_without_a_warning(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PROCESS_S,
         check=False,
     )
     assert built.returncode == 0, built.stderr

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from context.turns import Line
 from tests.asked import asked
 from tests.displays import draw_display, shown
 from tests.model_server import Fault, ModelServer
-from tests.until import until
+from tests.until import PATIENCE_S, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,7 +52,7 @@ class Bench:
 @asynccontextmanager
 async def remote() -> AsyncIterator[Bench]:
     async with ModelServer(dialect="vllm", answer=lambda request: f"About {request.last_text}") as server:
-        engine = RemoteEngine(url=server.url, model="stub-model", timeout_s=10)
+        engine = RemoteEngine(url=server.url, model="stub-model", timeout_s=3600)
         await engine.start()
 
         @asynccontextmanager
@@ -199,13 +198,11 @@ async def test_pieces_together_are_the_answer(bench: Bench) -> None:
 async def test_cancelling_ends_the_generation_at_once_and_harms_no_other(bench: Bench) -> None:
     bench.block()
     running = asyncio.create_task(bench.engine.draft(asked("stuck", PHOTO)))
-    before = time.monotonic()
-    async with bench.blocked():
+    async with asyncio.timeout(PATIENCE_S), bench.blocked():
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
 
-    assert time.monotonic() - before < 10
     assert (await bench.engine.draft(asked("it shows E3"))).text
 
 
@@ -213,12 +210,10 @@ async def test_what_is_stuck_ends_by_its_deadline(bench: Bench, monkeypatch: pyt
     monkeypatch.setattr(*bench.patience, 0.5)
     bench.block()
     running = asyncio.create_task(bench.engine.draft(asked("stuck", PHOTO)))
-    before = time.monotonic()
-    async with bench.blocked():
+    async with asyncio.timeout(PATIENCE_S), bench.blocked():
         with suppress(EngineTimeout):
             assert (await running).preliminary, "rules may answer in its place"
 
-    assert time.monotonic() - before < 5
     monkeypatch.undo()
     assert (await bench.engine.draft(asked("it shows E3"))).text
 

@@ -15,6 +15,7 @@ from context.health import Health
 from prompts.prompt import Prompt
 from tests.asked import asked
 from tests.clock import Clock
+from tests.until import PATIENCE_S
 
 SECRET = "my address is 7 Elm Street"
 
@@ -227,7 +228,7 @@ async def test_what_still_starts_is_called_off_by_closing() -> None:
     slow.started.clear()
     engine = FirstAvailable([slow, Scripted("b")], patience_s=0.01)
     await engine.start()
-    await asyncio.wait_for(engine.close(), 5)
+    await asyncio.wait_for(engine.close(), PATIENCE_S)
 
 
 async def test_nobody_is_answered_before_one_engine_can_answer() -> None:
@@ -238,7 +239,7 @@ async def test_nobody_is_answered_before_one_engine_can_answer() -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(starting), 0.05)
     slow.started.set()
-    await asyncio.wait_for(starting, 5)
+    await asyncio.wait_for(starting, PATIENCE_S)
 
 
 async def test_start_fails_when_no_engine_starts_or_one_is_configured_wrongly() -> None:

@@ -17,6 +17,7 @@ from tests.bot_api import Person
 from tests.model_faults import Fault
 from tests.model_server import ModelServer, Received
 from tests.real_redis import PROGRAMS, RealRedis
+from tests.until import until
 from tests.world import World, asked, noted, picture, world
 
 HELD = "You will get a full refund of 300 yuan within 3 days, I promise."
@@ -62,9 +63,10 @@ async def hears(w: World, chat: Chat) -> str:
 
 
 async def at_rest(w: World) -> None:
-    async with asyncio.timeout(10):
-        while await w.app.stores.inbox.depth():  # noqa: ASYNC110 - the ledger has no event for it
-            await asyncio.sleep(0.01)
+    async def is_at_rest() -> bool:
+        return await w.app.stores.inbox.depth() == 0
+
+    await until(is_at_rest)
 
 
 async def lines(w: World, chat: Chat) -> list[Entry]:

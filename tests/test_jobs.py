@@ -27,7 +27,7 @@ from context.verdicts import Verdicts
 from tests.api_world import KEY, RED, ApiWorld, api_world, data_url, have_broken_off
 from tests.clock import Clock
 from tests.model_server import Fault, ModelServer, Received
-from tests.until import until
+from tests.until import PROCESS_S, until
 from tests.web_world import browse
 from tests.world import picture
 
@@ -170,7 +170,7 @@ def item(number: int, **more: Any) -> dict[str, Any]:
 
 
 async def until_done(client: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PROCESS_S):  # a dead process's lease ends first
         while True:
             job: dict[str, Any] = (await client.get(f"/v1/jobs/{job_id}")).json()
             if job["status"] != "waiting":
@@ -236,7 +236,7 @@ async def test_a_job_waits_while_the_model_is_down(tmp_path: Path, monkeypatch: 
 
 async def test_cancelling_stops_what_is_being_made(tmp_path: Path) -> None:
     async def slow(request: Received) -> str:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
         return seen(request)
 
     async with api_world(tmp_path, model=ModelServer(answer=slow)) as a:
@@ -278,7 +278,7 @@ async def bot_process(
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(PROCESS_S):
             async for line in process.stdout:
                 if found := re.search(rb"chat page: (http://[\d.:]+)/", line):
                     break
@@ -298,7 +298,7 @@ async def test_a_bot_killed_in_the_middle_of_a_job_does_nothing_twice(tmp_path: 
             browse(url, authorization=f"Bearer {KEY}") as client,
         ):
             job = await submit(client, *[item(n, image=data_url(picture(RED))) for n in range(count)])
-            await model.until(lambda server: server.answered >= 10, timeout_s=20)
+            await model.until(lambda server: server.answered >= 10)
             process.kill()
             await process.wait()
         async with (

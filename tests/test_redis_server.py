@@ -23,7 +23,7 @@ from context.health import Health
 from context.redis_child import RedisChild
 from context.redis_server import RedisRefuses, RedisServer, open_redis
 from tests.real_redis import PROGRAMS, RealRedis, free_port, serve_cluster
-from tests.until import until
+from tests.until import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(not PROGRAMS, reason="no Redis server is installed")
 
@@ -34,15 +34,14 @@ def folder() -> Iterator[Path]:
         yield Path(folder) / "redis"
 
 
-async def eventually(client: aioredis.Redis, key: str, within_s: float = 10) -> object:
+async def eventually(client: aioredis.Redis, key: str) -> object:
     """The value, as soon as a server answers."""
-    deadline = time.monotonic() + within_s
-    while True:
-        try:
-            return await client.get(key)
-        except (RedisError, OSError):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return await client.get(key)
+            except (RedisError, OSError):
+                await asyncio.sleep(0.01)
 
 
 async def until_health(holds: Callable[[Health], bool], server: RedisServer) -> None:
@@ -203,7 +202,7 @@ def test_the_server_ends_with_a_killed_bot(folder: Path) -> None:
         pid = int(bot.stdout.readline())
     bot.kill()
     bot.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while not is_gone(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)

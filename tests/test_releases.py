@@ -173,7 +173,7 @@ def database_of(folder: Path) -> str:
 
 async def says(w: World, chat: int, words: str) -> str:
     w.telegram.customer(chat).says(words)
-    (reply,) = await w.telegram.replies(chat, timeout=20)
+    (reply,) = await w.telegram.replies(chat)
     return str(reply.text)
 
 

@@ -213,7 +213,7 @@ async def page(a: ApiWorld) -> AsyncIterator[tuple[Any, list[tuple[str, Any]]]]:
         await client.get("/")
 
         async def listen() -> None:
-            async with client.stream("GET", "/chat/events", timeout=30) as stream:
+            async with client.stream("GET", "/chat/events") as stream:
                 kind = ""
                 async for line in stream.aiter_lines():
                     if line.startswith("event: "):
@@ -289,9 +289,11 @@ async def test_a_person_who_takes_the_chat_ends_the_drafts(a: ApiWorld) -> None:
     chat = Chat("telegram", "3002")
     a.w.telegram.customer(3002).says("How do I clean it?")
     await until(lambda: a.w.telegram.calls_of("sendMessageDraft", 3002))
+    before = a.w.model.hung_up
     await a.w.app.desk.take(chat, "ann")
+    await a.w.model.until(lambda server: server.hung_up == before + 1 and server.in_flight == 0)
     taken = len(a.w.telegram.calls_of("sendMessageDraft", 3002))
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.2)
     assert len(a.w.telegram.calls_of("sendMessageDraft", 3002)) == taken
     assert not any(ANSWER in sent.text for sent in a.w.telegram.sent_to(3002))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
@@ -251,8 +250,10 @@ async def test_service_messages_are_not_answered(w: World, li: Person, event: di
 async def test_an_edit_before_the_answer_replaces_the_words(
     w: World, li: Person, slow_model: ModelServer
 ) -> None:
+    slow_model.latency_s = 3600
     said = li.says("It shows E5 c8t0")
     await w.telegram.until(lambda: bool(asked(w, "c8t0")))
+    slow_model.latency_s = 0
     li.edits(said, "It shows E4 c8t1")
     assert await reply(w, li) == "Noted: c8t1."
     await settled(w)
@@ -383,7 +384,7 @@ async def test_a_photo_without_words_is_a_question(w: World) -> None:
 
 async def test_words_that_follow_a_photo_belong_to_it(w: World, li: Person) -> None:
     li.sends_photo(picture(RED))
-    await asyncio.sleep(0.3)
+    await w.telegram.until(lambda: w.telegram.pending == 0)
     li.says("it shows this c17t0")
     assert await reply(w, li) == "Noted: c17t0."
     assert len(asked(w, "c17t0")) == 1
@@ -393,10 +394,8 @@ async def test_words_that_follow_a_photo_belong_to_it(w: World, li: Person) -> N
 
 async def test_an_album_of_ten_is_one_turn_with_all_its_photos_in_order(w: World, li: Person) -> None:
     shades = [(20 * n, 255 - 20 * n, 100) for n in range(10)]
-    began = time.monotonic()
     await li.sends_album([picture(shade) for shade in shades], caption="ten views c18t0")
     assert await reply(w, li) == "Noted: c18t0."
-    assert time.monotonic() - began < 5
     (request,) = asked(w, "c18t0")
     seen = colours(request)
     assert len(seen) == 10

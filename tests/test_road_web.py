@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -25,6 +24,7 @@ from tests.ac_panel import as_jpeg, draw_panel, draw_plate
 from tests.test_forget import found_in
 from tests.test_road_faults import full_disk
 from tests.test_web_chat import lines, listening, say
+from tests.until import PATIENCE_S
 from tests.web_world import browse
 from tests.world import picture, settings_for, world
 
@@ -56,15 +56,14 @@ async def visit(app: App, language: Language = "en") -> AsyncIterator[httpx.Asyn
         yield client
 
 
-async def answer(client: httpx.AsyncClient, after: int, *, timeout_s: float = 30) -> dict[str, Any]:
+async def answer(client: httpx.AsyncClient, after: int) -> dict[str, Any]:
     """The bot's first line after the line `after`."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        for line in await lines(client, after):
-            if line["who"] == "bot":
-                return line
-        await asyncio.sleep(0.02)
-    raise AssertionError("no answer came")
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            for line in await lines(client, after):
+                if line["who"] == "bot":
+                    return line
+            await asyncio.sleep(0.02)
 
 
 async def ask(client: httpx.AsyncClient, text: str = "", *photos: bytes) -> dict[str, Any]:

@@ -235,7 +235,7 @@ async def test_the_scene_through_telegram(stage: Stage) -> None:
             li.sends_photo(photo, caption=words)
         else:
             li.says(words)
-        (sent,) = await stage.telegram.replies(li.room.id, timeout=30)
+        (sent,) = await stage.telegram.replies(li.room.id)
         return sent.text
 
     await play(stage, "zh", say)
@@ -246,7 +246,7 @@ async def test_with_ocr_always_the_model_is_told_what_stands_on_a_photo(stage: S
     assert stage.model is not None
     ann = stage.telegram.customer(7002)
     ann.sends_photo(as_jpeg(draw_display("E07")), caption="what is this?")
-    await stage.telegram.replies(ann.room.id, timeout=30)
+    await stage.telegram.replies(ann.room.id)
     told = (
         "[photo 1: read on it by text recognition, perhaps wrongly]\n<picture_text>\nE07\n</picture_text>\n"
     )

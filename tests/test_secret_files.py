@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from bot.errors import BadConfiguration
 from bot.settings import NAMES, Settings
+from tests.until import PROCESS_S
 
 TOKEN = "123456789:" + "A" * 35
 SECRETS = [name for name in NAMES if Settings.model_fields[name.lower()].annotation is SecretStr]
@@ -91,7 +92,7 @@ def test_the_bot_ends_with_78_and_never_shows_what_it_read(tmp_path: Path) -> No
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PROCESS_S,
         check=False,
     )
     assert done.returncode == 78

@@ -27,7 +27,7 @@ from tests.model_server import ModelServer
 from tests.postgres import Postgres
 from tests.processes import bot, free_ports, is_ready, parts_of
 from tests.real_redis import RealRedis
-from tests.until import until
+from tests.until import PROCESS_S, until
 from tests.world import noted, picture
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -59,7 +59,7 @@ async def converse(telegram: BotApiServer, *, says: Callable[[str], str | None])
                 person.sends_photo(picture((200, 30 * chat, 40)), caption=words)
             else:
                 person.says(words)
-            (reply,) = await telegram.replies(1000 + chat, timeout=60)
+            (reply,) = await telegram.replies(1000 + chat)
             expected = says(words)
             assert reply.text == expected if expected is not None else reply.text
 
@@ -102,7 +102,7 @@ async def test_one_machine(tmp_path: Path) -> None:
     given = {"HTTP_PORT": str(port), "HTTP_HOST": "0.0.0.0", "HOME": str(data), "TMPDIR": str(scratch)}
     async with BotApiServer() as telegram, ModelServer(answer=noted) as model:
         with bot(telegram, model, tmp_path, within=within, **(given if within else {"HTTP_PORT": str(port)})):
-            await until(lambda: is_ready(port, alone=True), timeout_s=120)
+            await until(lambda: is_ready(port, alone=True), timeout_s=PROCESS_S)
             await converse(telegram, says=noted_words)
             assert (await get(f"http://127.0.0.1:{port}/"))[0] == 200
             parts = await parts_of(port)
@@ -116,7 +116,7 @@ async def test_one_machine_with_a_model_of_its_own(tmp_path: Path) -> None:
     assert settings == {"MODEL": "demo"}
     async with BotApiServer() as telegram, ModelServer() as unused:
         with bot(telegram, unused, tmp_path, HTTP_PORT=str(port), MODEL_URL="", **settings):
-            await until(lambda: is_ready(port, alone=True), timeout_s=120)
+            await until(lambda: is_ready(port, alone=True), timeout_s=PROCESS_S)
             await converse(telegram, says=lambda _words: None)
             _, metrics = await get(f"http://127.0.0.1:{port}/metrics")
     turns = re.findall(r'^bot_turns_total\{engine="(\w+)",outcome="(\w+)"\} (\S+)$', metrics, re.MULTILINE)
@@ -147,7 +147,7 @@ def certificate(folder: Path) -> ssl.SSLContext:
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost"
     files = ["-keyout", f"{folder}/privkey.pem", "-out", f"{folder}/fullchain.pem"]
     names = ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([*command.split(), *names, *files], check=True, capture_output=True, timeout=30)
+    subprocess.run([*command.split(), *names, *files], check=True, capture_output=True, timeout=PROCESS_S)
     return ssl.create_default_context(cafile=f"{folder}/fullchain.pem")
 
 
@@ -231,7 +231,7 @@ async def test_several_bots_behind_nginx_watched_by_prometheus(
         for port in (first, second):
             stack.enter_context(bot(telegram, model, tmp_path, HTTP_PORT=str(port), **settings))
         for port in (first, second):
-            await until(lambda port=port: is_ready(port), timeout_s=120)  # type: ignore[misc]
+            await until(lambda port=port: is_ready(port), timeout_s=PROCESS_S)  # type: ignore[misc]
         watching = prometheus_configuration(tmp_path, bots=[first, second])
         options = [f"--config.file={watching}", f"--web.listen-address=127.0.0.1:{watch_port}"]
         options.append(f"--storage.tsdb.path={tmp_path}/tsdb")
@@ -252,17 +252,17 @@ async def test_several_bots_behind_nginx_watched_by_prometheus(
             _, body = await get(url, params={"query": query})
             return list(json.loads(body)["data"]["result"]) if body else []
 
-        await until(_counts(seen, "sum(bot_turns_total)", 3 * CHATS), timeout_s=60)
+        await until(_counts(seen, "sum(bot_turns_total)", 3 * CHATS))
         await until(
             _counts(seen, "sum(bot_api_requests_total{endpoint='chat',outcome='200'})", 60), timeout_s=60
         )
-        await until(_counts(seen, "sum(up{job='bot'})", 2), timeout_s=60)
+        await until(_counts(seen, "sum(up{job='bot'})", 2))
         assert await seen("ALERTS{alertstate='firing'}") == []
 
         async def shows_everything() -> bool:  # a rate needs two scrapes
             return await empty_panels(seen) <= NOT_HERE
 
-        await until(shows_everything, timeout_s=60, every_s=0.5)
+        await until(shows_everything, every_s=0.5)
 
 
 NOT_HERE = {"Prompts in the cache", "GPUs: memory", "GPUs: busy", "Parts", "In doubt or refused, an hour"}

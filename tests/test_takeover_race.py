@@ -183,13 +183,13 @@ async def run(played: Stage, inbox: Inbox, count: int, *, at_once: int = 100) ->
         ]
         played.races |= {race.chat.key: race for race in batch}
         await inbox.put([says(race.chat, 1) for race in batch])
-        await until(lambda: is_at_rest(inbox), timeout_s=60)
+        await until(lambda: is_at_rest(inbox))
         for race in batch:  # whoever was not taken in the middle is taken now
             if race.taking is None:
                 race.taking = asyncio.create_task(played.take(race))
         await asyncio.gather(*(race.taking for race in batch if race.taking))
         await inbox.put([says(race.chat, 2) for race in batch])
-        await until(lambda: is_at_rest(inbox), timeout_s=60)
+        await until(lambda: is_at_rest(inbox))
         races += batch
     return races
 

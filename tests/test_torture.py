@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bot.__main__ import main
+from tests.until import PROCESS_S
 from torture.card import Counts, judge
 from torture.command import _subject
 from torture.crowd import MARK, Said
@@ -180,7 +181,7 @@ def test_without_the_checkout_it_says_what_it_needs(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PROCESS_S,
         check=False,
     )
     assert done.returncode == 1

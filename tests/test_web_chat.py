@@ -21,7 +21,7 @@ from bot.web import uploads
 from context.db import StoreDown
 from context.turns import Attachment, Chat, Kind
 from tests.ac_panel import as_jpeg
-from tests.until import until
+from tests.until import PATIENCE_S, until
 from tests.web_world import Answer, World, browse, open_world
 
 JPEG = as_jpeg(Image.new("RGB", (400, 300), "red"))
@@ -83,7 +83,7 @@ class Stream:
                 return fields["event"], json.loads(fields["data"]), fields.get("id", "")
 
     async def next_block(self) -> str:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while "\n\n" not in self._rest:
                 self._rest += await anext(self._text)
         block, _, self._rest = self._rest.partition("\n\n")
@@ -245,7 +245,7 @@ async def test_more_than_all_photos_together_is_turned_down_before_it_is_read(
     world: World, visitor: httpx.AsyncClient
 ) -> None:
     host, _, port = world.url.removeprefix("http://").partition(":")
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(host, int(port))
         cookie = visitor.cookies["visitor"]
         writer.write(
@@ -263,7 +263,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(world: World, visitor: h
     async def breaks() -> AsyncIterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a"\r\n\r\n' + b"y" * 600_000
         began.set()
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     headers = {"content-type": "multipart/form-data; boundary=x"}
     upload = asyncio.create_task(visitor.post("/chat/messages", content=breaks(), headers=headers))
@@ -281,7 +281,7 @@ async def test_an_upload_that_never_ends_is_given_up(
 
     async def hangs() -> AsyncIterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a"\r\n\r\nabc'
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1)
         yield b"\r\n--x--\r\n"
 
     headers = {"content-type": "multipart/form-data; boundary=x"}

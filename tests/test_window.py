@@ -26,6 +26,7 @@ from context.turns import Chat, Photo, Turn
 from context.window import ContextWindow
 from tests.clock import Clock
 from tests.real_redis import PROGRAMS, RealRedis, serve_cluster
+from tests.until import PATIENCE_S
 
 CHAT = Chat("telegram", "42")
 OTHER = Chat("telegram", "-1001", 7)
@@ -88,7 +89,7 @@ def window_of(
     turns: int = 5,
     trim: int = 1,
     clock: Clock | None = None,
-    timeout_s: float = 5,
+    timeout_s: float = PATIENCE_S,
 ) -> ContextWindow:
     return ContextWindow(
         client,
@@ -257,7 +258,7 @@ async def test_an_old_reading_put_back_late_is_noticed(client: aioredis.Redis, l
         await may_go_on.wait()
         return read
 
-    stalled = ContextWindow(client, refill=slow, namespace="bot", timeout_s=5)
+    stalled = ContextWindow(client, refill=slow, namespace="bot", timeout_s=PATIENCE_S)
     late = asyncio.create_task(stalled.last(CHAT, newest=2))
     await going.wait()
     await take_turns(window, ledger, CHAT, 2)
@@ -380,10 +381,12 @@ async def test_all_keys_of_a_chat_lie_on_one_cluster_node() -> None:
 async def test_five_hundred_chats_at_once_are_served_by_few_connections(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("context.redis_server.ANSWER_TIMEOUT_S", 60.0)  # on a loaded machine they wait longer
+    monkeypatch.setattr(
+        "context.redis_server.ANSWER_TIMEOUT_S", PATIENCE_S
+    )  # on a loaded machine they wait longer
     with tempfile.TemporaryDirectory() as folder:
         async with open_redis(None, Path(folder)) as server:
-            window = window_of(server.client, ledger, timeout_s=60)
+            window = window_of(server.client, ledger)
             chats = [Chat("telegram", str(number)) for number in range(500)]
             for _ in range(2):
                 await asyncio.gather(*(take_turns(window, ledger, chat, 1) for chat in chats))
@@ -482,8 +485,8 @@ async def test_a_silent_redis_is_waited_for_once_and_not_by_every_turn(ledger: L
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
-        async with contextlib.aclosing(aioredis.Redis(port=port, socket_timeout=5)) as client:
-            window = ContextWindow(client, refill=ledger.refill, namespace="bot", timeout_s=0.05, clock=clock)
+        async with contextlib.aclosing(aioredis.Redis(port=port, socket_timeout=PATIENCE_S)) as client:
+            window = ContextWindow(client, refill=ledger.refill, namespace="bot", timeout_s=0.5, clock=clock)
             await take_turns(window, ledger, CHAT, 20)
             assert await last(window, ledger) == ledger.turns[CHAT.key][-5:]
             assert asked == 1
@@ -502,14 +505,14 @@ async def test_a_turn_called_off_while_it_probes_redis_leaves_the_next_one_to_tr
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
         async with contextlib.aclosing(aioredis.Redis(port=port, socket_timeout=0.5)) as client:
-            window = window_of(client, ledger, clock=clock)
+            window = window_of(client, ledger, clock=clock, timeout_s=2)
             failing = asyncio.create_task(window.last(CHAT, newest=1))
             (await asked.get()).close()
             await failing
             clock.move(60)
             for _ in range(2):
                 probing = asyncio.create_task(window.last(CHAT, newest=1))
-                await asyncio.wait_for(asked.get(), 5)
+                await asyncio.wait_for(asked.get(), PATIENCE_S)
                 probing.cancel()
                 await asyncio.wait([probing])
 

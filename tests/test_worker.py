@@ -14,9 +14,13 @@ from context.db import Database
 from context.inbox import Inbox
 from context.turns import Batch, Chat
 from tests.ledger import says
+from tests.until import PATIENCE_S
 
-PATIENCE_S = 5.0
-"""Far less than the worker's own sleep, in which a lost wake-up would show."""
+
+@pytest.fixture(autouse=True)
+def _sleeps_until_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wake-up that is lost shows."""
+    monkeypatch.setattr("bot.worker.IDLE_S", 3600.0)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.model_server import ModelServer
 from tests.postgres import Postgres
 from tests.processes import bot, fetch, free_ports, is_ready, parts_of
 from tests.real_redis import RealRedis
-from tests.until import until
+from tests.until import PROCESS_S, until
 from tests.world import noted
 
 VISITOR = Chat("web", "anna")
@@ -169,7 +169,7 @@ async def test_one_is_on_duty_and_the_next_follows_at_once_when_it_stops(db: Dat
         assert duties[0].health() == Health("ok", "polling")
         await duties[0].stop()
         assert not receivers[0].is_running
-        await until(lambda: receivers[1].is_running, timeout_s=2)
+        await until(lambda: receivers[1].is_running)
         await duties[1].stop()
 
 
@@ -192,9 +192,9 @@ async def test_who_cannot_renew_lets_go_before_somebody_else_may_begin(url: str)
         duty.start()
         await until(lambda: receiver.is_running)
         await db.write(lambda c: c.exec_driver_sql("ALTER TABLE duties RENAME TO gone"))
-        await until(lambda: not receiver.is_running, timeout_s=2)
+        await until(lambda: not receiver.is_running)
         await db.write(lambda c: c.exec_driver_sql("ALTER TABLE gone RENAME TO duties"))
-        await until(lambda: receiver.is_running, timeout_s=2)
+        await until(lambda: receiver.is_running)
         await duty.stop()
     await db.close()
 
@@ -217,19 +217,19 @@ async def test_two_processes_share_the_chats_and_one_polls(
     settings = {"DATABASE_URL": url, "REDIS_URL": f"unix://{redis.socket}"}
     async with (
         BotApiServer() as telegram,
-        ModelServer(answer=noted, latency_s=0.3) as model,
+        ModelServer(answer=noted, latency_s=0.3) as model,  # both have turns at the same time
     ):
         with (
             bot(telegram, model, tmp_path, HTTP_PORT=str(ports[0]), **settings) as one,
             bot(telegram, model, tmp_path, HTTP_PORT=str(ports[1]), **settings) as two,
         ):
             for port in ports:
-                await until(lambda port=port: is_ready(port), timeout_s=120)  # type: ignore[misc]
+                await until(lambda port=port: is_ready(port), timeout_s=PROCESS_S)  # type: ignore[misc]
 
             async def converse(chat: int) -> None:
                 for turn in range(3):
                     telegram.customer(1000 + chat).says(f"c{chat}t{turn}")
-                    (reply,) = await telegram.replies(1000 + chat, timeout=30)
+                    (reply,) = await telegram.replies(1000 + chat)
                     assert reply.text == f"Noted: c{chat}t{turn}."
 
             await asyncio.gather(*(converse(chat) for chat in range(CHATS)))
@@ -246,13 +246,15 @@ async def test_two_processes_share_the_chats_and_one_polls(
             assert {call.status for call in polls} <= {200, 0}, "two of them polled"
 
             # Newer words find the turn wherever it runs: stored by the one that polls, superseded by all.
+            model.latency_s = 3600
             for chat in range(10):
                 telegram.customer(2000 + chat).says(f"c{chat}t0")
             await until(lambda: model.received >= 3 * CHATS + 10)
+            model.latency_s = 0
             for chat in range(10):
                 telegram.customer(2000 + chat).says(f"c{chat}t1")
             for chat in range(10):
-                (reply,) = await telegram.replies(2000 + chat, timeout=20)
+                (reply,) = await telegram.replies(2000 + chat)
                 assert reply.text == f"Noted: c{chat}t0 c{chat}t1."
 
             # The one on duty stops, the other goes on at once.
@@ -260,6 +262,6 @@ async def test_two_processes_share_the_chats_and_one_polls(
             on_duty = next(number for number, detail in enumerate(standing) if "last poll" in detail)
             (one, two)[on_duty].terminate()
             telegram.customer(3000).says("c0t0")
-            (reply,) = await telegram.replies(3000, timeout=10)
+            (reply,) = await telegram.replies(3000)
             assert reply.text == "Noted: c0t0."
     assert len(telegram.sent) == 3 * CHATS + 10 + 1

@@ -6,9 +6,14 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
+PATIENCE_S = 60.0
+"""For what must happen: far more than any of it takes, so that no test fails because the machine is busy."""
+PROCESS_S = 240.0
+"""For a process of its own, which has everything to import before it begins."""
+
 
 async def until(
-    holds: Callable[[], object | Awaitable[object]], *, timeout_s: float = 10.0, every_s: float = 0.02
+    holds: Callable[[], object | Awaitable[object]], *, timeout_s: float = PATIENCE_S, every_s: float = 0.02
 ) -> None:
     """Return when `holds` is true (it may be asked in a coroutine); TimeoutError when it is not in time.
 

@@ -24,6 +24,7 @@ from context.feedback import NotTheirs, Question, Vote
 from context.health import Health
 from context.transcripts import Entry
 from context.turns import Arrival, Chat, Entity, Part, Photo, Rejection
+from tests.until import PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,4 +200,4 @@ async def open_world(
 def browse(url: str = "", **headers: str) -> httpx.AsyncClient:
     """A client with cookies of its own (loading certificates takes longer than most of our tests)."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.AsyncClient(base_url=url, headers=named, verify=False)
+    return httpx.AsyncClient(base_url=url, headers=named, verify=False, timeout=PATIENCE_S)

@@ -19,6 +19,7 @@ from bot.guard import Guard
 from bot.settings import Settings
 from tests.bot_api import BotApiServer
 from tests.model_server import ModelServer, Received, text_of
+from tests.until import PATIENCE_S
 
 Colour = tuple[int, int, int]
 TAG = re.compile(r"\bc\d+t\d+\b")
@@ -37,7 +38,7 @@ def settings_for(
 ) -> Settings:
     """Settings as the environment would give them, without this machine's environment."""
     given: dict[str, Any] = {"data_dir": folder / "data", "http_port": 0, "telegram_chat_sends_per_s": 0}
-    given |= {"telegram_sends_per_s": 0, "model_timeout_s": 10}
+    given |= {"telegram_sends_per_s": 0, "model_timeout_s": PATIENCE_S, "guard_timeout_s": PATIENCE_S}
     given |= dict.fromkeys(("customer_messages_per_min", "customer_messages_per_day"), 0)
     given |= dict.fromkeys(("customer_photos_per_hour", "customer_tokens_per_day"), 0)
     if telegram is not None:

@@ -17,6 +17,7 @@ from tests.bot_api.faults import Faults, Refusal
 from tests.bot_api.methods import Methods
 from tests.bot_api.people import Json, Person, Room
 from tests.bot_api.state import Call, Sent, State
+from tests.until import PATIENCE_S
 
 TOKEN = "700100200:AAF-not-a-real-token_0123456789abcdef"
 
@@ -127,21 +128,21 @@ class BotApiServer:
         """The requests for one method."""
         return [c for c in self.calls if c.method == method and chat_id in {None, c.chat}]
 
-    async def replies(self, chat_id: int, n: int = 1, *, timeout: float = 10.0) -> list[Sent]:
+    async def replies(self, chat_id: int, n: int = 1, *, timeout: float = PATIENCE_S) -> list[Sent]:
         """The next `n` messages to this chat that no earlier call returned; waits for them."""
         start = self._taken.get(chat_id, 0)
         await self.until(lambda: len(self.sent_to(chat_id)) >= start + n, timeout=timeout)
         self._taken[chat_id] = start + n
         return self.sent_to(chat_id)[start : start + n]
 
-    async def reply(self, chat_id: int, *, timeout: float = 10.0) -> None:
+    async def reply(self, chat_id: int, *, timeout: float = PATIENCE_S) -> None:
         """Wait for the next message to this chat from now on; cheap with many chats waiting."""
         heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.state.listeners[chat_id] = heard
         async with asyncio.timeout(timeout):
             await heard
 
-    async def until(self, condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], *, timeout: float = PATIENCE_S) -> None:
         """Wait for something to be true; looked at again after every request and 50 times a second."""
         async with asyncio.timeout(timeout):
             while not condition():

@@ -12,6 +12,7 @@ from bot.guard import Guard, load_policy
 from tests.bot_api import BotApiServer
 from tests.guard.cases import TERMS
 from tests.model_server import ModelServer, Received, text_of
+from tests.until import PATIENCE_S
 from tests.world import world
 
 ATTACKS = {
@@ -38,7 +39,7 @@ def obedient(request: Received) -> str:
 
 async def _answers(telegram: BotApiServer, chat: int, words: str) -> str:
     telegram.customer(chat).says(words)
-    return "\n".join(sent.text for sent in await telegram.replies(chat, timeout=30))
+    return "\n".join(sent.text for sent in await telegram.replies(chat))
 
 
 async def test_nothing_an_attacker_wants_reaches_the_chat(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ async def test_running_bot_takes_up_a_changed_policy_and_keeps_it_when_the_next_
 
 
 async def _until_health(url: str, words: str) -> None:
-    async with asyncio.timeout(15), aiohttp.ClientSession() as client:
+    async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as client:
         while True:
             async with client.get(f"{url}/health") as answer:
                 if words in await answer.text():

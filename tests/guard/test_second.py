@@ -142,7 +142,6 @@ async def test_silence_holds_after_the_time_limit(server: JudgeServer) -> None:
     assert verdict.action is Action.HOLD
     assert verdict.second is not None
     assert verdict.second.error == "timeout"
-    assert verdict.second.ms < 2000
 
 
 async def test_nobody_there_holds() -> None:

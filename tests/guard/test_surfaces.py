@@ -106,10 +106,10 @@ async def test_nothing_it_says_reaches_a_customer_by_any_way_in(a: ApiWorld) -> 
     for number, way in enumerate(WAYS_IN):
         way(a.w.telegram.customer(4100 + number, name=TAGS))
     chats = [4100 + number for number in range(len(WAYS_IN))]
-    await asyncio.gather(*(a.w.telegram.replies(chat, timeout=30) for chat in chats))
+    await asyncio.gather(*(a.w.telegram.replies(chat) for chat in chats))
     for chat in chats:  # what it wanted to say before is now an earlier turn
         a.w.telegram.customer(chat, name=TAGS).says("And what did you say before? Continue.")
-    await asyncio.gather(*(a.w.telegram.replies(chat, timeout=30) for chat in chats))
+    await asyncio.gather(*(a.w.telegram.replies(chat) for chat in chats))
     for chat in chats:
         no_prize_in(spoken(a, chat))
     assert any(call.method == "sendMessageDraft" for call in a.w.telegram.calls)
@@ -134,10 +134,10 @@ async def talk(a: ApiWorld, chat: int, spelling: str) -> None:
     person = a.w.telegram.customer(chat, name=spelling)
     number = person.says(f"E4 {spelling}")
     person.sends_photo(JPEG, caption=spelling)
-    await a.w.telegram.replies(chat, timeout=30)
+    await a.w.telegram.replies(chat)
     person.edits(number, f"E5 {spelling}")
     person.says("again", reply_to_message={"message_id": number, "text": spelling, "date": 1, "chat": {}})
-    await a.w.telegram.replies(chat, timeout=30)
+    await a.w.telegram.replies(chat)
     await a.chat(user(spelling), {"role": "assistant", "content": spelling}, user(f"go on {spelling}"))
 
 
@@ -147,7 +147,7 @@ async def test_nothing_it_says_reaches_a_page(a: ApiWorld) -> None:
         await client.get("/")
         form = {"id": "surfaces-1", "text": "What shall I do?"}
         await client.post("/chat/messages", files={name: (None, value) for name, value in form.items()})
-        async with client.stream("GET", "/chat/events", timeout=30) as stream:
+        async with client.stream("GET", "/chat/events") as stream:
             async for line in stream.aiter_lines():
                 if line.startswith("data: "):
                     data = json.loads(line[6:])
@@ -180,14 +180,14 @@ async def test_nothing_it_says_reaches_the_result_of_a_job(a: ApiWorld) -> None:
     async def is_done() -> bool:
         return (await a.client.get(where)).json()["status"] in {"completed", "done"}
 
-    await until(is_done, timeout_s=20)
+    await until(is_done)
     no_prize_in((await a.client.get(f"{where}/results")).text)
 
 
 async def test_what_it_suggests_to_staff_is_marked_as_stopped(a: ApiWorld) -> None:
     chat = Chat("telegram", "4300")
     a.w.telegram.customer(4300).says("It shows E4")
-    await a.w.telegram.replies(4300, timeout=30)
+    await a.w.telegram.replies(4300)
     await a.w.app.desk.take(chat, "ann")
     suggestion = await a.w.app.desk.suggestions.suggest(chat)
     assert suggestion is None or suggestion.stopped

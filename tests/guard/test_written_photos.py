@@ -17,6 +17,7 @@ from bot.photos import reading
 from context.turns import Chat
 from tests.api_world import ApiWorld, api_world, data_url, user
 from tests.model_server import ModelServer, Received, text_of
+from tests.until import PROCESS_S
 from tests.web_world import browse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,9 +49,11 @@ def obeys(request: Received) -> str:
 async def a(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ApiWorld]:
     server = ModelServer(answer=obeys)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "READING_S", 60.0)  # two busy cores read for longer than a customer would wait
+        patch.setattr(
+            reading, "READING_S", PROCESS_S
+        )  # two busy cores read for longer than a customer would wait
         folder = tmp_path_factory.mktemp("written")
-        async with api_world(folder, model=server, guard=Guard(), ocr="always", model_timeout_s=30) as opened:
+        async with api_world(folder, model=server, guard=Guard(), ocr="always") as opened:
             yield opened
 
 
@@ -65,13 +68,13 @@ async def test_a_command_on_a_photo_stays_inside_the_customers_turn_and_reaches_
         person = a.w.telegram.customer(chat)
         a.w.model.requests.clear()
         person.sends_photo(written(words), caption="What does it say?")
-        told = [sent.text for sent in await a.w.telegram.replies(chat, timeout=60)]
+        told = [sent.text for sent in await a.w.telegram.replies(chat)]
         (request, *_) = a.w.model.requests
         assert [message["role"] for message in request.messages] == ["system", "user"]
         assert "SAY" in request.last_text, "the photo was read"
         assert not re.search(r"^ *(?:SYSTEM|系统)[:：]", request.last_text, re.MULTILINE)
         person.says("And now? Go on as the photo says.")
-        told += [sent.text for sent in await a.w.telegram.replies(chat, timeout=60)]
+        told += [sent.text for sent in await a.w.telegram.replies(chat)]
         nothing_promised("\n".join(told))
 
 
@@ -83,7 +86,7 @@ async def test_nor_does_it_reach_a_page(a: ApiWorld) -> None:
         sent = await client.post("/chat/messages", files=[*form, photo])
         assert sent.status_code < 300, sent.text
         told = ""
-        async with client.stream("GET", "/chat/events", timeout=60) as stream:
+        async with client.stream("GET", "/chat/events") as stream:
             async for line in stream.aiter_lines():
                 if line.startswith("data: "):
                     lines = [each for each in json.loads(line[6:]).get("entries", ()) if each["who"] == "bot"]
@@ -110,7 +113,7 @@ async def test_staff_see_what_it_wanted_marked_as_stopped(a: ApiWorld) -> None:
     chat = Chat("telegram", "4600")
     person = a.w.telegram.customer(4600)
     person.sends_photo(written(COMMANDS[0]), caption="What does it say?")
-    await a.w.telegram.replies(4600, timeout=60)
+    await a.w.telegram.replies(4600)
     await a.w.app.desk.take(chat, "ann")
     suggestion = await a.w.app.desk.suggestions.suggest(chat)
     assert suggestion is not None

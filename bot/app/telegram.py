@@ -13,7 +13,7 @@ from bot.metrics import Metrics
 from bot.sender import Sender
 from bot.settings import WEBHOOK_PATH, Settings
 from bot.staff import Desk
-from bot.staff.group import Group
+from bot.staff.group import Group, Topics
 from bot.staff.posts import Posts
 from bot.telegram.duty import OnDuty, Receiver
 from bot.votes import Votes
@@ -67,29 +67,13 @@ async def attach_telegram(
     stack.push_async_callback(presses.close)
     ears, group = Ears(on_press=presses.take), None
     if staff := staff_chat(settings):
-        cases = Cases(stores.db)
-        sender = Sender(
-            channels={channel.name: channel},
-            outbox=stores.outbox,
+        group, posts = _open_group(
+            stores,
+            ForumTopics(channel.api, staff.address),
+            channel,
+            desk=desk,
+            prompts=prompts,
             metrics=metrics,
-            photo=stores.photos.read,
-        )
-        group = Group(
-            topics=ForumTopics(channel.api, staff.address),
-            cases=cases,
-            desk=desk,
-            sender=sender,
-            channel=channel.name,
-            prompts=prompts,
-        )
-        posts = Posts(
-            staff.address,
-            cases=cases,
-            desk=desk,
-            sender=sender,
-            channel=channel,
-            prompts=prompts,
-            wake=group.wake,
         )
         ears = replace(ears, on_post=posts.take, group=staff.address)
 
@@ -113,6 +97,27 @@ async def attach_telegram(
         ears=ears,
     )
     return Telegram(channel, webhook, webhook.receive, shows, wake)
+
+
+def _open_group(
+    stores: Stores, topics: Topics, channel: Channel, *, desk: Desk, prompts: Prompts, metrics: Metrics
+) -> tuple[Group, Posts]:
+    """What shows cases in the staff's group, and what acts on the posts in it."""
+    cases = Cases(stores.db)
+    sender = Sender(
+        channels={channel.name: channel}, outbox=stores.outbox, metrics=metrics, photo=stores.photos.read
+    )
+    group = Group(topics=topics, cases=cases, desk=desk, sender=sender, channel=channel.name, prompts=prompts)
+    posts = Posts(
+        topics.group,
+        cases=cases,
+        desk=desk,
+        sender=sender,
+        channel=channel,
+        prompts=prompts,
+        wake=group.wake,
+    )
+    return group, posts
 
 
 def _alone(settings: Settings, stores: Stores, receiver: Receiver, what: str) -> Receiver:

@@ -14,12 +14,13 @@ from bot.condensing import Condenser
 from bot.engines import Draft, Engine
 from bot.errors import Unavailable
 from bot.guard import Action, Guard, Opinion, Verdict
-from bot.metrics import Metrics, Stages
+from bot.metrics import Metrics
 from bot.photos.mentions import photos_mentioned
 from bot.photos.reading import CaseReading
 from bot.reveal import OnWords, Reveals
 from bot.screen import Screen
 from bot.spent import spent
+from bot.stages import Stages
 from context.photos import Photos
 from context.turns import Message, Reply, Turn
 from prompts.prompt import Prompt

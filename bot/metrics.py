@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from time import perf_counter
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -19,11 +16,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from bot.gpus import Gpu
-from bot.traces import Span, Traces
+from bot.stages import Stages
+from bot.traces import Traces
 from context import background
-
-if TYPE_CHECKING:
-    from bot.reveal import Reveal
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -38,7 +33,7 @@ class Metrics:
     """Counters and timers of one bot."""
 
     def __init__(self, *, version: str = "", traces: Traces | None = None) -> None:
-        self.traces = traces
+        self._traces = traces
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         Gauge("bot_info", "The running version.", ["version"], registry=self.registry).labels(version).set(1)
@@ -130,7 +125,7 @@ class Metrics:
 
     def stages(self, name: str = "turn") -> Stages:
         """A stopwatch for the stages of one turn, or of another task with the same stages."""
-        return Stages(self, name)
+        return Stages(self.observe, traces=self._traces, name=name)
 
     def verdict(self, action: str) -> None:
         """The guard decided about a draft."""
@@ -198,86 +193,6 @@ class Metrics:
     def text(self) -> bytes:
         """Everything in Prometheus's text format (`MEDIA_TYPE`)."""
         return generate_latest(self.registry)
-
-
-class Stages:
-    """Times the stages of one turn, for the histogram and for the turn's log line.
-
-    ::
-
-        with metrics.stages() as stages:
-            with stages("prompt"):
-                prompt = prompts.assemble(...)
-            log.info("turn", extra={"ms": stages.ms})
-
-    A stage entered twice adds up in `ms`.  A stage that ends with an exception is timed as well: slow
-    failures are the ones to find.  With traces, the outer block is a span and each stage a span below it.
-    """
-
-    __slots__ = ("_metrics", "_name", "_span", "ms", "said")
-
-    def __init__(self, metrics: Metrics, name: str) -> None:
-        self._metrics = metrics
-        self._name = name
-        self._span: Span | None = None
-        self.ms: dict[str, float] = {}
-        self.said: Reveal | None = None
-        """What the engine has said so far; None until it is asked."""
-
-    def __enter__(self) -> Self:
-        if self._metrics.traces is not None:
-            self._span = self._metrics.traces.begin(self._name)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._span is not None:
-            self._span.end(kind)
-            self._span = None
-
-    def note(self, **values: str | int) -> None:
-        """Add details for traces: ids and kinds, never anybody's words."""
-        if self._span is not None:
-            self._span.note(values)
-
-    def __call__(self, name: str) -> _Stage:
-        """Time the `with` block as stage `name`."""
-        return _Stage(self, name)
-
-    def add(self, name: str, seconds: float) -> None:
-        """Record a stage that was timed elsewhere and has just ended."""
-        if self._span is not None:
-            self._span.inside(name, ago_s=seconds).end()
-        self.observe(name, seconds)
-
-    def begin(self, name: str) -> Span | None:
-        """The span of a stage; None where there are no traces."""
-        return self._span.inside(name) if self._span is not None else None
-
-    def observe(self, name: str, seconds: float) -> None:
-        """Record the length of a stage, for the histogram and the log line."""
-        self._metrics.observe(name, seconds)
-        self.ms[name] = round(self.ms.get(name, 0.0) + seconds * 1000, 1)
-
-
-class _Stage:
-    __slots__ = ("_name", "_span", "_stages", "_started")
-
-    def __init__(self, stages: Stages, name: str) -> None:
-        self._stages = stages
-        self._name = name
-
-    def __enter__(self) -> None:
-        self._span = self._stages.begin(self._name)
-        self._started = perf_counter()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stages.observe(self._name, perf_counter() - self._started)
-        if self._span is not None:
-            self._span.end(kind)
 
 
 class _Counters:

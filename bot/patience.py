@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from bot.engines.line import Ahead, Line
-from bot.metrics import Stages
 from bot.reveal import OnWords
 from bot.sender import Sender
+from bot.stages import Stages
 from bot.turn import Answers
 from bot.waits import event_or
 from context.turns import Chat, Message, Reply, Turn

@@ -1,6 +1,6 @@
 """OpenTelemetry: a span for each turn and each of its stages, for operators with a collector.
 
-Spans are created where stages are timed (`bot.metrics.Stages`) and nowhere else.  They contain names, ids,
+Spans are created where stages are timed (`bot.stages`) and nowhere else.  They contain names, ids,
 times and kinds of errors, never anybody's words.  Imported only if an endpoint is set.
 """
 

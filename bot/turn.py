@@ -19,11 +19,12 @@ from bot.commands import WISHES, Commands
 from bot.guard.wishes import it_failed
 from bot.language import language_of
 from bot.markup import parts_of
-from bot.metrics import Metrics, Stages
+from bot.metrics import Metrics
 from bot.photos.marks import Marks, or_drop, said_in
 from bot.reveal import OnWords, view
 from bot.sender import Sender
 from bot.staff.deeds import Deeds
+from bot.stages import Stages
 from bot.waits import event_or, unless
 from context.feedback import TRIES, Feedbacks
 from context.handoffs import Handoffs

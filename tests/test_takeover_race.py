@@ -22,13 +22,14 @@ from bot.ceilings import Ceilings, Most
 from bot.collect import Collector
 from bot.commands import Commands
 from bot.guard import Guard
-from bot.metrics import Metrics, Stages
+from bot.metrics import Metrics
 from bot.reveal import OnWords
 from bot.sender import Sender
 from bot.staff import Deeds, Desk
 from bot.staff.canned import Canned
 from bot.staff.pack import Packs
 from bot.staff.suggest import Suggestions
+from bot.stages import Stages
 from bot.turn import TurnTaker
 from bot.worker import Worker
 from context.console.cases import Cases

@@ -17,9 +17,10 @@ from bot.answerer import Answerer
 from bot.errors import EngineOverloaded, EngineUnavailable
 from bot.inquiries.inquiry import Answered, Inquiry, answered_by, message_of, turns_of
 from bot.inquiries.pictures import Pictures
-from bot.metrics import Metrics, Stages
+from bot.metrics import Metrics
 from bot.reveal import OnWords, noting_first
 from bot.spent import spent
+from bot.stages import Stages
 from context.api.ledger import ApiLedger
 from context.db import StoreDown
 from context.photos import smaller

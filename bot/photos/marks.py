@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from bot.engines import Engine
 from bot.engines.structured import facts
 from bot.markup import parts_of
-from bot.metrics import Stages
+from bot.stages import Stages
 from bot.waits import to_its_end
 from context.outbox import Outbox
 from context.photos import Photos

@@ -18,9 +18,9 @@ from dataclasses import replace
 
 from bot.answerer import Answerer
 from bot.errors import BadConfiguration, Unavailable
-from bot.metrics import Stages
 from bot.release.evidence import LOOK_EVERY, Finding, Share, worse
 from bot.reveal import OnWords
+from bot.stages import Stages
 from context.db import StoreDown
 from context.duties import Duties
 from context.health import Health

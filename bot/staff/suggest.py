@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bot.metrics import Metrics, Stages
+from bot.metrics import Metrics
+from bot.stages import Stages
 from context.console.cases import Cases
 from context.transcripts import Transcripts
 from context.turns import Chat, Message, Reply, Turn

@@ -27,7 +27,8 @@ from pathlib import Path
 
 from context.facts import facts_from
 from context.intake.client import Intake
-from context.intake.formats import MAX_BYTES, is_clip
+from context.intake.formats import is_clip
+from context.intake.limits import MAX_BYTES
 from context.photos import REJECTIONS
 from context.turns import Rejection
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from context.background import BackgroundTask
 from context.health import Health
 from context.intake import wire
-from context.intake.formats import MAX_BYTES, is_heic
+from context.intake.formats import is_heic
+from context.intake.limits import MAX_BYTES
 from context.intake.wire import Normalised
 from context.turns import Rejection
 

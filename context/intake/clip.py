@@ -20,7 +20,8 @@ from PIL import Image
 
 from context.facts import written
 from context.intake.blinks import Finding, Frames, find_lamps
-from context.intake.formats import MAX_SIDE, MIN_SIDE, Refused, is_clip
+from context.intake.formats import is_clip
+from context.intake.limits import MAX_SIDE, MIN_SIDE, Refused
 from context.intake.normalise import JPEG_QUALITY, LONGEST_SIDE
 from context.intake.wire import Normalised
 from context.turns import Clip

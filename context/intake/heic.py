@@ -10,7 +10,7 @@ import io
 
 import pi_heif
 
-from context.intake.formats import Refused, measure
+from context.intake.limits import Refused, measure
 from context.intake.normalise import brought_down, finished, target_of
 from context.intake.wire import Normalised
 

@@ -7,7 +7,8 @@ import io
 from PIL import Image, ImageChops, ImageFile, ImageMode, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from context.facts import written
-from context.intake.formats import Bare, strip
+from context.intake.formats import strip
+from context.intake.limits import Bare
 from context.intake.wire import Normalised
 from context.turns import Flaw
 

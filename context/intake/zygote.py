@@ -24,7 +24,7 @@ from typing import NoReturn
 from PIL import Image
 
 from context.intake import wire
-from context.intake.formats import MAX_BYTES, Refused
+from context.intake.limits import MAX_BYTES, Refused
 from context.intake.normalise import normalise
 from context.intake.wire import Normalised
 

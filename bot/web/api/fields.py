@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
 from bot.web.api.refusal import ApiError
-from context.intake.formats import MAX_BYTES as MAX_PICTURE_BYTES
+from context.intake.limits import MAX_BYTES as MAX_PICTURE_BYTES
 
 _DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,60};base64,", re.IGNORECASE)
 

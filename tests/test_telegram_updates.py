@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.telegram.updates import Me, Membership, UnreadableUpdate, id_of, parse, source_of
+from bot.telegram.fields import UnreadableUpdate
+from bot.telegram.updates import Me, Membership, id_of, parse, source_of
 from context.turns import Arrival, Attachment, Chat, Kind
 from tests.bot_api import KINDS
 from tests.bot_api.people import Person, Room

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from telegram.error import TelegramError
 
-from bot.telegram.updates import InGroup, Me, Membership, Pressed, UnreadableUpdate, parse, source_of
+from bot.telegram.fields import UnreadableUpdate
+from bot.telegram.updates import InGroup, Me, Membership, Pressed, parse, source_of
 from context.db import StoreDown
 from context.turns import Arrival
 

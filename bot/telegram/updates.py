@@ -8,19 +8,13 @@ Telegram's: https://core.telegram.org/bots/api#message
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from bot.errors import BotError
+from bot.telegram.fields import Fields, UnreadableUpdate, child, children, integer, required, string
 from context.turns import Arrival, Attachment, Chat, Kind
 
-Fields = Mapping[str, object]
-
 CHANNEL = "telegram"
-
-
-class UnreadableUpdate(BotError):
-    """An update that does not look like the Bot API's.  The message names the field, never its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,33 +109,32 @@ def parse(
     """
     if not isinstance(raw, Mapping):
         raise UnreadableUpdate("the update is not an object")
-    source = f"update:{_integer(raw, 'update_id')}"
+    source = f"update:{integer(raw, 'update_id')}"
     for name, edited in (("message", False), ("edited_message", True)):
-        message = _child(raw, name)
+        message = child(raw, name)
         if message is not None:
-            is_group = group != "" and str(_integer(_required(message, "chat"), "id")) == group
+            is_group = group != "" and str(integer(required(message, "chat"), "id")) == group
             found = _arrival(message, me, source=source, edited=edited, albums=albums, everything=is_group)
             return InGroup(found, _writer(message)) if found is not None and is_group else found
-    query = _child(raw, "callback_query")
+    query = child(raw, "callback_query")
     if query is not None:
         return _pressed(query, source)
-    change = _child(raw, "my_chat_member")
+    change = child(raw, "my_chat_member")
     return _membership(change, source) if change is not None else None
 
 
 def _pressed(query: Fields, source: str) -> Pressed | None:
-    message = _child(query, "message")
+    message = child(query, "message")
     if message is None:  # below an inline message; we send none
         return None
-    thread = _integer(message, "message_thread_id") if message.get("is_topic_message") is True else None
     return Pressed(
-        chat=Chat(CHANNEL, str(_integer(_required(message, "chat"), "id")), thread),
+        chat=Chat(CHANNEL, str(integer(required(message, "chat"), "id")), _thread(message)),
         source=source,
-        query_id=_string(query, "id"),
-        message_id=str(_integer(message, "message_id")),
-        data=_string(query, "data"),
+        query_id=string(query, "id"),
+        message_id=str(integer(message, "message_id")),
+        data=string(query, "data"),
         sender=_sender(query),
-        hint=_string(_child(query, "from") or {}, "language_code")[:35],
+        hint=_hint(query),
     )
 
 
@@ -158,20 +151,20 @@ def id_of(raw: object) -> int | None:
 
 
 def _writer(message: Fields) -> str:
-    author = _child(message, "from") or {}
+    author = child(message, "from") or {}
     return f"{_sender(message) or '?'} (telegram {author.get('id', '?')})"
 
 
 def _arrival(
     message: Fields, me: Me, *, source: str, edited: bool, albums: Container[str], everything: bool = False
 ) -> Arrival | None:
-    chat = _required(message, "chat")
+    chat = required(message, "chat")
     if _is_nobodys(message, chat, me):
         return None
     kind, attachment = _content(message)
     if edited and kind is Kind.LOCATION:
         return None  # a live location is edited every few seconds for as long as it is shared
-    text = _string(message, "text") or _string(message, "caption")
+    text = string(message, "text") or string(message, "caption")
     command = ""
     if kind is Kind.TEXT and (found := _COMMAND.fullmatch(text)):
         kind, command, text = Kind.COMMAND, found[1].lower(), (found[3] or "").strip()
@@ -180,50 +173,49 @@ def _arrival(
             return None  # another bot's
     else:
         text, is_addressed = _without_mention(text, me)
-    is_private = _string(chat, "type") == "private"
-    album = _string(message, "media_group_id")
+    is_private = string(chat, "type") == "private"
+    album = string(message, "media_group_id")
     if not (everything or is_private or is_addressed or album in albums or _answers(message, me)):
         return None
-    thread = _integer(message, "message_thread_id") if message.get("is_topic_message") is True else None
     return Arrival(
-        chat=Chat(CHANNEL, str(_integer(chat, "id")), thread),
+        chat=Chat(CHANNEL, str(integer(chat, "id")), _thread(message)),
         source=source,
-        message_id=str(_integer(message, "message_id")),
+        message_id=str(integer(message, "message_id")),
         kind=kind,
         text=text,
         command=command,
         attachment=attachment,
         album=album,
         reply_to=_quoted(message),
-        hint=_string(_child(message, "from") or {}, "language_code")[:35],
+        hint=_hint(message),
         sender=_sender(message),
-        sent_at=float(_integer(message, "date")),
+        sent_at=float(integer(message, "date")),
         edited=edited,
     )
 
 
 def _is_nobodys(message: Fields, chat: Fields, me: Me) -> bool:
     """Channel posts, service messages, the bot's own and other bots' messages."""
-    if _string(chat, "type") == "channel" or message.get("is_automatic_forward") is True:
+    if string(chat, "type") == "channel" or message.get("is_automatic_forward") is True:
         return True
     if not _SERVICE.isdisjoint(message):
         return True
-    author = _child(message, "from") or {}
+    author = child(message, "from") or {}
     if author.get("id") == me.id:
         return True
     # An anonymous admin writes as the group itself, in the name of a bot: that one is a person.
-    speaks_as = _child(message, "sender_chat") or {}
+    speaks_as = child(message, "sender_chat") or {}
     is_anonymous_admin = "id" in speaks_as and speaks_as.get("id") == chat.get("id")
     return author.get("is_bot") is True and not is_anonymous_admin
 
 
 def _content(message: Fields) -> tuple[Kind, Attachment | None]:
-    sizes = _children(message, "photo") or _children(_child(message, "live_photo") or {}, "photo")
+    sizes = children(message, "photo") or children(child(message, "live_photo") or {}, "photo")
     if sizes:
-        largest = max(sizes, key=lambda size: _integer(size, "width") * _integer(size, "height"))
+        largest = max(sizes, key=lambda size: integer(size, "width") * integer(size, "height"))
         return Kind.PHOTO, _attachment(largest)
     for name, kind in _CONTENT:
-        file = _child(message, name)
+        file = child(message, name)
         if file is None:
             continue
         if kind is Kind.VIDEO:
@@ -233,29 +225,29 @@ def _content(message: Fields) -> tuple[Kind, Attachment | None]:
         if kind is Kind.DOCUMENT and _is_clip(file):
             return Kind.VIDEO, _attachment(file)
         return kind, None
-    return (Kind.TEXT if _string(message, "text") else Kind.OTHER), None
+    return (Kind.TEXT if string(message, "text") else Kind.OTHER), None
 
 
 def _is_picture(file: Fields) -> bool:
-    mime = _string(file, "mime_type").lower()
+    mime = string(file, "mime_type").lower()
     if mime.startswith("image/"):
         return mime not in _NOT_A_PICTURE
     # Some desktop clients send every file as a stream of bytes and only the name tells.
-    return mime in {"", "application/octet-stream"} and bool(_PICTURE_NAME.search(_string(file, "file_name")))
+    return mime in {"", "application/octet-stream"} and bool(_PICTURE_NAME.search(string(file, "file_name")))
 
 
 def _is_clip(file: Fields) -> bool:
-    mime = _string(file, "mime_type").lower()
+    mime = string(file, "mime_type").lower()
     if mime.startswith("video/"):
         return True
-    return mime in {"", "application/octet-stream"} and bool(_CLIP_NAME.search(_string(file, "file_name")))
+    return mime in {"", "application/octet-stream"} and bool(_CLIP_NAME.search(string(file, "file_name")))
 
 
 def _attachment(file: Fields) -> Attachment:
-    file_id = _string(file, "file_id")
+    file_id = string(file, "file_id")
     if not file_id:
         raise UnreadableUpdate("file_id is missing")
-    return Attachment(file_id, _integer(file, "file_size") if "file_size" in file else None)
+    return Attachment(file_id, integer(file, "file_size") if "file_size" in file else None)
 
 
 def _without_mention(text: str, me: Me) -> tuple[str, bool]:
@@ -270,76 +262,41 @@ def _without_mention(text: str, me: Me) -> tuple[str, bool]:
 
 
 def _answers(message: Fields, me: Me) -> bool:
-    """Whether it replies to the bot.  In a topic every message "replies" to the topic's creation."""
-    original = _child(message, "reply_to_message")
-    if original is None or "forum_topic_created" in original:
-        return False
-    return (_child(original, "from") or {}).get("id") == me.id
+    """Whether it replies to the bot."""
+    original = _original(message)
+    return original is not None and (child(original, "from") or {}).get("id") == me.id
 
 
 def _quoted(message: Fields) -> str:
-    """The message that this one replies to, unless that is only the topic's creation."""
-    original = _child(message, "reply_to_message")
-    if original is None or "forum_topic_created" in original:
-        return ""
-    return str(_integer(original, "message_id"))
+    """The id of the message that this one replies to; empty if it is not a reply."""
+    original = _original(message)
+    return "" if original is None else str(integer(original, "message_id"))
+
+
+def _original(message: Fields) -> Fields | None:
+    """The message that this one replies to.  In a topic every message "replies" to the topic's creation."""
+    original = child(message, "reply_to_message")
+    return None if original is None or "forum_topic_created" in original else original
+
+
+def _thread(message: Fields) -> int | None:
+    """The topic that it is in."""
+    return integer(message, "message_thread_id") if message.get("is_topic_message") is True else None
+
+
+def _hint(said: Fields) -> str:
+    """The IETF language tag of the sender's app."""
+    return string(child(said, "from") or {}, "language_code")[:35]
 
 
 def _sender(message: Fields) -> str:
-    author = _child(message, "from") or {}
-    name = f"{_string(author, 'first_name')} {_string(author, 'last_name')}".strip()
-    name = name or _string(_child(message, "sender_chat") or {}, "title")
+    author = child(message, "from") or {}
+    name = f"{string(author, 'first_name')} {string(author, 'last_name')}".strip()
+    name = name or string(child(message, "sender_chat") or {}, "title")
     return name[:_LONGEST_NAME]
 
 
 def _membership(change: Fields, source: str) -> Membership:
-    chat = _required(change, "chat")
-    status = _string(_required(change, "new_chat_member"), "status")
-    return Membership(Chat(CHANNEL, str(_integer(chat, "id"))), source, blocked=status in {"kicked", "left"})
-
-
-def _clean(text: str) -> str:
-    """Text that every store takes: no NUL, no half of a surrogate pair."""
-    text = text.replace("\x00", "")
-    return (
-        text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if _SURROGATE.search(text)
-        else text
-    )
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _required(raw: Fields, name: str) -> Fields:
-    value = raw.get(name)
-    if not isinstance(value, Mapping):
-        raise UnreadableUpdate(f"{name} is not an object")
-    return value
-
-
-def _child(raw: Fields, name: str) -> Fields | None:
-    return None if raw.get(name) is None else _required(raw, name)
-
-
-def _children(raw: Fields, name: str) -> Sequence[Fields]:
-    value = raw.get(name)
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-        raise UnreadableUpdate(f"{name} is not a list of objects")
-    return value
-
-
-def _string(raw: Fields, name: str) -> str:
-    value = raw.get(name, "")
-    if not isinstance(value, str):
-        raise UnreadableUpdate(f"{name} is not text")
-    return _clean(value)
-
-
-def _integer(raw: Fields, name: str) -> int:
-    value = raw.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
-        raise UnreadableUpdate(f"{name} is not a whole number")
-    return value
+    chat = required(change, "chat")
+    status = string(required(change, "new_chat_member"), "status")
+    return Membership(Chat(CHANNEL, str(integer(chat, "id"))), source, blocked=status in {"kicked", "left"})

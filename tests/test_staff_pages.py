@@ -32,6 +32,8 @@ pytestmark = [needs_chromium, pytest.mark.browser, pytest.mark.asyncio(loop_scop
 
 DESKTOP: Any = {"width": 1440, "height": 900}
 KEPT = "import('/static/kept.js').then(({kept}) => kept('')).then((found) => found.length)"
+_GAP = "one.scrollHeight - one.scrollTop - one.clientHeight"
+AT_END = f"() => {{ const one = document.getElementById('scroll'); return {_GAP} < 2; }}"
 PHONE: Any = {"width": 390, "height": 780}
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 
@@ -167,6 +169,7 @@ async def test_a_person_writes_and_the_assistant_is_silent(browser: Browser, des
             photo = {"name": f"{code}.jpg", "mimeType": "image/jpeg", "buffer": as_jpeg(draw_panel(code))}
             await page.set_input_files("#composer [type=file]", photo)  # type: ignore[arg-type]
         await expect(page.locator("#chosen img")).to_have_count(2)
+        await page.wait_for_function(AT_END)  # the photos take room from the conversation
         await page.get_by_role("button", name="Remove the photo E7.jpg").click()
         await until(partial(are_kept, page, 1))
         await page.reload()
@@ -189,7 +192,7 @@ async def test_a_person_writes_and_the_assistant_is_silent(browser: Browser, des
         await page.keyboard.press("Escape")
         await page.keyboard.press("n")
         await page.keyboard.type("Nice customer.")
-        await page.get_by_role("button", name="Keep").click()
+        await page.get_by_role("button", name="Save", exact=True).click()
         await expect(page.locator(".remark").last).to_contain_text("Nice customer.")
         await page.get_by_role("button", name="Hand back").click()
         await expect(page.locator("#head")).not_to_contain_text("mei has it")
@@ -217,7 +220,7 @@ async def test_words_not_sent_yet_outlive_filters_and_other_conversations(
         await page.keyboard.press("Escape")
         await page.keyboard.press("n")
         await page.keyboard.type("Asked twice.")
-        await page.get_by_role("button", name="Keep").click()
+        await page.get_by_role("button", name="Save", exact=True).click()
         await expect(page.locator("#note")).to_have_value("")
         await page.fill("#reply", "")
         await page.reload()
@@ -388,7 +391,7 @@ async def test_reviews_are_given_by_keyboard_and_figures_are_drawn(browser: Brow
         await page.keyboard.press("2")
         await page.get_by_text("wrong code").click()
         assert problems(await Axe().run(page, options=RULES)) == []
-        await page.get_by_role("button", name="Keep, and next").click()
+        await page.get_by_role("button", name="Save and next").click()
         await expect(page.locator(".progress")).to_contain_text("1 of ")
         await ask_whether_it_worked(desk)
         await page.goto(f"{desk.url}/staff/figures")

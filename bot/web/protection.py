@@ -25,6 +25,11 @@ _RAW = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.item
 _ALWAYS_ASK = (b"cache-control", b"no-cache")
 
 _LOST = (Path(__file__).parent / "pages" / "lost.html").read_text("utf-8")
+_LOST_STAFF = (
+    _LOST.replace('href="/"', 'href="/staff"')
+    .replace("Back to the chat", "Back to the console")
+    .replace("返回对话", "返回工作台")
+)
 
 
 class SecurityHeaders:
@@ -51,7 +56,8 @@ async def not_here(request: Request, error: Exception) -> Response:
     """404: a page with a way home for people, a short text for programs."""
     status = getattr(error, "status_code", 404)
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(_LOST, status)
+        is_staff = request.url.path.startswith("/staff")
+        return HTMLResponse(_LOST_STAFF if is_staff else _LOST, status)
     return JSONResponse({"error": "not_here"}, status, headers=getattr(error, "headers", None))
 
 

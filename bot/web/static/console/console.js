@@ -71,11 +71,35 @@ function mark() {
     const chat = openChat();
     document.body.classList.toggle("has-chat", Boolean(chat));
     for (const row of document.querySelectorAll("#rows .row")) row.classList.toggle("open", row.dataset.chat === chat);
+    for (const row of document.querySelectorAll("#rows .row.left:not(.open)")) row.remove();
     if (chat !== shown) {
         shown = chat;
         document.body.classList.remove("has-details");
         toEnd();
+        stayAtEnd();
     }
+}
+
+// Below the conversation, photos and objections make room for themselves: who reads its end stays there.
+let isAtEnd = true;
+const resized = new ResizeObserver(([{target}]) => {
+    if (isAtEnd) target.scrollTop = target.scrollHeight;
+});
+conversation.addEventListener("scroll", ({target}) => {
+    if (target.id === "scroll") isAtEnd = below(target) < 80;
+}, true);
+
+function stayAtEnd() {
+    const scroll = document.getElementById("scroll");
+    resized.disconnect();
+    if (!scroll) return;
+    isAtEnd = below(scroll) < 80;
+    resized.observe(scroll);
+}
+
+/** Pixels below what is seen. */
+function below(scroll) {
+    return scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;
 }
 
 function toEnd() {
@@ -93,9 +117,9 @@ function toEnd() {
 function refresh(changed) {
     if (!changed.has(openChat())) return;
     const scroll = document.getElementById("scroll");
-    const isAtEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+    const wasAtEnd = below(scroll) < 80;
     const end = document.querySelector("#thread [data-end]");  // none while an old place is open
-    if (isAtEnd) end?.addEventListener("htmx:after:settle", toEnd, {once: true});
+    if (wasAtEnd) end?.addEventListener("htmx:after:settle", toEnd, {once: true});
     if (end) htmx.trigger(end, "refresh");
     htmx.trigger(document.getElementById("head"), "refresh");
 }
@@ -136,3 +160,4 @@ startLive(refresh);
 tellTimes();
 mark();
 toEnd();
+stayAtEnd();

@@ -92,7 +92,9 @@ function made(news, isOpen) {
 function remove(id) {
     waiting.delete(id);
     const known = document.getElementById(`row-${id}`);
-    if (known && !known.classList.contains("open")) known.remove();
+    // What is open stays, and tells no more of what it was listed for.
+    if (known?.classList.contains("open")) known.classList.add("left");
+    else known?.remove();
 }
 
 function flush() {

@@ -58,6 +58,8 @@ def is_angry(folded: Folded, text: str) -> tuple[int, int] | None:
     match = _ANGRY.search(folded.text)
     if match and not is_negated(folded.text, match.start(), reach=8):
         return folded.span(*match.span())
+    if "!" not in folded.text:
+        return None
     letters = [character for character in text if character.isascii() and character.isalpha()]
     loud = len(letters) > _MODEL_NUMBER and sum(map(str.isupper, letters)) > _LOUD * len(letters)
-    return (0, len(text)) if loud and "!" in folded.text else None
+    return (0, len(text)) if loud else None

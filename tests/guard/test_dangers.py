@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bot.guard import Action
+from bot.guard.dangers import SIGNS, signs_in
+from bot.guard.fold import fold
 from tests.guard.cases import judge, rules, small_guard
+from tests.guard.test_harmless import lines_of
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,19 @@ async def test_reported_danger_leads_any_answer_and_calls_a_person(asked: str, d
 def test_denied_or_unrelated_words_are_no_danger(asked: str) -> None:
     signals = small_guard().inspect(asked)
     assert (signals.dangers, signals.handoff) == ((), "")
+
+
+def test_every_report_leads_and_every_sign_has_one() -> None:
+    guard = small_guard()
+    reports = lines_of("reports.txt")
+    assert [line for line in reports if not guard.inspect(line).notices] == []
+    found = {sign for line in reports for sign in signs_in(fold(line))}
+    assert [sign for sign in SIGNS if sign not in found] == []
+
+
+def test_no_question_that_looks_like_a_report_leads() -> None:
+    guard = small_guard()
+    assert [line for line in lines_of("questions.txt") if guard.inspect(line).dangers] == []
 
 
 def test_gravest_danger_comes_first() -> None:

@@ -12,7 +12,8 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
@@ -20,15 +21,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from bot.photos.mentions import places_mentioned
 from bot.web.chat import OpenPage, WebChannel
+from bot.web.lines import line_of, text_of
 from bot.web.refused import Refused
 from bot.web.uploads import MAX_FORM_BYTES, MAX_PHOTO_BYTES, MAX_PHOTOS, Form
 from bot.web.visitors import chat_of, greet, refuse_other_origins
 from context.db import StoreDown
 from context.feedback import Cast, NotTheirs
 from context.transcripts import Entry
-from context.turns import LANGUAGES, Arrival, Chat, Kind, Language, Part
+from context.turns import LANGUAGES, Arrival, Attachment, Chat, Kind, Language, Part
 from prompts.neutral import is_blank
 
 MAX_TEXT = 4000
@@ -140,7 +141,7 @@ class ChatPage:
     async def entries(self, request: Request) -> Response:
         """The conversation after the line `?after=`, oldest first."""
         found = await self._entries(chat_of(request), _after(request.query_params.get("after", "0")))
-        return JSONResponse({"entries": [_line(entry) for entry in found]})
+        return JSONResponse({"entries": [line_of(entry) for entry in found]})
 
     async def photo(self, request: Request) -> Response:
         """A photo of the visitor's own chat."""
@@ -181,14 +182,14 @@ class ChatPage:
                 if found or not greeted:
                     greeted = True
                     after = max([after, *(entry.id for entry in found if entry.who != "customer")])
-                    lines = _json({"entries": [_line(entry) for entry in found]})
+                    lines = _json({"entries": [line_of(entry) for entry in found]})
                     yield f"id: {after}\nevent: entries\ndata: {lines}\n\n"
                 if page.typing != typing:
                     typing = page.typing
                     yield f"event: typing\ndata: {_json({'typing': typing})}\n\n"
                 if page.preview != preview:
                     preview = page.preview
-                    yield f"event: preview\ndata: {_json({'parts': [_seen(part) for part in preview]})}\n\n"
+                    yield f"event: preview\ndata: {_json({'parts': [text_of(part) for part in preview]})}\n\n"
                 while not self._channel.is_closed() and not await page.wait(_PING_S):
                     yield ": ping\n\n"
 
@@ -214,89 +215,28 @@ def _arrivals(chat: Chat, form: Form, *, hint: str) -> tuple[Arrival, ...]:
         raise Refused(413, "text_too_long")
     if is_blank(text) and not form.photos:
         raise Refused(400, "empty")
-    now = time.time()
-    first = Arrival(chat, f"web:{message_id}", message_id, Kind.TEXT, text=text, hint=hint, sent_at=now)
-    if not form.photos:
-        command = _COMMAND.fullmatch(text)
-        if command is None:
-            return (first,)
-        name, argument = command.group(1).lower(), command.group(2) or ""
-        return (
-            Arrival(
-                chat,
-                first.source,
-                message_id,
-                Kind.COMMAND,
-                text=argument,
-                command=name,
-                hint=hint,
-                sent_at=now,
-            ),
-        )
-    return tuple(
-        Arrival(
-            chat,
-            first.source if number == 1 else f"{first.source}:{number}",
-            message_id if number == 1 else f"{message_id}:{number}",
-            Kind.PHOTO,
-            text=text if number == 1 else "",
-            attachment=photo,
-            album=message_id if len(form.photos) > 1 else "",
-            album_size=len(form.photos),
-            hint=hint,
-            sent_at=now,
-        )
-        for number, photo in enumerate(form.photos, start=1)
+    first = Arrival(
+        chat, f"web:{message_id}", message_id, Kind.TEXT, text=text, hint=hint, sent_at=time.time()
     )
+    if form.photos:
+        return tuple(_pictures(first, form.photos))
+    command = _COMMAND.fullmatch(text)
+    if command is None:
+        return (first,)
+    name, argument = command.group(1).lower(), command.group(2) or ""
+    return (replace(first, kind=Kind.COMMAND, text=argument, command=name),)
 
 
-def _line(entry: Entry) -> dict[str, object]:
-    """A message as the page receives it, without anything about engines and models."""
-    return {
-        "id": entry.id,
-        "who": entry.who,
-        **_seen(entry),
-        "cites": [] if entry.who == "customer" else _cites(entry.text),
-        "photos": [
-            {"sha256": photo.sha256, "width": photo.width, "height": photo.height, "number": photo.number}
-            for photo in entry.photos
-        ],
-        "rejections": [{"code": rejection.code, "clip": rejection.is_clip} for rejection in entry.rejections],
-        "at": entry.at,
-        "source": entry.source,
-        "preliminary": entry.origin == "fallback",
-        "ask": _asked(entry),
-    }
-
-
-def _seen(said: Entry | Part) -> dict[str, object]:
-    """Text and its formatting."""
-    return {
-        "text": said.text,
-        "entities": [
-            {"type": span.type, "offset": span.offset, "length": span.length, "url": span.url}
-            for span in said.entities
-        ],
-    }
-
-
-def _cites(text: str) -> list[dict[str, int]]:
-    """Where a reply names photos by their number, in UTF-16 code units as all spans."""
-    return [
-        {"offset": _utf16(text[:begin]), "length": _utf16(text[begin:end]), "number": number}
-        for begin, end, number in places_mentioned(text)
-    ]
-
-
-def _utf16(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _asked(entry: Entry) -> dict[str, object] | None:
-    if entry.ask is None:
-        return None
-    vote, _, reason = entry.vote.partition(" ")
-    return {"about": entry.ask.about, "turn": entry.ask.turn, "vote": vote, "reason": reason}
+def _pictures(first: Arrival, photos: Sequence[Attachment]) -> Iterator[Arrival]:
+    """A message for each picture; more than one are an album."""
+    album = first.message_id if len(photos) > 1 else ""
+    for number, photo in enumerate(photos, start=1):
+        picture = replace(first, kind=Kind.PHOTO, attachment=photo, album=album, album_size=len(photos))
+        if number > 1:
+            picture = replace(
+                picture, source=f"{first.source}:{number}", message_id=f"{first.message_id}:{number}", text=""
+            )
+        yield picture
 
 
 def _language(request: Request) -> Language:

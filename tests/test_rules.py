@@ -129,6 +129,8 @@ def speaking(text: str, before: str = "", *, photo: bool = False) -> list[str]:
         ("thanks, it works now", ["solved"]),
         ("it works now, thanks, but still E4", ["code-e4", "still-the-same"]),
         ("问题解决了", ["solved"]),
+        ("this is useless, I am very angry", ["upset"]),
+        ("什么垃圾，气死我了", ["upset"]),
         ("where is my order 4711?", ["orders"]),
         ("it shows E4, is that under warranty?", ["code-e4", "orders"]),
         ("our AC shows a fault", ["general"]),

@@ -19,7 +19,9 @@ _PERSON = either(
 _ANGRY = either(
     r"\b(?:ridiculous|unacceptable|furious|fed up|a joke|disgusting|disgraceful|rip[- ]?off|scam"
     "(?:mers?|med)?|(?:the|your) worst|pathetic|bullshit|wtf|lawyer|sue you|consumer protection"
-    r"|small claims|trading standards|waste of (?:time|money)|sick of)\b",
+    r"|small claims|trading standards|waste of (?:time|money)|sick of|(?:terrible|awful) (?:service|support)"
+    r"|(?:i am|i'm) (?:so |very |really |getting )?(?:angry|annoyed|upset)"
+    r"|(?:this|you)(?: is| are|'re) (?:just |so |completely |totally |absolutely )?useless)\b",
     "投诉|12315|差评|曝光|律师|起诉|法院|消协|骗子|骗人|欺骗|坑人",
     "垃圾(?:产品|公司|客服|品牌|东西|服务|玩意|货)|(?:真|太|简直|就是)(?:是)?垃圾|太差劲|太过分|气死",
     "忍无可忍|什么破|破玩意|烦死|受够|无语|不负责任|他妈|妈的|操你|去死|滚(?:蛋|开|远|吧)|\\A\\W*滚\\W*\\Z",

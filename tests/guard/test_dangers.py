@@ -164,12 +164,22 @@ def test_customer_who_does_not_want_a_person_gets_none(asked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", ["我要投诉", "this is ridiculous", "垃圾产品", "THIS IS THE THIRD TIME IT BREAKS!!"]
+    "asked",
+    [
+        "我要投诉",
+        "this is ridiculous",
+        "You are useless, I am very angry",
+        "垃圾产品",
+        "THIS IS THE THIRD TIME IT BREAKS!!",
+    ],
 )
 def test_anger_is_heard(asked: str) -> None:
     assert small_guard().inspect(asked).angry
 
 
-@pytest.mark.parametrize("asked", ["垃圾处理器不转", "清理垃圾文件", "MODEL KFR-35GW/BP3DN8Y-PH200 E4"])
+@pytest.mark.parametrize(
+    "asked",
+    ["垃圾处理器不转", "清理垃圾文件", "the old remote is useless here", "MODEL KFR-35GW/BP3DN8Y-PH200 E4"],
+)
 def test_technical_words_are_no_anger(asked: str) -> None:
     assert not small_guard().inspect(asked).angry

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 START_S = 20.0
 """Time limit for the helper's start, which takes a tenth of a second on an idle machine."""
-WAIT_S = 90.0
+WAIT_S = 150.0
 """Time limit of a picture, for its turn and its answer together."""
 LATER_S = 1.0
 """A child that its own timer should have ended is ended by us this much later."""

@@ -36,6 +36,7 @@ from tests.bot_api import BotApiServer
 from tests.chromium import needs_chromium, open_browser, open_tab
 from tests.displays import as_jpeg, draw_display
 from tests.model_server import ModelServer, Received
+from tests.until import PROCESS_S
 from tests.world import settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -182,7 +183,7 @@ def check_prompt(request: Received) -> None:
 @pytest.mark.browser
 async def test_the_scene_on_the_chat_page(stage: Stage, browser: Browser) -> None:
     async with open_tab(browser, stage.app.url, locale="en-GB") as (page, watch):
-        page.set_default_timeout(30_000)  # the first photo loads the text recognition
+        page.set_default_timeout(PROCESS_S * 1000)  # the first photo loads the text recognition
 
         async def say(words: str, photo: bytes) -> str:
             answers = page.locator(".row.bot .text")
@@ -235,18 +236,21 @@ async def test_the_scene_through_telegram(stage: Stage) -> None:
             li.sends_photo(photo, caption=words)
         else:
             li.says(words)
-        (sent,) = await stage.telegram.replies(li.room.id)
+        (sent,) = await stage.telegram.replies(li.room.id, timeout=PROCESS_S)
         return sent.text
 
     await play(stage, "zh", say)
 
 
 @pytest.mark.parametrize("stage", ["remote"], indirect=True)
-async def test_with_ocr_always_the_model_is_told_what_stands_on_a_photo(stage: Stage) -> None:
+async def test_with_ocr_always_the_model_is_told_what_stands_on_a_photo(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.photos.reading.READING_S", PROCESS_S)  # also on a busy machine
     assert stage.model is not None
     ann = stage.telegram.customer(7002)
     ann.sends_photo(as_jpeg(draw_display("E07")), caption="what is this?")
-    await stage.telegram.replies(ann.room.id)
+    await stage.telegram.replies(ann.room.id, timeout=PROCESS_S)
     told = (
         "[photo 1: read on it by text recognition, perhaps wrongly]\n<picture_text>\nE07\n</picture_text>\n"
     )

@@ -20,7 +20,7 @@ TAKEN, REFUSED = 0, 1
 SLOW, LATE, CRASHED = b"S", b"L", b"C"
 """It used up its CPU time; its time was over, which is the machine's fault if little CPU was used."""
 WALL_S = {PHOTO: 30.0, CLIP: 90.0, HEIC: 30.0}
-"""Time limit of a child, several times its CPU limit (`zygote.CPU_S`): a busy machine is no fault of the picture."""
+"""Time limit of a child, several times its CPU limit (`zygote.CPU_S`): the machine may be busy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,14 @@ correct value that an error message shows.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
-import ipaddress
 import logging
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-from dotenv.parser import Original, parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
@@ -29,9 +26,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from bot.addresses import http_url, is_host, openai_url, scheme_of
+from bot.env_file import look_through
 from bot.errors import BadConfiguration
 from bot.hours import Hours
-from bot.secret_files import SUFFIX, SecretFiles, Unusable
+from bot.secret_files import SecretFiles, Unusable
 
 TELEGRAM = "https://api.telegram.org"
 TOKEN_LENGTH = 30
@@ -118,7 +117,7 @@ class Settings(BaseSettings):
         problems: list[str] = []
         logging.getLogger("dotenv").setLevel(logging.ERROR)  # broken lines are ours to report, by number
         if env_file is not None and env_file.exists():
-            unreadable, problems = _look_through(env_file)
+            unreadable, problems = look_through(env_file, NAMES, SECRETS)
             env_file = None if unreadable else env_file
         try:
             settings = cls(_env_file=env_file, _env_file_encoding="utf-8-sig")  # type: ignore[call-arg]  # their own
@@ -172,7 +171,7 @@ class Settings(BaseSettings):
     @field_validator("telegram_api_url")
     @classmethod
     def _bot_api(cls, value: str) -> str:
-        return _http_url(value).geturl().rstrip("/").removesuffix("/bot")
+        return http_url(value).geturl().rstrip("/").removesuffix("/bot")
 
     @field_validator("telegram_bot_token")
     @classmethod
@@ -194,7 +193,7 @@ class Settings(BaseSettings):
     @field_validator("telegram_webhook_url")
     @classmethod
     def _webhook(cls, value: str, info: ValidationInfo) -> str:
-        url = _http_url(value)
+        url = http_url(value)
         if info.data.get("telegram_api_url") == TELEGRAM:
             if url.scheme != "https":
                 raise ValueError("must begin with https://, Telegram calls no other")
@@ -265,7 +264,7 @@ class Settings(BaseSettings):
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for host in value:
-            if not _is_host(host):
+            if not is_host(host):
                 raise ValueError(f"holds {host!r}, which is no host name: no scheme, path or port")
         return tuple(host.lower() for host in value)
 
@@ -280,14 +279,14 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: SecretStr) -> SecretStr:
-        _scheme(value.get_secret_value(), ("redis", "rediss", "unix"))
+        scheme_of(value.get_secret_value(), ("redis", "rediss", "unix"))
         return value
 
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
         address = re.sub(r"^postgres(?=[:+])", "postgresql", value.get_secret_value())
-        scheme = _scheme(address, ("sqlite", "postgresql", "postgresql+psycopg"))
+        scheme = scheme_of(address, ("sqlite", "postgresql", "postgresql+psycopg"))
         if scheme == "sqlite" and not address.startswith("sqlite:///"):
             raise ValueError("needs three slashes before the path of the file: sqlite:///data/bot.db")
         if scheme != "sqlite" and importlib.util.find_spec("psycopg") is None:
@@ -318,7 +317,7 @@ class Settings(BaseSettings):
     @field_validator("http_host")
     @classmethod
     def _host(cls, value: str) -> str:
-        if not _is_host(value):
+        if not is_host(value):
             raise ValueError(f"{value!r} is no address or host name; the port is HTTP_PORT")
         return value
 
@@ -327,7 +326,7 @@ class Settings(BaseSettings):
     def _collector(cls, value: str) -> str:
         if importlib.util.find_spec("opentelemetry") is None:
             raise ValueError("needs `python3 run --with otel`")
-        return _http_url(value).geturl().removesuffix("/v1/traces")
+        return http_url(value).geturl().removesuffix("/v1/traces")
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -341,51 +340,9 @@ class Settings(BaseSettings):
 
 
 NAMES = tuple(field.upper() for field in Settings.model_fields)
-_FAMILIES = ("TELEGRAM_", "MODEL_", "GUARD_", "CONTEXT_", "STAFF_")
-
-
-def _is_secret(name: str) -> bool:
-    field = Settings.model_fields.get(name.lower())
-    return field is not None and field.annotation is SecretStr
-
-
-def _http_url(value: str) -> SplitResult:
-    try:
-        url = urlsplit(value)
-        port = url.port
-    except ValueError:
-        raise ValueError("is not an address") from None
-    if url.scheme not in {"http", "https"} or not url.hostname or port == 0:
-        raise ValueError("must be an address that begins with http:// or https://")
-    return url
-
-
-def openai_url(value: str) -> str:
-    """The address up to its version: adds `/v1` to a bare host, cuts a full endpoint after it."""
-    url = _http_url(value)
-    if url.username or url.password:
-        raise ValueError("must not hold a name or password; the key is a setting of its own")
-    path = re.sub(r"/(chat/completions|completions|models)/?$", "", url.path).rstrip("/")
-    if not re.search(r"/v\d+\w*(/|$)", path):
-        path += "/v1"
-    return url._replace(path=path, query="", fragment="").geturl()
-
-
-def _scheme(value: str, known: tuple[str, ...]) -> str:
-    scheme, colon, _ = value.partition("://")
-    if not colon or scheme not in known:
-        raise ValueError(
-            f"must begin with {', '.join(f'{name}://' for name in known[:-1])} or {known[-1]}://"
-        )
-    return scheme
-
-
-def _is_host(value: str) -> bool:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return re.fullmatch(r"(?!-)[\w-]+(\.[\w-]+)*\.?", value) is not None
-    return True
+SECRETS = frozenset(
+    name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr
+)
 
 
 def _sentence(error: ErrorDetails) -> str:
@@ -406,32 +363,3 @@ def _sentence(error: ErrorDetails) -> str:
         "literal_error": f"{shown}must be {ctx.get('expected')}",
     }.get(error["type"], error["msg"])
     return f"{field.upper()} {what}; for example {field.upper()}={info.examples[0] if info.examples else ''}"
-
-
-def _look_through(file: Path) -> tuple[bool, list[str]]:
-    """Whether the file cannot be read at all, and what is wrong with its lines and names."""
-    try:
-        with file.open(encoding="utf-8-sig") as stream:
-            lines = list(parse_stream(stream))
-    except OSError as error:
-        return True, [f"{file}: cannot be read: {error.strerror}; for example chmod 600 {file}"]
-    except UnicodeDecodeError:
-        return True, [f"{file}: is not text in UTF-8; save it as UTF-8"]
-    broken = [_line_number(binding.original) for binding in lines if binding.error]
-    names = [binding.key.upper() for binding in lines if binding.key]
-    problems = [f"{file}: line {number} is not NAME=value; for example HTTP_PORT=8080" for number in broken]
-    return False, problems + [complaint for name in names if (complaint := _misspelt(name, file))]
-
-
-def _line_number(original: Original) -> int:
-    text = original.string
-    return original.line + text[: len(text) - len(text.lstrip())].count("\n")
-
-
-def _misspelt(name: str, file: Path) -> str:
-    """An error message for a name that looks like one of ours; names of other programs are fine."""
-    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.8)
-    if name in NAMES or _is_secret(name.removesuffix(SUFFIX)) or not (near or name.startswith(_FAMILIES)):
-        return ""
-    meant = near or difflib.get_close_matches(name, NAMES, n=1, cutoff=0)
-    return f"{name} in {file} is no setting; did you mean {meant[0]}?"

@@ -1,8 +1,8 @@
 """Arguments: every command of `python -m bot` with its options.
 
 A new command needs three things of the same name: a function here that adds its parser, an entry in
-`parser`, and a function in `COMMANDS` of `bot/__main__.py` that does the work.  Only the standard library is
-imported, so that `--help` and a wrong option are answered at once.
+`parser`, and a function in `COMMANDS` of `bot/__main__.py` that does the work.  Nothing heavy is imported,
+so that `--help` and a wrong option are answered at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
+
+from bot.addresses import openai_url
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  (what `add_subparsers` returns)
 
@@ -279,8 +281,6 @@ def _share(text: str) -> float:
 
 
 def _server(text: str) -> str:
-    from bot.settings import openai_url  # noqa: PLC0415  (pydantic)
-
     try:
         return openai_url(text)
     except ValueError as error:

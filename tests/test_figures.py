@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from context.console.figures import HOUR_S, Counting
+from context.console.counting import Counting
+from context.console.figures import HOUR_S
 from context.console.outcomes import Fixes, Outcomes
 from context.console.reviews import Review, Reviews
 from context.db import Database

@@ -13,7 +13,7 @@ from bot.metrics import Metrics
 from bot.retention import Sweeper
 from context.audit import Break
 from context.console.accounts import Staff
-from context.console.figures import Counting
+from context.console.counting import Counting
 from context.console.keeper import Keeper
 from context.console.listing import Listing
 from context.console.reviews import Review, Reviews

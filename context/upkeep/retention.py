@@ -4,7 +4,7 @@ From a conversation the finished turns that are old enough are deleted, with eve
 if nothing newer is left, the whole conversation.  Cases that wait for a person or that a person holds, held
 replies, and everything in progress are kept until that is over.  Each chat is a transaction of its own, so
 that no customer has to wait.  An interrupted sweep is completed by the next one.  Figures are counted before
-(context/console/figures.py).
+(context/console/counting.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from context import verdicts
 from context.console import search
-from context.console.figures import Counting
+from context.console.counting import Counting
 from context.db import Database
 from context.turns import Chat
 from context.upkeep.erasure import Erasure, Gone

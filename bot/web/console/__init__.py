@@ -31,7 +31,7 @@ from bot.web.console.review import ReviewPane
 from bot.web.uploads import Spool
 from context.console.accounts import Staff
 from context.console.conversations import Conversations
-from context.console.figures import Counting
+from context.console.counting import Counting
 from context.console.keeper import Keeper
 from context.console.listing import Listing
 from context.console.outcomes import Outcomes

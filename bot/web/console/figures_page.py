@@ -1,4 +1,4 @@
-"""The page of figures: SVG charts of what `context.console.figures` counts."""
+"""The page of figures: SVG charts of `context.console.figures`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from bot.web.console.conversation import CUSTOMER_WHY_WORDS, WHY_WORDS
 from bot.web.console.door import Door, Visit, theme_of
 from bot.web.console.pages import Pages
 from bot.web.console.words import N_
-from context.console.figures import ANSWERED, Answered, Counting, Figures, Tally
+from context.console.counting import Counting
+from context.console.figures import ANSWERED, Answered, Figures, Tally
 from context.console.outcomes import Fixes, Outcomes
 
 DAYS = (1, 7, 30, 90)

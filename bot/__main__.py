@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -253,10 +254,13 @@ def _torture(options: argparse.Namespace) -> int:
 def _settings(*, log_level: str = "") -> Settings:
     """Read the settings, and set up logging at their level or at `log_level`."""
     from bot import logs  # noqa: PLC0415  (structlog)
-    from bot.settings import Settings  # noqa: PLC0415  (pydantic)
+    from bot.misspelt import misspelt_in_environment  # noqa: PLC0415  (difflib)
+    from bot.settings import NAMES, SECRETS, Settings  # noqa: PLC0415  (pydantic)
 
     settings = Settings.read()
     logs.configure(settings.log_format or None, log_level or settings.log_level, settings.secrets)
+    for doubt in misspelt_in_environment(NAMES, SECRETS):
+        logging.getLogger("bot").warning(doubt)
     return settings
 
 

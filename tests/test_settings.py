@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from bot.errors import BadConfiguration
-from bot.settings import NAMES, Settings
+from bot.misspelt import misspelt_in_environment
+from bot.settings import NAMES, SECRETS, Settings
 
 TOKEN = "123456789:" + "A" * 35
 
@@ -195,6 +196,19 @@ def test_all_problems_are_reported_together(monkeypatch: pytest.MonkeyPatch, tmp
         "CONTEXT_TURNS",
         "HTTP_PORT",
         "LOG_LEVEL",
+    ]
+
+
+def test_misspelt_names_in_the_environment_are_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "TELEGRAM_BOT_TOKN",
+        "MODEL_HOST",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "MODEL_API_KEY_FILE",
+    ):
+        monkeypatch.setenv(name, "x")
+    assert misspelt_in_environment(NAMES, SECRETS) == [
+        "TELEGRAM_BOT_TOKN in the environment is no setting; did you mean TELEGRAM_BOT_TOKEN?"
     ]
 
 

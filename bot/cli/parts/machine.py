@@ -14,7 +14,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from bot.cli.parts.standing import Asked, Standing
-from bot.settings import NAMES
+from bot.misspelt import misspelt_in_environment
+from bot.settings import NAMES, SECRETS
 
 GIB = 1024**3
 LITTLE_DISK, TOO_LITTLE_DISK = 2 * GIB, GIB // 4
@@ -27,6 +28,8 @@ async def python(_: Asked) -> Standing:
 
 async def settings(asked: Asked) -> Standing:
     """Which settings were given."""
+    if doubts := misspelt_in_environment(NAMES, SECRETS):
+        return Standing("warn", "; ".join(doubts), "the right name")
     given = [name for name in NAMES if name.lower() in asked.settings.model_fields_set]
     return Standing("ok", f"given: {', '.join(given)}" if given else "all at their defaults")
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from bot.errors import BadConfiguration
 from bot.misspelt import misspelt_in_environment
-from bot.settings import NAMES, SECRETS, Settings
+from bot.settings import NAMES, Settings
 
 TOKEN = "123456789:" + "A" * 35
 
@@ -207,7 +207,7 @@ def test_misspelt_names_in_the_environment_are_doubted(monkeypatch: pytest.Monke
         "MODEL_API_KEY_FILE",
     ):
         monkeypatch.setenv(name, "x")
-    assert misspelt_in_environment(NAMES, SECRETS) == [
+    assert misspelt_in_environment(NAMES, {"MODEL_API_KEY"}) == [
         "TELEGRAM_BOT_TOKN in the environment is no setting; did you mean TELEGRAM_BOT_TOKEN?"
     ]
 

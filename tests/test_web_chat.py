@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -19,7 +20,7 @@ from PIL import Image
 from bot.errors import FileUnavailable
 from bot.web import uploads
 from context.db import StoreDown
-from context.turns import Attachment, Chat, Kind
+from context.turns import Attachment, Chat, Kind, Part
 from tests.ac_panel import as_jpeg
 from tests.until import PATIENCE_S, until
 from tests.web_world import Answer, World, browse, open_world
@@ -488,6 +489,27 @@ async def test_a_quiet_stream_is_kept_alive(
         await stream.next_block()
         assert await stream.next_block() == ": ping"
         assert await stream.next_block() == ": ping"
+
+
+async def test_an_answer_whose_receipt_is_recorded_late_is_shown_all_the_same(
+    world: World, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.web.chat_page._PING_S", 0.05)
+    monkeypatch.setattr("bot.web.chat_page._RECORDED_WITHIN_S", ())
+    await say(visitor, "hello")
+    chat = world.desk.arrivals[0].chat
+    await until(lambda: len(world.desk.lines[chat]) == 2)
+    async with listening(visitor) as stream:
+        await stream.next()
+        await world.channel.send(chat, Part("Switch it off.", id=99))
+        pings = 0  # it has looked for the line, and found none
+        while pings < 3:
+            pings += await stream.next_block() == ": ping"
+        entry = world.desk.lines[chat][2]
+        world.desk.lines[chat][99] = replace(entry, id=99, text="Switch it off.")
+        name, told, event_id = await stream.next()
+    assert (name, event_id) == ("entries", "99")
+    assert "Switch it off." in str(told)
 
 
 async def test_pages_per_visitor_are_bounded_and_forgotten_when_closed(

@@ -192,6 +192,8 @@ class ChatPage:
                     yield f"event: preview\ndata: {_json({'parts': [text_of(part) for part in preview]})}\n\n"
                 while not self._channel.is_closed() and not await page.wait(_PING_S):
                     yield ": ping\n\n"
+                    if page.newest > after:  # its receipt was recorded later than anybody waited
+                        break
 
     async def _read(self, chat: Chat, after: int, page: OpenPage) -> Sequence[Entry]:
         """The lines after `after`, with every part that was sent."""

@@ -50,7 +50,10 @@ def announcement(settings: Settings, url: str) -> list[str]:
     if not settings.telegram_bot_token.get_secret_value():
         lines.append("Telegram is off: set TELEGRAM_BOT_TOKEN (from @BotFather) in .env")
     elif settings.telegram_staff_chat_id is None:
-        lines.append("nobody is told when a customer asks for a person: set TELEGRAM_STAFF_CHAT_ID in .env")
+        lines.append(
+            "customers who ask for a person are shown in the console only; "
+            "to tell a Telegram group as well, set TELEGRAM_STAFF_CHAT_ID in .env"
+        )
     if not settings.model_url and not settings.model and not (has_gpu() and find_spec("torch")):
         lines.append(
             "no model: answers come from OCR and rules, and say so. Set MODEL_URL to an OpenAI-compatible "

@@ -11,7 +11,7 @@ from telegram import Bot
 from telegram.error import BadRequest, InvalidToken, TelegramError
 
 from bot.errors import BadConfiguration
-from bot.telegram.request import ANSWER_S, AiohttpRequest, Broken, Refused, environment_proxy
+from bot.telegram.request import ANSWER_S, AiohttpRequest, Broken, Refused, Unreachable, environment_proxy
 from bot.telegram.updates import Me
 
 TELEGRAM = "https://api.telegram.org"
@@ -123,4 +123,6 @@ def _address(url: str) -> str:
 
 def words(error: TelegramError) -> str:
     """The error in a form that may be logged: its kind and the server's message."""
+    if isinstance(error, Unreachable):  # says so itself
+        return error.message[:200]
     return f"{type(error).__name__}: {error.message}"[:200]

@@ -110,7 +110,7 @@ class TelegramChannel:
             await self.api.open()
         except (TelegramError, TimeoutError) as error:
             reason = words(error) if isinstance(error, TelegramError) else "no answer in time"
-            _log.warning("telegram: getMe: %s; going on, it is asked again later", reason)
+            _log.warning("telegram does not answer, the bot starts without it and tries again: %s", reason)
         except BaseException:
             await self.close()
             raise
@@ -298,6 +298,8 @@ class TelegramChannel:
                     [BotCommand(name, description) for name, description in commands],
                     language_code=None if language == "en" else language,
                 )
+            except Unreachable:
+                return  # the poll says so; the menu of the last start is still there
             except (TelegramError, *UNREADABLE) as error:
                 _log.warning("telegram: no command menu (%s): %s", language, type(error).__name__)
 

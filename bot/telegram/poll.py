@@ -141,9 +141,9 @@ class Poller:
             # Never dropping what is pending: that is what customers wrote while we were away.
             await self._api.bot.delete_webhook(drop_pending_updates=False)
         except TelegramError as error:
-            _log.warning("telegram: deleteWebhook: %s", words(error))
+            _log.warning("telegram: no webhook deleted: %s", words(error))
         except UNREADABLE as error:  # not a Bot API's answer; a webhook that stays shows as a conflict
-            _log.warning("telegram: deleteWebhook: %s", type(error).__name__)
+            _log.warning("telegram: no webhook deleted: %s", type(error).__name__)
 
     def _failed(self, trouble: str) -> float:
         """Record the failure and return how long to wait: doubling, with random variation."""

@@ -106,6 +106,8 @@ class ContextWindow:
         self._timeout_s = timeout_s
         self._breaker = Breaker(rest_s=REST_S, longest_s=LONGEST_REST_S, clock=clock)
         self._trouble = ""
+        self._is_refused = False
+        """Whether Redis answers, but took no turn when it was last given one: it is full, or read-only."""
 
     async def last(self, chat: Chat, *, newest: int) -> tuple[Turn, ...]:
         """The last turns of the chat, oldest first, empty for a new one.
@@ -153,6 +155,8 @@ class ContextWindow:
             return Health("degraded", "no Redis: context is read from SQL")
         if await self._ask(lambda client: client.ping()) is None:
             return Health("degraded", f"Redis fails ({self._trouble}): context is read from SQL")
+        if self._is_refused:
+            return Health("degraded", f"Redis takes no turns ({self._trouble}): context is read from SQL")
         return Health("ok", f"last {self._turns} turns in Redis")
 
     async def _run(self, script: str, chat: Chat, *values: bytes | int | str) -> None:
@@ -164,10 +168,12 @@ class ContextWindow:
             except NoScriptError:  # a server that has just started
                 return await client.eval(script, len(names), *names, *values)
 
-        await self._ask(call)
+        if await self._ask(call) == b"pushed":
+            self._is_refused = False
+            self._note("")
 
     async def _ask(self, call: Callable[[aioredis.Redis], Awaitable[Any]]) -> Any:
-        """The answer of Redis; None if it cannot answer now."""
+        """The answer of Redis; None if it cannot answer now, or refuses."""
         if self._client is None or not self._breaker.allows():
             return None
         try:
@@ -175,6 +181,7 @@ class ContextWindow:
                 answer = await call(self._client)
         except ResponseError as error:  # it is there, but refuses: full, read-only, another's key
             self._breaker.succeeded()
+            self._is_refused = True
             self._note(type(error).__name__)
             return None
         except (RedisError, OSError, TimeoutError) as error:
@@ -185,7 +192,10 @@ class ContextWindow:
             self._breaker.left()
             raise
         self._breaker.succeeded()
-        self._note("")
+        if (
+            not self._is_refused
+        ):  # a full one can still be read, and even filled by a script that deletes first
+            self._note("")
         return answer
 
     def _note(self, trouble: str) -> None:

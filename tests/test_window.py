@@ -460,18 +460,36 @@ async def test_a_redis_cluster_serves_every_chat_and_may_lose_a_node(
                 assert await last(window, ledger, chat) == ledger.turns[chat.key][-5:]
 
 
-async def test_a_full_redis_is_asked_on_but_not_believed(mortal: RealRedis, ledger: Ledger) -> None:
+@pytest.mark.parametrize(
+    ("refuse", "accept", "reason"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OutOfMemoryError"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "ReadOnlyError"),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_a_redis_that_takes_no_turns_is_asked_on_but_not_believed(
+    mortal: RealRedis, ledger: Ledger, caplog: pytest.LogCaptureFixture, refuse: str, accept: str, reason: str
+) -> None:
+    caplog.set_level("INFO", "context.window")
     async with contextlib.aclosing(mortal.client()) as client:
         window = window_of(client, ledger)
         await take_turns(window, ledger, CHAT, 3)
-        await client.config_set("maxmemory", "1")
+        await client.execute_command(*refuse.split())  # type: ignore[no-untyped-call]
         await take_turns(window, ledger, CHAT, 3)
-        assert await last(window, ledger) == ledger.turns[CHAT.key][-5:]
-        await client.config_set("maxmemory", "0")
+        for _ in range(3):
+            assert await last(window, ledger) == ledger.turns[CHAT.key][-5:]
+            health = await window.health()
+            assert health.state == "degraded"
+            assert f"takes no turns ({reason})" in health.detail
+        assert [record.levelname for record in caplog.records] == ["WARNING"], "once, not with every turn"
+        await client.execute_command(*accept.split())  # type: ignore[no-untyped-call]
         assert await last(window, ledger) == ledger.turns[CHAT.key][-5:]
         ledger.reads = 0
+        await take_turns(window, ledger, CHAT, 1)
         assert await last(window, ledger) == ledger.turns[CHAT.key][-5:]
         assert ledger.reads == 0
+        assert (await window.health()).state == "ok"
 
 
 async def test_a_silent_redis_is_waited_for_once_and_not_by_every_turn(ledger: Ledger, clock: Clock) -> None:

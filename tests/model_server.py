@@ -132,6 +132,7 @@ class ModelServer:
         latency_s: float = 0.0,
         chunks: int = 4,
         chunk_delay_s: float = 0.0,
+        probe_s: float = 0.0,
         keep: int = 10_000,
     ) -> None:
         self.answer = answer
@@ -149,6 +150,8 @@ class ModelServer:
         self.latency_s = latency_s
         self.chunks = chunks
         self.chunk_delay_s = chunk_delay_s
+        self.probe_s = probe_s
+        """How long everything but an answer takes."""
         self.requests: deque[Received] = deque(maxlen=keep)
         self.received = 0
         self.answered = 0
@@ -265,6 +268,8 @@ class ModelServer:
 
     async def _other(self, request: web.Request) -> web.Response:
         self.probes.append(request.path)
+        if self.probe_s:
+            await asyncio.sleep(self.probe_s)
         if self.is_loading or (self.is_dead and request.path == "/health"):
             return error(503, "not ready", "unavailable")
         if request.path == "/v1/models":

@@ -342,6 +342,12 @@ async def test_health_names_a_wrong_key_and_a_missing_model(clock: Clock) -> Non
         assert len(server.probes) == asked_before + 1
 
 
+async def test_a_server_too_busy_to_list_its_models_at_once_is_recognised_and_well() -> None:
+    async with pair(server=ModelServer(dialect="vllm", probe_s=1.0)) as (engine, _):
+        assert engine.dialect.name == "vllm"
+        assert (await engine.health()).state == "ok"
+
+
 async def test_health_doubts_a_server_that_lists_no_models_until_it_has_answered(clock: Clock) -> None:
     async with ModelServer(models=()) as server:
         elsewhere = server.url.replace("/v1", "/elsewhere/v1")

@@ -17,7 +17,7 @@ from context.breaker import Breaker
 from context.health import Health
 from prompts.prompt import Prompt
 
-HEALTH_TIMEOUT_S = 1.0
+HEALTH_TIMEOUT_S = 3.0
 
 log = logging.getLogger(__name__)
 

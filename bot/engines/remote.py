@@ -34,8 +34,8 @@ from prompts.prompt import Prompt, PromptMessage
 if TYPE_CHECKING:
     from bot.engines.wire import Refused, Wire
 
-PROBE_TIMEOUT_S = 0.8
-"""`health` has to answer within a second."""
+PROBE_TIMEOUT_S = 2.5
+"""A busy server takes a second or two for its list; whoever asks for `health` waits 5 s at most."""
 DETECT_AGAIN_S = 30.0
 HEALTH_AGE_S = 3.0
 RETRY_PAUSES_S = (0.25, 1.0)

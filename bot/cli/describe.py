@@ -8,14 +8,13 @@ started.
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bot.cli.folder import files_in, printable, read_file
 from bot.cli.progress import Progress
 from bot.cli.series import Series, SeriesBook
 from bot.errors import BotError
@@ -27,8 +26,6 @@ from context.turns import Chat, Language, Message, Rejection, Reply
 from prompts.house_styles import HouseStyles
 from prompts.prompt import PromptImage
 
-MOST_BYTES = 20 * 1024 * 1024
-"""Larger files are not read completely: the intake refuses them anyway."""
 PASSING = frozenset({"engine_down", "try_again", "unreadable"})
 """Failures that the next run retries; all others would end the same way."""
 FAILURES_IN_A_ROW = 5
@@ -87,36 +84,9 @@ def _checked(job: Job, styles: HouseStyles) -> list[str]:
     if not job.folder.is_dir():
         raise _Usage(f"{job.folder} is no folder")
     try:
-        return sorted(_files(job.folder, leave_out=job.out))
+        return sorted(files_in(job.folder, leave_out=job.out))
     except OSError as error:
         raise _Usage(f"{job.folder} cannot be read: {error.strerror}") from None
-
-
-def _files(folder: Path, *, leave_out: Path) -> list[str]:
-    """All files in the folder and below, except hidden ones and our own output.
-
-    Folders that cannot be read are listed too, because their contents are not described.
-    """
-    troubles: list[OSError] = []
-    found: list[str] = []
-    own = leave_out.absolute().resolve()
-    for place, folders, names in os.walk(folder, onerror=troubles.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(place, name) for name in names if not name.startswith(".")]
-        found += [path.relative_to(folder).as_posix() for path in paths if not _leads_to(path, own)]
-    for trouble in troubles:
-        if Path(trouble.filename) == folder:
-            raise trouble
-        found.append(Path(trouble.filename).relative_to(folder).as_posix())
-    return found
-
-
-def _leads_to(path: Path, target: Path) -> bool:
-    """Whether this is the resolved `target`, through links too; a link that leads nowhere is not."""
-    try:
-        return path.resolve() == target
-    except (OSError, RuntimeError):  # Python before 3.13 raises RuntimeError for a link to itself
-        return False
 
 
 class _Work:
@@ -178,7 +148,7 @@ class _Work:
             lines.append(self.stopped)
         failures = sorted(self.failed.items())
         lines += [
-            f"failed: {_shown(file)} [{language}] {why}" for (file, language), why in failures[:_LISTED]
+            f"failed: {printable(file)} [{language}] {why}" for (file, language), why in failures[:_LISTED]
         ]
         if len(failures) > _LISTED:
             lines.append(f"failed: {len(failures) - _LISTED} more, all in the output")
@@ -272,7 +242,7 @@ class _Run:
 
     async def _take_in(self, file: str) -> PromptImage | Rejection:
         try:
-            data = await asyncio.to_thread(_read, self._job.folder / file)
+            data = await asyncio.to_thread(read_file, self._job.folder / file)
         except OSError as error:
             return Rejection("unreadable", error.strerror or type(error).__name__)
         return await image_of(data, self._studio.intake)
@@ -322,15 +292,6 @@ class _Run:
         await self._journal.append(row)
 
 
-def _read(path: Path) -> bytes:
-    """The file, up to what the intake accepts.  Raises OSError for anything but a regular file."""
-    # Without O_NONBLOCK a pipe that nobody writes to would hold us up.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(0, "not a file")
-        return file.read(MOST_BYTES + 1)
-
-
 def _why(reply: Reply) -> tuple[str, str]:
     """Code and detail of a failure: names of rules and errors, never words of the model."""
     code = reply.origin.removeprefix("notice:")
@@ -347,8 +308,3 @@ def _made(reply: Reply) -> dict[str, Any]:
     verdict = reply.record.get("verdict")
     policy = verdict["policy"] if isinstance(verdict, dict) else ""
     return {"engine": reply.origin, "model": reply.record.get("model", ""), "policy": policy}
-
-
-def _shown(file: str) -> str:
-    """A file name that is safe to print: nothing in it can move the cursor or break the line."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in file)

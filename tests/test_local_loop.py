@@ -153,6 +153,29 @@ def test_what_all_who_ask_at_once_have_in_common_is_read_once(loaded: Any, piece
         assert answers[one.id].text == text_of(loaded, tokens)
 
 
+def test_a_few_words_more_in_common_are_not_worth_another_copy(
+    loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each copy of the instructions would take the place of some chat's history."""
+    from bot.engines.local.reading import Reading
+
+    system = PromptMessage("system", "You help with machines. Say first which light is on, and its colour.")
+    words = ("the lamp is red", "the lamp is off", "the fan is loud", "it smells", "it hums")
+    desk = Desk(loaded, replace(LIMITS, rows=2))
+    copies: list[int] = []
+    beginning = Reading.beginning
+
+    def watch(reading: Any, length: int) -> Any:
+        copies.append(length)
+        return beginning(reading, length)
+
+    monkeypatch.setattr(Reading, "beginning", watch)
+    asks = [ask(number, system, user(text)) for number, text in enumerate(words, 1)]
+    answers = desk.run(*asks)
+    assert len(copies) == 1
+    assert all(answers[one.id].reused_tokens > copies[0] - 16 for one in asks[1:])
+
+
 def test_a_photo_that_comes_again_is_looked_at_once(loaded: Any) -> None:
     import torch
 

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from bot.engines.local.forms import Forms
 from bot.engines.local.loading import Loaded
 from bot.engines.local.memory import Memory
 from bot.engines.local.picking import Picker
-from bot.engines.local.prefixes import Prefixes
+from bot.engines.local.prefixes import LEAST, Prefixes
 from bot.engines.local.reading import Reader, Reading
 from bot.engines.local.rows import Row
 from bot.engines.local.shares import shares, turn_of
@@ -212,16 +212,18 @@ class Loop:
         Prefixes come from answers that have ended: without this, all that ask at once, as after a restart,
         would read the same instructions.
         """
+        if not self.prefixes.wants(LEAST * self.memory.token_bytes):
+            return
         ids, spans = reading.row.prompt.ids, reading.row.prompt.spans
-        ahead = [other.row for other in self._reading if other.cache is None]
-        ahead += islice(self._waiting, PREPARED)
+        in_line = chain((other.row for other in self._reading if other.cache is None), self._waiting)
+        ahead = islice(in_line, PREPARED)
         length = self.prefixes.lacking(ids, spans, ((row.prompt.ids, row.prompt.spans) for row in ahead))
         if not length or not self.prefixes.wants(length * self.memory.token_bytes):
             return
         try:
             kept = reading.beginning(length)
         except torch.OutOfMemoryError:
-            self._survive()
+            self._forget()
             return
         self.prefixes.put(ids, [span for span in spans if span.end <= length], kept)
         for other in self._reading:
@@ -276,7 +278,7 @@ class Loop:
             try:
                 self.prefixes.put(torch.tensor(row.tokens), row.prompt.spans, self._slots.keep(slot))
             except torch.OutOfMemoryError:
-                self._survive()
+                self._forget()
         moved = self._slots.leave(slot)
         if moved != slot:
             self._writing[slot] = self._writing[moved]
@@ -286,14 +288,22 @@ class Loop:
 
     def _survive(self) -> bool:
         """Out of memory: give back what is only there for speed.  False if there was nothing."""
+        self.memory.shrink()
+        log.warning("out of memory: %s tokens admitted from now on", self.memory.tokens)
+        return self._forget()
+
+    def _forget(self) -> bool:
+        """No room for a copy that is only there for speed, or for more: drop all of those that there are.
+
+        False if there was none.
+        """
         self.faults += 1
         had = bool(len(self.prefixes) or self.features.bytes)
         self.prefixes.forget()
         self.features.forget()
-        self.memory.shrink()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        log.warning("out of memory: caches dropped, %s tokens admitted from now on", self.memory.tokens)
+        log.warning("out of memory: caches dropped")
         return had
 
     def _try_again(self, row: Row) -> None:

@@ -30,7 +30,7 @@ class _Entry:
 
 
 class Prefixes:
-    """Earlier answers, the least recently used forgotten first, within a number of bytes."""
+    """Earlier prompts and answers, the least recently used forgotten first, within a number of bytes."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -78,10 +78,10 @@ class Prefixes:
     def lacking(self, ids: Any, spans: Sequence[Span], others: Iterable[tuple[Any, Sequence[Span]]]) -> int:
         """Length of the longest beginning that these tokens have in common with one of the others.
 
-        Zero if no more than what is known already, or not worth it.
+        Zero if hardly more than what is known already: every copy takes the room of somebody's history.
         """
         length = max((shared(ids, spans, one, its) for one, its in others), default=0)
-        return length if length >= LEAST and length > self.find(ids, spans)[0] else 0
+        return length if length >= self.find(ids, spans)[0] + LEAST else 0
 
     def take(self, ids: Any, spans: Sequence[Span], cache: DynamicCache) -> int:
         """Copy the longest known beginning of these tokens into an empty cache.  Returns its length."""

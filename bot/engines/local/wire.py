@@ -127,7 +127,7 @@ class Done:
     prompt_tokens: int
     completion_tokens: int
     reused_tokens: int = 0
-    """How many of the prompt's tokens were taken from an earlier answer of the same chat."""
+    """How many of the prompt's tokens were known from earlier prompts and answers that begin the same way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ QUIET_S = 3.0
 """So long no turn has run before a photo is begun."""
 PATIENCE_S = 20.0
 """So long it waits for that: half a second of CPU in this time is what a busy bot gives."""
-READING_S, SHOWN_S = 120.0, 60.0
+READING_S, SHOWN_S = 120.0, 50.0
 """For a photo, behind everything else; and with a colleague waiting, who is told that it is being read."""
 SURE = 0.85
 _DUTY = "second look"
@@ -71,6 +71,10 @@ class SecondLook:
         self._calm_since = 0.0
         """By the loop's clock, as far as was seen."""
         self._background = BackgroundTask("second look", self._run)
+        self._shown: dict[str, asyncio.Task[Reading]] = {}
+        """Photos that colleagues wait for, by sha256."""
+        # However many they open, a customer's photo waits for one of them at most.
+        self._one_at_a_time = asyncio.Lock()
 
     def start(self) -> None:
         """Begin; calling twice is harmless."""
@@ -81,6 +85,9 @@ class SecondLook:
     async def stop(self) -> None:
         """End; a photo in hand is looked at again later."""
         await self._background.stop()
+        for task in self._shown.values():
+            task.cancel()
+        await asyncio.gather(*self._shown.values(), return_exceptions=True)
 
     async def look(self) -> bool:
         """Look at the newest photo that nobody has looked at; False when there is none.
@@ -103,7 +110,17 @@ class SecondLook:
         found = await self._readings.of(sha256)
         if found is not None and found.lines is not None:
             return found
-        reading = await self._read(jpeg, self._reader_for_staff, SHOWN_S)
+        if sha256 not in self._shown:
+            self._shown[sha256] = task = asyncio.create_task(self._show(sha256, jpeg), name="photo's text")
+            task.add_done_callback(lambda _: self._shown.pop(sha256))
+        return await asyncio.shield(self._shown[sha256])
+
+    async def _show(self, sha256: str, jpeg: bytes) -> Reading:
+        try:
+            async with asyncio.timeout(SHOWN_S), self._one_at_a_time:
+                reading = await self._read(jpeg, self._reader_for_staff, SHOWN_S)
+        except TimeoutError:
+            return Reading()
         if reading.lines is not None:
             await self._readings.keep(sha256, reading)
         return reading

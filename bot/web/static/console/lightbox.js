@@ -12,6 +12,7 @@ let photos = [];
 let at = [0, 1];  // the photo shown, and the one beside it
 let side = 0;  // which of the two is exchanged by the arrows and the strip
 let view = {};
+const texts = new Map();  // what was read on the photos, or is being read, by address
 
 export function startLightbox() {
     document.addEventListener("click", (event) => {
@@ -154,10 +155,21 @@ async function showText(made, link) {
     note.setAttribute("role", "status");
     made.after(note);
     note.textContent = stage.dataset.reading;
-    const answer = await fetch(link.pathname.replace(/\.jpg$/, "/text")).catch(() => null);
-    const read = answer?.ok ? await answer.json().catch(() => null) : null;
+    const read = await textOn(link);
     note.textContent = !read ? stage.dataset.unread : read.lines.length ? "" : stage.dataset.empty;
     if (read) made.append(outlined(read, link));
+}
+
+/** Asked for once, however often the photo is drawn anew; a failure may be tried again. */
+function textOn({pathname}) {
+    if (!texts.has(pathname)) {
+        const asked = fetch(pathname.replace(/\.jpg$/, "/text")).then((answer) => (answer.ok ? answer.json() : null));
+        texts.set(pathname, asked.catch(() => null).then((read) => {
+            if (!read) texts.delete(pathname);
+            return read;
+        }));
+    }
+    return texts.get(pathname);
 }
 
 function outlined({lines, facts}, link) {

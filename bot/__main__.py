@@ -88,26 +88,32 @@ def _describe(options: argparse.Namespace) -> int:
 def _prompts(options: argparse.Namespace) -> int:
     if options.job == "preview":
         return _preview(options)
+    company = _company()
     from bot.cli import prompts  # noqa: PLC0415  (jinja2)
 
-    return prompts.lint() if options.job == "lint" else prompts.show()
+    return prompts.lint(company=company) if options.job == "lint" else prompts.show(company=company)
+
+
+def _company() -> str:
+    settings = _settings(log_level="WARNING")
+    from bot.company import read_company  # noqa: PLC0415  (jinja2)
+
+    return read_company(settings.data_dir)
 
 
 def _preview(options: argparse.Namespace) -> int:
     from bot.app.studio import open_studio_of  # noqa: PLC0415  (everything hangs on it)
     from bot.cli import preview  # noqa: PLC0415  (imports most of the bot)
-    from bot.company import read_company  # noqa: PLC0415
     from bot.language import language_of  # noqa: PLC0415
 
-    settings = _settings(log_level="WARNING")
     return _in_loop(
         preview.run(
             options.template,
             picture=Path(options.picture) if options.picture else None,
             text=options.text,
             language=options.lang or language_of(options.text),
-            company=read_company(settings.data_dir),
-            studio=partial(open_studio_of, settings) if options.answer else None,
+            company=_company() if options.template == preview.SUPPORT else "",
+            studio=partial(open_studio_of, _settings(log_level="WARNING")) if options.answer else None,
         )
     )
 

@@ -12,16 +12,21 @@ MOST_CHARS = 6_000
 
 
 def read_company(data_dir: Path) -> str:
-    """The file's text; empty if there is none.  Raises BadConfiguration if it cannot be used."""
+    """The file's text, line by line as it is; empty if there is none.
+
+    Raises BadConfiguration if it cannot be used.
+    """
     file = data_dir / COMPANY
-    try:
-        text = file.read_text(encoding="utf-8-sig").strip()
-    except FileNotFoundError:
+    if not file.exists():
         return ""
+    if not file.is_file():
+        raise BadConfiguration([f"{file} is not a file"])
+    try:
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise BadConfiguration([f"{file} cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise BadConfiguration([f"{file} is not UTF-8 text: byte {error.start} is wrong"]) from error
-    if len(text) > MOST_CHARS:
-        raise BadConfiguration([f"{file} has {len(text)} characters; {MOST_CHARS} are possible"])
+    if (length := len(text.strip())) > MOST_CHARS:
+        raise BadConfiguration([f"{file} has {length} characters; {MOST_CHARS} are possible"])
     return text

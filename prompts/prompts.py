@@ -15,7 +15,7 @@ from pathlib import Path
 from context.turns import Fact, Language, Message, Photo, Turn
 from prompts.counts import Counts, Formula, tokens
 from prompts.gist import Gist, gist
-from prompts.neutral import neutral
+from prompts.neutral import MAX_CHARS, neutral
 from prompts.plan import Plan, Room, View, plan
 from prompts.prompt import Manner, Prompt, PromptImage, PromptMessage, Split
 from prompts.templates import VARIABLES, Templates
@@ -289,7 +289,8 @@ class Prompts:
         """What is added to the system message about the company; nothing if nothing was written."""
         if not self._company:
             return ""
-        return "\n\n" + self._templates.of("company", language).render(words=neutral(self._company).strip())
+        words = neutral(self._company, max_chars=4 * MAX_CHARS)
+        return "\n\n" + self._templates.of("company", language).render(words=words)
 
     def _render_system(self, language: Language, canary: str) -> str:
         return self._templates.of("system", language).render(canary=canary)

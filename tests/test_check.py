@@ -84,10 +84,13 @@ async def test_what_the_guard_would_not_let_out_of_the_companys_own_words_is_nam
     assert (await check_of("company"))["state"] == "ok"
     data = tmp_path / "data"
     data.mkdir()
-    (data / "company.md").write_text("We are Northwind.\nHotline: 010-5550-0142\n- www.northwind.example\n")
+    told = "\n\nWe are Northwind.\n\nHotline: 010-5550-0142\n- www.northwind.example\n"
+    (data / "company.md").write_text(f"{told}- In the first month you will get a full\n  refund from us.\n")
     said = await check_of("company", DATA_DIR=str(data))
     assert said["state"] == "warn"
-    assert "no reply may say line 2 (contact.phone); line 3 (contact.link)" in said["detail"]
+    places = "line 5 (contact.phone); line 6 (contact.link); lines 7 to 8 (promise.refund)"
+    assert f"no reply may say {places}" in said["detail"]
+    (data / "company.md").write_text(told)
     allowed = {"ALLOWED_PHONES": "010-5550-0142", "ALLOWED_HOSTS": "northwind.example"}
     assert (await check_of("company", DATA_DIR=str(data), **allowed))["state"] == "ok"
     (data / "company.md").write_bytes(b"\xff")

@@ -63,7 +63,7 @@ def test_it_names_the_version_and_new_templates_keep_it() -> None:
     [
         (b"x" * (MOST_CHARS + 1), "has 6001 characters; 6000 are possible"),
         ("过".encode("gb18030"), "is not UTF-8 text: byte 0 is wrong"),
-        (None, "cannot be read: Is a directory"),
+        (None, "is not a file"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | None, complaint: str) -> None:
@@ -79,4 +79,4 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | No
 
 def test_a_byte_order_mark_is_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "company.md").write_bytes(b"\xef\xbb\xbfWe are Northwind.\r\n")
-    assert read_company(tmp_path) == "We are Northwind."
+    assert read_company(tmp_path) == "We are Northwind.\n"

@@ -5,7 +5,7 @@ Each part is built as `bot.app` builds it, tried, and closed again.
 
 from __future__ import annotations
 
-from bot.cli.parts import answers, machine, model, stores, telegram
+from bot.cli.parts import answers, company, machine, model, stores, telegram
 from bot.cli.parts.standing import Asked, Look, Standing
 
 __all__ = ["MENDS", "PARTS", "Asked", "Look", "Standing"]
@@ -23,7 +23,7 @@ PARTS: dict[str, Look] = {
     "gpu": machine.gpu,
     "model": model.model,
     "prompts": answers.prompts,
-    "company": answers.company,
+    "company": company.company,
     "guard": answers.guard,
     "telegram": telegram.telegram,
     "port": machine.port,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -54,44 +55,19 @@ async def ocr(_: Asked) -> Standing:
 
 async def prompts(asked: Asked) -> Standing:
     """Whether templates, house styles and rules are correct."""
+    from bot.company import read_company  # noqa: PLC0415 - jinja2
     from bot.engines.rules import lint_rules  # noqa: PLC0415 - yaml
     from prompts.house_styles import HouseStyles  # noqa: PLC0415 - jinja2
     from prompts.prompts import Prompts  # noqa: PLC0415
 
-    prompts, styles = Prompts(context_tokens=asked.settings.context_tokens), HouseStyles()
+    company = ""
+    with contextlib.suppress(BadConfiguration):  # that is said of the company
+        company = await asyncio.to_thread(read_company, asked.settings.data_dir)
+    prompts = Prompts(company=company, context_tokens=asked.settings.context_tokens)
+    styles = HouseStyles()
     if problems := prompts.lint() + styles.lint() + lint_rules():
         return Standing("fail", "; ".join(problems), "the templates or rules named")
     return Standing("ok", f"{prompts.version}, {len(styles.names)} house styles")
-
-
-async def company(asked: Asked) -> Standing:
-    """What the model is told about the company, and what the guard would not let it repeat."""
-    from bot.app.guard import build_guard  # noqa: PLC0415 - imports the whole bot
-    from bot.company import read_company  # noqa: PLC0415
-    from bot.language import language_of  # noqa: PLC0415
-    from prompts.prompts import COMPANY, tokens  # noqa: PLC0415
-
-    try:
-        company = await asyncio.to_thread(read_company, asked.settings.data_dir)
-    except BadConfiguration as error:
-        return Standing("fail", str(error), COMPANY)
-    if not company:
-        return Standing("ok", f"nothing is told about it: no {COMPANY} in {asked.settings.data_dir}")
-    stopped = []
-    guard = build_guard(asked.settings.model_copy(update={"guard_url": ""}))
-    try:
-        for number, line in enumerate(company.splitlines(), 1):
-            verdict = await guard.judge(line, asked="", language=language_of(line))
-            # The shape is that of a reply, which a line of a list is not.
-            rules = [reason.rule for reason in verdict.reasons if not reason.rule.startswith("shape.")]
-            stopped += [f"line {number} ({', '.join(rules)})"] if rules else []
-    finally:
-        await guard.close()
-    detail = f"{COMPANY} adds about {tokens(company)} tokens to every prompt"
-    if not stopped:
-        return Standing("ok", detail)
-    mend = "ALLOWED_HOSTS, ALLOWED_PHONES, policy.yaml, or other words: docs/company.md"
-    return Standing("warn", f"{detail}; no reply may say {'; '.join(stopped)}", mend)
 
 
 async def guard(asked: Asked) -> Standing:

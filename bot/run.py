@@ -43,7 +43,7 @@ def announcement(settings: Settings, url: str) -> list[str]:
     """What an operator wants to know at the start: the address, and what is not set up yet."""
     lines = [
         f"chat page: {url}/",
-        f"staff console: {url}/staff (make an account: python3 run staff add NAME)",
+        f"staff console: {url}/staff (make an account: python3 run staff add NAME --role admin)",
     ]
     if settings.api_key_list:
         lines.append(f"API for apps: {url}/v1")

@@ -37,6 +37,7 @@ _MASKS = {
 # A prohibition counts anywhere before the last of the words, a question or report only before the action.
 _WARNED = either(
     r"\b(?:do not|don'?t)\b(?! (?:worry|panic|be afraid|mind|bother|need|have to|forget|hesitate|unplug"
+    r"|respond|react|light up|come on|go off|seem|help|work(?! on| with| in)"
     r"|(?:switch|turn|shut)(?: \w+){0,2} off|disconnect))",
     r"\bnever\b(?! mind)|\b(?:must|should|may|can) ?not\b|\b(?:mustn|shouldn|can)'?t\b",
     r"\b(?:avoid|refrain from|no one should|nobody should|prevents?|protects? against|stops?|tempt\w*"

@@ -63,6 +63,7 @@ _NO_NEGATION = either(
     r"\b(?:no|without(?: a)?) (?:problem|doubt|worries|questions asked)\b",
     r"\bdon'?t (?:just|worry|hesitate)\b|\bdo not (?:just|worry|hesitate)\b|\bwhy not\b",
     r"\bnothing but\b|\bno matter\b|\bno later than\b|\bno need to\b|\bnothing to worry\b|\bif not\b",
+    "不(?:制冷|制热|加热|工作|转(?!账|给|人|钱|到|接)|启动|通电|出水|脱水|排水|进水|亮|热|冷|动(?!产)|凉|响应|灵|干净)",
     "没买|没找|没到货|不仅|不但|不光|不只|不管|不论|不用|不必|不知道|不确定|是不是|会不会|能不能|可不可以|有没有",
     "一分不少|分文不少|不小心|不停|不断|不久|不错|不限|不要担心|别担心|不要着急|别着急|不过|不同|没问题|没关系|没错",
     "毫无疑问|无论|无条件|无需|无须|无忧|无限|无理由|未来|无线|不锈|别的|特别|分别|识别|级别|类别",

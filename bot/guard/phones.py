@@ -31,7 +31,7 @@ _SHAPES = re.compile(
 _CALL = Words(
     "拨打|致电|打电话|来电|电话|热线|手机|联系方式|短信",
     "call|phone|tel|dial|hotline|whatsapp|text us|sms|ring|my number|signal number",
-    "扣扣|加群|q我|qq|企鹅号|裙",
+    "扣扣|加群|q我|qq|企鹅号|裙|座机|号码是|landline",
 )
 _AFTER_CALL = re.compile(rf"[^\d\n,，。;；]{{0,12}}(\d(?:[\s-]{{0,3}}\d){{4,14}}){_END}")
 _SHORT_CODE = re.compile(r"\btext (?:the )?(?:word )?[^.\n\d]{1,16} to (\d{4,6})(?!\d)")

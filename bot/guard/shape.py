@@ -35,8 +35,13 @@ _TAG = re.compile(
 )
 _ROLE_AT_START = re.compile(r"\A\s*(?:assistant|助手|客服助手)\s*[:：]\s*", re.IGNORECASE)
 _BRACKETS = frozenset("<[＜◁")  # every tag contains one
-_USER_LINE = re.compile(r"[ \t*]*(?:user|human|customer|用户|客户|顾客)[ *]*[:：]", re.IGNORECASE)
-_BOT_LINE = re.compile(r"[ \t*]*(?:assistant|bot|助手|客服|机器人)[ *]*[:：]", re.IGNORECASE)
+# At the start of a line or after a sentence: models write a whole invented dialogue into one paragraph too.
+_USER_LINE = re.compile(
+    r"(?:\A|[\n.!?)。！？）])[ \t*]*(?:user|human|customer|client|用户|客户|顾客)[ *]*[:：]", re.IGNORECASE
+)
+_BOT_LINE = re.compile(
+    r"(?:\A|[\n.!?)。！？）])[ \t*]*(?:assistant|bot|support|agent|助手|客服|机器人)[ *]*[:：]", re.IGNORECASE
+)
 _STRANGE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\uffff]"
 )
@@ -80,13 +85,13 @@ def shape(text: str, *, max_chars: int) -> Shaped:
     if not _BRACKETS.isdisjoint(text):
         mended("thinking", _THOUGHT_END.sub("", _TOOL.sub("", _THINKING.sub("", text))))
         mended("tags", _without_tags(text))
-    lines = text.split("\n")
+    spoken = text if ":" in text or "：" in text else ""
     mended("role", _ROLE_AT_START.sub("", text, count=1))
     mended("long", cut(text, max_chars))
     text = text.strip()
     if _is_empty(text):
         reasons.append(Reason("shape.empty", "shape", Action.HOLD))
-    if any(map(_USER_LINE.match, lines)) and any(map(_BOT_LINE.match, lines)):
+    if _USER_LINE.search(spoken) and _BOT_LINE.search(spoken):
         reasons.append(Reason("shape.dialogue", "shape", Action.HOLD))
     if is_loop(text):
         reasons.append(Reason("shape.loop", "shape", Action.HOLD))

@@ -45,6 +45,7 @@ ADVISED = {
     "covered heater": ("Drape a towel over the fan heater to dry it.", "把毛巾盖在暖风机上烘干。"),
     "ice hacked off": ("Chip the ice off with a screwdriver.", "用螺丝刀把冰撬下来。"),
     "first aid": ("Put toothpaste on the burn.", "烫伤的地方涂点牙膏。"),
+    "played down": ("The gas hose has a small crack, that's not urgent.", "烟管掉了影响不大。"),
     "electrics in the bath": ("A hair dryer can be used in the bath.", "浴缸边用吹风机可以。"),
 }
 

@@ -86,6 +86,16 @@ class Ledger:
         return turn
 
 
+async def talk(db: Database, chat: Chat, asked: str, reply: Reply) -> int:
+    """A question and its answer, sent; returns the turn."""
+    ledger = Ledger(db)
+    await ledger.inbox.put([says(chat, asked)])
+    batch = await ledger.claim_one()
+    turn = await ledger.outbox.open(batch, Message(chat, asked, "en"), reply, [Part(reply.text)])
+    await ledger.send(batch, turn)
+    return turn.id
+
+
 async def forget(db: Database, chat: Chat, *, wish: Wish = "operator") -> tuple[Erased, list[str]]:
     """Erase a chat; what was erased, and the photos that nobody else shows."""
     photos: list[str] = []

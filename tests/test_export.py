@@ -21,23 +21,14 @@ from bot.export import Exported, Exporter, Wanted, plain, safe_cell
 from context.console.reviews import Review, Reviews
 from context.db import Database
 from context.readings import Reading, Readings
-from context.turns import Chat, Line, Message, Part, Photo, Reply
+from context.turns import Chat, Line, Photo, Reply
 from context.upkeep.extracts import Extracts, Selection
 from tests.clock import Clock
-from tests.ledger import ANNA, Ledger, says, shows
+from tests.ledger import ANNA, Ledger, shows, talk
 
 PAGE = Chat("web", "visitor")
 JPEG = b"\xff\xd8 a photo \xff\xd9"
 SHA = hashlib.sha256(JPEG).hexdigest()
-
-
-async def talk(db: Database, chat: Chat, asked: str, reply: Reply) -> int:
-    ledger = Ledger(db)
-    await ledger.inbox.put([says(chat, asked)])
-    batch = await ledger.claim_one()
-    turn = await ledger.outbox.open(batch, Message(chat, asked, "en"), reply, [Part(reply.text)])
-    await ledger.send(batch, turn)
-    return turn.id
 
 
 async def show(db: Database, clock: Clock, chat: Chat) -> None:

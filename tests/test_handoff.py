@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from context.turns import Chat
 from tests.bot_api import Person
 from tests.model_faults import Fault
 from tests.model_server import ModelServer, Received
-from tests.real_redis import PROGRAMS, RealRedis
+from tests.real_redis import RealRedis
 from tests.until import until
 from tests.world import World, asked, noted, picture, world
 
@@ -37,16 +37,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def w(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     async with world(tmp_path_factory.mktemp("handoff"), model=ModelServer(answer=answer)) as made:
         yield made
-
-
-@pytest.fixture(params=PROGRAMS[:1], ids=["redis"])
-def real_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealRedis]:
-    folder = tmp_path / "r"
-    folder.mkdir()
-    server = RealRedis(request.param, folder)
-    server.start()
-    yield server
-    server.kill()
 
 
 _chats = iter(range(5001, 6000))
@@ -261,10 +251,10 @@ async def test_a_reply_is_not_released_into_another_persons_chat(w: World) -> No
         await w.app.desk.release(10**9, "ben")
 
 
-async def test_it_works_with_the_model_and_redis_down(tmp_path: Path, real_redis: RealRedis) -> None:
-    async with world(tmp_path, redis_url=f"unix://{real_redis.socket}") as w:
+async def test_it_works_with_the_model_and_redis_down(tmp_path: Path, redis: RealRedis) -> None:
+    async with world(tmp_path, redis_url=f"unix://{redis.socket}") as w:
         li, chat = customer(w)
-        real_redis.kill()
+        redis.kill()
         w.model.fail_always(Fault.DROP)
         li.says("I want to talk to a human agent please c12t1")
         await hears(w, chat)

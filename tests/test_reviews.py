@@ -6,20 +6,11 @@ import pytest
 
 from context.console.reviews import NoSuchTurn, Review, Reviews
 from context.db import Database
-from context.turns import Chat, Message, Part, Photo, Reply
+from context.turns import Message, Part, Photo, Reply
 from tests.clock import Clock
-from tests.ledger import ANNA, BEN, Ledger, forget, says, shows
+from tests.ledger import ANNA, BEN, Ledger, forget, shows, talk
 
 DAY = 86_400.0
-
-
-async def talk(db: Database, chat: Chat, asked: str, reply: Reply) -> int:
-    ledger = Ledger(db)
-    await ledger.inbox.put([says(chat, asked)])
-    batch = await ledger.claim_one()
-    turn = await ledger.outbox.open(batch, Message(chat, asked, "en"), reply, [Part(reply.text)])
-    await ledger.send(batch, turn)
-    return turn.id
 
 
 def by_model(text: str, **record: object) -> Reply:

@@ -36,7 +36,7 @@ from tests.bot_api.faults import Fault as TelegramFault
 from tests.model_faults import Fault
 from tests.model_server import ModelServer
 from tests.pictures import HOSTILE, Hostile
-from tests.real_redis import PROGRAMS, RealRedis
+from tests.real_redis import RealRedis
 from tests.until import PROCESS_S, until
 from tests.world import Script, World, asked, colours, noted, picture, same_colour, tags, world
 
@@ -466,16 +466,6 @@ async def test_poison_and_unknown_updates_hold_up_nobody(tmp_path: Path) -> None
 # Redis
 
 
-@pytest.fixture(params=PROGRAMS[:1], ids=["redis"])
-def real_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealRedis]:
-    folder = tmp_path / "r"
-    folder.mkdir()
-    server = RealRedis(request.param, folder)
-    server.start()
-    yield server
-    server.kill()
-
-
 async def ask_turns(w: World, person: Person, first: int, last: int) -> None:
     """Ask turns `first` to `last`; each must be answered in the light of exactly the five before it."""
     for turn in range(first, last + 1):
@@ -485,15 +475,15 @@ async def ask_turns(w: World, person: Person, first: int, last: int) -> None:
 
 
 async def test_answers_go_on_from_sql_while_redis_is_dead_and_use_it_when_it_is_back(
-    tmp_path: Path, real_redis: RealRedis
+    tmp_path: Path, redis: RealRedis
 ) -> None:
-    async with world(tmp_path, redis_url=f"unix://{real_redis.socket}") as w:
-        li, client = w.telegram.customer(1), real_redis.client()
+    async with world(tmp_path, redis_url=f"unix://{redis.socket}") as w:
+        li, client = w.telegram.customer(1), redis.client()
         await ask_turns(w, li, 0, 2)
         await turns_in(client, 3)
-        real_redis.kill()
+        redis.kill()
         await ask_turns(w, li, 3, 5)
-        real_redis.start()
+        redis.start()
         await redis_is_used_again(w)
         await ask_turns(w, li, 6, 7)
         await turns_in(client, 5)

@@ -396,31 +396,20 @@ async def test_five_hundred_chats_at_once_are_served_by_few_connections(
             assert (await server.client.info("clients"))["connected_clients"] <= 33
 
 
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[RealRedis]:
-    if not PROGRAMS:
-        pytest.skip("no Redis server is installed")
-    with tempfile.TemporaryDirectory() as folder:
-        server = RealRedis(PROGRAMS[0], Path(folder))
-        server.start()
-        yield server
-        server.kill()
-
-
 async def test_a_killed_redis_costs_no_turn_and_is_used_again_when_it_is_back(
-    mortal: RealRedis, ledger: Ledger, clock: Clock
+    redis: RealRedis, ledger: Ledger, clock: Clock
 ) -> None:
-    async with contextlib.aclosing(mortal.client()) as client:
+    async with contextlib.aclosing(redis.client()) as client:
         client.set_retry(Retry(ExponentialBackoff(), 0))
         window = window_of(client, ledger, clock=clock)
         await take_turns(window, ledger, CHAT, 6)
-        mortal.kill()
+        redis.kill()
         await take_turns(window, ledger, CHAT, 2)
         assert await last(window, ledger) == ledger.turns[CHAT.key][-5:]
         assert (await window.health()).state == "degraded"
         assert ledger.reads == 3
 
-        mortal.start()  # its file still has the window as it was before those two
+        redis.start()  # its file still has the window as it was before those two
         clock.move(60)
         assert await last(window, ledger) == ledger.turns[CHAT.key][-5:]
         assert (await window.health()).state == "ok"
@@ -469,10 +458,10 @@ async def test_a_redis_cluster_serves_every_chat_and_may_lose_a_node(
     ids=["full", "read-only"],
 )
 async def test_a_redis_that_takes_no_turns_is_asked_on_but_not_believed(
-    mortal: RealRedis, ledger: Ledger, caplog: pytest.LogCaptureFixture, refuse: str, accept: str, reason: str
+    redis: RealRedis, ledger: Ledger, caplog: pytest.LogCaptureFixture, refuse: str, accept: str, reason: str
 ) -> None:
     caplog.set_level("INFO", "context.window")
-    async with contextlib.aclosing(mortal.client()) as client:
+    async with contextlib.aclosing(redis.client()) as client:
         window = window_of(client, ledger)
         await take_turns(window, ledger, CHAT, 3)
         await client.execute_command(*refuse.split())  # type: ignore[no-untyped-call]
@@ -535,13 +524,13 @@ async def test_a_turn_called_off_while_it_probes_redis_leaves_the_next_one_to_tr
                 await asyncio.wait([probing])
 
 
-async def test_answers_lost_on_the_way_store_no_turn_twice(mortal: RealRedis, ledger: Ledger) -> None:
+async def test_answers_lost_on_the_way_store_no_turn_twice(redis: RealRedis, ledger: Ledger) -> None:
     """A client that repeats what was not answered must not append twice."""
     dropped = 0
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal dropped
-        there, back = await asyncio.open_unix_connection(str(mortal.socket))
+        there, back = await asyncio.open_unix_connection(str(redis.socket))
         answers = 0
         with contextlib.suppress(ConnectionError):
             while command := await reader.read(65_536):

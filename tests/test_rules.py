@@ -131,6 +131,8 @@ def speaking(text: str, before: str = "", *, photo: bool = False) -> list[str]:
         ("问题解决了", ["solved"]),
         ("this is useless, I am very angry", ["upset"]),
         ("什么垃圾，气死我了", ["upset"]),
+        ("I want to talk to a person", ["person"]),
+        ("帮我转人工", ["person"]),
         ("where is my order 4711?", ["orders"]),
         ("it shows E4, is that under warranty?", ["code-e4", "orders"]),
         ("our AC shows a fault", ["general"]),

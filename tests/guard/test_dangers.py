@@ -170,6 +170,7 @@ def test_customer_who_does_not_want_a_person_gets_none(asked: str) -> None:
         "this is ridiculous",
         "You are useless, I am very angry",
         "垃圾产品",
+        "我很生气，一直没人理我",
         "THIS IS THE THIRD TIME IT BREAKS!!",
     ],
 )

@@ -89,15 +89,22 @@ def _formatter(form: Format, secrets: Iterable[str], *, colors: bool) -> _Redact
     else:
         # The plain traceback: a boxed one wraps lines, and a token broken in two is found by no pattern.
         render = [
+            _whole_seconds,
             structlog.dev.ConsoleRenderer(
                 colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=30
-            )
+            ),
         ]
     return _RedactingFormatter(
         hide=_hider(secrets),
         foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder(_EXTRAS)],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
     )
+
+
+def _whole_seconds(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """People read seconds; JSON keeps microseconds for programs."""
+    event["timestamp"] = f"{event['timestamp'][:19].replace('T', ' ')}Z"
+    return event
 
 
 # `extra=` of libraries may carry anything; these are ours: ids, counts and reasons, nobody's words.

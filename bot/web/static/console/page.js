@@ -6,6 +6,8 @@ import {tellTimes} from "./times.js";
 
 document.cookie = `console-offset=${-new Date().getTimezoneOffset() * 60}; path=/staff; max-age=31536000; samesite=lax`;
 tellTimes();
+// On a phone the row of pages is wider than the screen.
+document.querySelector(".pages [aria-current]")?.scrollIntoView({block: "nearest", inline: "nearest"});
 startTheme();
 startLeaving();
 document.addEventListener("keydown", (event) => {

@@ -124,7 +124,7 @@ async def test_a_death_behind_any_write_leaves_nothing_unsaid(ledger: Ledger, db
 
 async def test_after_a_send_in_doubt_nothing_is_handed_over_before_telegram_answers() -> None:
     async with BotApiServer() as telegram:
-        api = BotApi(telegram.token, url=telegram.url, answer_s=0.3)
+        api = BotApi(telegram.token, url=telegram.url)
         channel = TelegramChannel(api, limiter=Limiter(overall_s=0, chat_s=0))
         await channel.open()
         chats = [Chat("telegram", str(telegram.customer(n).room.id)) for n in range(1, 9)]

@@ -36,7 +36,7 @@ async def telegram() -> AsyncIterator[BotApiServer]:
 @pytest.fixture
 async def channel(telegram: BotApiServer) -> AsyncIterator[TelegramChannel]:
     opened = TelegramChannel(
-        BotApi(telegram.token, url=telegram.url, answer_s=0.3),
+        BotApi(telegram.token, url=telegram.url),
         limiter=Limiter(overall_s=0, chat_s=0),
         sleep=quick,
     )
@@ -123,6 +123,7 @@ async def test_what_was_certainly_not_delivered(
 async def test_what_may_have_been_delivered(
     telegram: BotApiServer, channel: TelegramChannel, fault: faults.Fault, delivered: int
 ) -> None:
+    channel.api.request._answer_s = 0.3
     telegram.faults.on("sendMessage", fault)
     with pytest.raises(Ambiguous):
         await channel.send(LI, Part("hello"))
@@ -336,6 +337,7 @@ async def test_file_that_is_not_to_be_had(
 async def test_download_survives_two_failures_and_asks_for_patience_after_three(
     telegram: BotApiServer, channel: TelegramChannel, method: str, fault: faults.Fault
 ) -> None:
+    channel.api.request._answer_s = 0.5
     attachment = attached(telegram, b"data")
     telegram.faults.on(method, fault, times=2)
     assert await channel.fetch(attachment) == b"data"

@@ -58,7 +58,7 @@ class World:
         self.store = Store()
         self.slept: list[float] = []
         self.now = 0.0
-        self.api = BotApi(telegram.token, url=telegram.url, answer_s=1.0)
+        self.api = BotApi(telegram.token, url=telegram.url)
         self.poller = self.new_poller()
 
     def new_poller(self, *, timeout_s: int = 30) -> Poller:
@@ -271,7 +271,7 @@ async def test_one_refusal_costs_a_second_and_many_cost_half_a_minute_each(teleg
 
 async def test_hanging_server_is_given_up_and_asked_again(telegram: BotApiServer) -> None:
     world = World(telegram)
-    world.api = BotApi(telegram.token, url=telegram.url, answer_s=0.2)
+    world.api = BotApi(telegram.token, url=telegram.url, answer_s=0.5)
     world.poller = world.new_poller(timeout_s=0)
     await world.api.open()
     telegram.faults.on("getUpdates", faults.late(60, carried_out=False))

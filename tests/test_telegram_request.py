@@ -31,7 +31,7 @@ EVERY_FAULT = [
     faults.flooded(1),
     faults.garbled(),
     faults.dropped_before(),
-    faults.late(0.2, carried_out=False),
+    faults.late(0.6, carried_out=False),
 ]
 
 
@@ -48,7 +48,7 @@ async def test_token_is_in_no_log_and_no_exception(
     async with BotApiServer() as telegram:
         secret = telegram.token.partition(":")[2]
         telegram.customer().sends_photo(b"data")
-        api = BotApi(telegram.token, url=telegram.url, answer_s=0.05)
+        api = BotApi(telegram.token, url=telegram.url, answer_s=0.15)
         channel = TelegramChannel(api, limiter=Limiter(overall_s=0, chat_s=0), sleep=quick)
         store = Store()
         poller = Poller(api, put=store.put, set_aside=store.set_aside, sleep=quick)

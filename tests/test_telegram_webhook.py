@@ -21,7 +21,7 @@ class World:
     def __init__(self, telegram: BotApiServer) -> None:
         self.telegram = telegram
         self.store = Store()
-        self.api = BotApi(telegram.token, url=telegram.url, answer_s=1.0)
+        self.api = BotApi(telegram.token, url=telegram.url)
         self.looks = asyncio.Semaphore(0)
         self.webhook = self.at("http://127.0.0.1:9/hook")
 

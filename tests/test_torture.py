@@ -19,8 +19,9 @@ from torture.crowd import MARK, Said
 from torture.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parent.parent
-WITHIN_S = 300
-"""It takes a minute on two free cores."""
+WITHIN_S = 600
+"""It takes a minute on two free cores, and took 206 s on a quarter of one."""
+pytestmark = pytest.mark.timeout(WITHIN_S)
 NAMES = [scenario.name for scenario in SCENARIOS]
 
 
@@ -37,7 +38,6 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {card["scenario"]: card | {"printed": done.stdout} for card in json.loads(file.read_text())}
 
 
-@pytest.mark.timeout(WITHIN_S)
 @pytest.mark.parametrize("name", NAMES)
 def test_no_message_is_lost_doubled_late_or_mixed_up(cards: dict[str, Any], name: str) -> None:
     card = cards[name]
@@ -93,7 +93,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {card["scenario"]: card for card in json.loads(file.read_text())}
 
 
-@pytest.mark.timeout(WITHIN_S)
 def test_another_bot_gets_the_same_card_and_is_seen_to_lose_messages(plain: dict[str, Any]) -> None:
     assert plain["well"]["holds"], plain["well"]
     assert plain["429"]["counts"]["lost"] > 0

@@ -11,18 +11,40 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.engines.demo import FOLDER
-from bot.engines.demo.dialogues import KINDS, Exchange, Kind, dialogue, prompt_of
+from bot.engines.demo.dialogues import (
+    KINDS,
+    PLEASE,
+    Exchange,
+    Kind,
+    compares,
+    dialogue,
+    prompt_of,
+    says,
+)
 from bot.engines.demo.drawings import Light, draw, jpeg
 from bot.engines.local.wire import Ask, Done, Event, Limits, Wish
 from bot.engines.sampling import Sampling
+from context.turns import LANGUAGES, Language
 from prompts.prompts import Prompts
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+
+ROOT = Path(__file__).parent.parent
+PROPOSED: dict[Language, tuple[str, str, str, str]] = {
+    "en": (
+        "What is wrong with my machine?",
+        "What do you see in the photo?",
+        "And this photo?",
+        "Did the light change?",
+    ),
+    "zh": ("我的机器怎么了？", "照片里的灯怎么样？", "这张照片呢？", "灯变了吗？"),
+}
 
 Picture = Callable[[Light, random.Random], bytes]
 
@@ -51,7 +73,7 @@ def exam(demo: Any, talks: list[list[Exchange]], pictures: Picture = drawn, *, s
     loop = Loop(demo, Limits(rows=16, piece=256), emit=events.append)
     dice, prompts = random.Random(seed), Prompts()
     photos = [[pictures(light, dice) for exchange in talk for light in exchange.lights] for talk in talks]
-    for turn in range(1, 4):
+    for turn in range(1, max(map(len, talks)) + 1):
         for number, talk in enumerate(talks):
             if len(talk) >= turn:
                 prompt = prompt_of(talk[:turn], prompts, photos[number])
@@ -67,6 +89,26 @@ def exam(demo: Any, talks: list[list[Exchange]], pictures: Picture = drawn, *, s
 def test_fresh_drawings_are_read_in_every_kind_of_conversation(demo: Any, kind: Kind) -> None:
     dice = random.Random(f"fresh {kind}")
     assert exam(demo, [dialogue(kind, dice) for _ in range(40)]) >= 0.9
+
+
+@pytest.mark.parametrize("tongue", LANGUAGES)
+def test_the_conversation_that_the_readme_proposes(demo: Any, tongue: Language) -> None:
+    was, now = Light("red", "blinking"), Light("red", "steady")
+    text = (ROOT / ("README.zh.md" if tongue == "zh" else "README.md")).read_text("utf-8")
+    broken, one, other, changed = PROPOSED[tongue]
+    assert all(question in text for question in PROPOSED[tongue])
+    talk = [
+        Exchange(broken, PLEASE[tongue], (), tongue),
+        Exchange(one, says(was, tongue), (was,), tongue),
+        Exchange(other, says(now, tongue), (now,), tongue),
+        Exchange(changed, compares(was, now, tongue), (), tongue),
+    ]
+
+    def sample(light: Light, _dice: random.Random) -> bytes:
+        return (ROOT / f"docs/images/lights/{light.colour}-{light.pattern}.jpg").read_bytes()
+
+    for length in range(1, 5):
+        assert exam(demo, [talk[:length]], sample) == 1, talk[length - 1]
 
 
 def test_with_a_neighbours_photo_the_answers_are_wrong(demo: Any) -> None:

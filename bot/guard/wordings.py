@@ -1,4 +1,4 @@
-"""Wordings: promises only the company may make, requests and other words nobody may, from `wordings.yaml`.
+"""Wordings: promises only the company may make, requests and other words nobody may, from `meanings/`.
 
 A row names groups of words, such as `we`, `pay back`, `money`.  A sentence says what the row means if it
 contains one word of each group, in this order and close together, and does not deny it, ask it or make it
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from bot.guard.clauses import is_negated
 from bot.guard.fold import Folded
@@ -19,6 +20,19 @@ from bot.guard.lexicon import Heard, Lexicon
 from bot.guard.verdict import Action, Reason
 from bot.yaml_files import parse
 
+FILES = (
+    "common",
+    "refunds",
+    "compensation",
+    "service",
+    "dates",
+    "liability",
+    "warranty",
+    "payments",
+    "conduct",
+)
+"""Names of the files, in the order in which their rules are looked for."""
+_FOLDER = Path(__file__).parent / "meanings"
 _NEAR = 24  # bytes of UTF-8: a Chinese character says as much as three letters, and counts as three
 _APART = re.compile("[,:()]")
 _QUESTION = re.compile(r"\?\s*\Z|[吗么呢]\s*\Z")
@@ -50,8 +64,16 @@ class Wording:
 
 
 def _load() -> tuple[Lexicon, tuple[Wording, ...]]:
-    text = (Path(__file__).parent / "wordings.yaml").read_text(encoding="utf-8")
-    tree = parse(text)
+    words: dict[str, str] = {}
+    families: dict[str, Any] = {}
+    harmless = ""
+    for name in FILES:
+        tree = parse((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+        harmless = tree.get("harmless", harmless)
+        if twice := words.keys() & tree["words"].keys():
+            raise ValueError(f"{name}.yaml: {', '.join(sorted(twice))} are words of another file too")
+        words |= tree["words"]
+        families |= tree.get("wordings", {})
     wordings = tuple(
         Wording(
             rule,
@@ -62,13 +84,13 @@ def _load() -> tuple[Lexicon, tuple[Wording, ...]]:
             asked=family.get("asked", False),
             negative=row.get("negative", False),
         )
-        for rule, family in tree["wordings"].items()
+        for rule, family in families.items()
         for row in family["rows"]
     )
-    unknown = {group for row in wordings for group in (*row.needs, *row.unless)} - set(tree["words"])
+    unknown = {group for row in wordings for group in (*row.needs, *row.unless)} - set(words)
     if unknown:
-        raise ValueError(f"wordings.yaml: no words for {', '.join(sorted(unknown))}")
-    return Lexicon(tree["words"], harmless=tree["harmless"]), wordings
+        raise ValueError(f"no words for {', '.join(sorted(unknown))}")
+    return Lexicon(words, harmless=harmless), wordings
 
 
 _LEXICON, WORDINGS = _load()

@@ -363,6 +363,20 @@ async def test_command_menu_is_set_in_both_languages(
     assert telegram.state.commands["zh"][3]["description"] == "转人工客服"
 
 
+async def test_command_menu_is_set_once_telegram_is_in_reach(
+    telegram: BotApiServer, channel: TelegramChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.telegram.channel._MENU_AGAIN_S", 0.02)
+    await telegram.until(lambda: len(telegram.state.commands) == 2)
+    await telegram.stop()
+    telegram.state.commands.clear()
+    publishing = asyncio.create_task(channel._publish_commands())
+    await asyncio.sleep(0)
+    await telegram.start()
+    await publishing
+    assert len(telegram.state.commands) == 2
+
+
 async def test_server_without_side_methods_serves_all_the_same(telegram: BotApiServer) -> None:
     for method in ("setMyCommands", "sendChatAction", "setMessageReaction"):
         telegram.faults.on(method, faults.missing(), times=None)

@@ -33,7 +33,7 @@ from bot.telegram.commands import COMMANDS
 from bot.telegram.drafts import Drafts, entity_of
 from bot.telegram.limits import Limiter
 from bot.telegram.request import Failed, Flooded, Refused, TooLarge, Unreachable
-from context.turns import Attachment, Chat, Part, Receipt
+from context.turns import Attachment, Chat, Language, Part, Receipt
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ _FIRST_SIGN_S = 0.3
 _SIGN_EVERY_S = 4.5
 """Telegram shows the typing sign for 5 s."""
 _LONGEST_SIGN_S = 180.0
+_MENU_AGAIN_S = 60.0
+"""After which the command menu is tried again where Telegram was out of reach."""
 
 _LONGEST_PAUSE_S = 5.0
 """A chat that is paused for longer is released instead of waited for."""
@@ -292,16 +294,20 @@ class TelegramChannel:
         return True
 
     async def _publish_commands(self) -> None:
-        for language, commands in COMMANDS.items():
-            try:
-                await self.api.bot.set_my_commands(
-                    [BotCommand(name, description) for name, description in commands],
-                    language_code=None if language == "en" else language,
-                )
-            except Unreachable:
-                return  # the poll says so; the menu of the last start is still there
-            except (TelegramError, *UNREADABLE) as error:
-                _log.warning("telegram: no command menu (%s): %s", language, type(error).__name__)
+        for language in COMMANDS:
+            while not await self._publish_in(language):
+                await asyncio.sleep(_MENU_AGAIN_S)
+
+    async def _publish_in(self, language: Language) -> bool:
+        """Set the menu in a language; False if Telegram is out of reach, of which the poll tells."""
+        commands = [BotCommand(name, description) for name, description in COMMANDS[language]]
+        try:
+            await self.api.bot.set_my_commands(commands, language_code=None if language == "en" else language)
+        except Unreachable:
+            return False
+        except (TelegramError, *UNREADABLE) as error:
+            _log.warning("telegram: no command menu (%s): %s", language, type(error).__name__)
+        return True
 
     def _aside(self, call: Coroutine[None, None, T]) -> asyncio.Task[T]:
         """Run something in the background; `close` cancels it."""

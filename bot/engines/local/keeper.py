@@ -198,7 +198,8 @@ class Keeper:
                 self.choice = message.choice
                 self.state = "ready"
                 self._ready.set()
-                log.info("local engine ready: %s", self.choice)
+                chosen = ", ".join(f"{name} {value}" for name, value in self.choice.items() if value)
+                log.info("local engine ready: %s", chosen)
                 assert self._first is not None
                 if not self._first.done():
                     self._first.set_result(None)

@@ -294,9 +294,12 @@ class TelegramChannel:
         return True
 
     async def _publish_commands(self) -> None:
-        for language in COMMANDS:
-            while not await self._publish_in(language):
-                await asyncio.sleep(_MENU_AGAIN_S)
+        missing = list(COMMANDS)
+        while True:
+            missing = [language for language in missing if not await self._publish_in(language)]
+            if not missing:
+                return
+            await asyncio.sleep(_MENU_AGAIN_S)
 
     async def _publish_in(self, language: Language) -> bool:
         """Set the menu in a language; False if Telegram is out of reach, of which the poll tells."""

@@ -79,9 +79,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_second_look() -> Iterator[None]:
-    """Photos are read when a test says so: half a second of CPU each, in every app that lives for a while."""
+    """Photos are read when a test says so: half a second of CPU each, in every app that lives for a while.
+
+    And with the priority of everything else: on a machine full of tests, lower means never.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bot.photos.second_look.EVERY_S", 3600.0)
+        patch.setattr("bot.app.answering.BEHIND", 0)
         yield
 
 

@@ -326,12 +326,12 @@ async def test_a_child_that_is_killed_costs_one_reading(ocr: Ocr) -> None:
 
 
 async def test_an_idle_child_ends_and_the_next_photo_starts_another() -> None:
-    ocr = Ocr(idle_s=0.05, niceness=10)
+    ocr = Ocr(idle_s=0.05, niceness=1)
     with pytest.raises(OcrUnavailable, match="UnidentifiedImageError"):
         await ocr.read(b"not a picture", enough=bool)
     assert ocr._child is not None
     process = ocr._child.process
-    assert os.getpriority(os.PRIO_PROCESS, process.pid) == 10
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == 1
     await until(lambda: process.returncode is not None)
     assert "E4" in {line.text for line in await ocr.read(E4.jpeg, enough=bool)}
     await ocr.close()

@@ -140,9 +140,13 @@ def test_a_reply_that_may_leave_may_leave_again(text: str) -> None:
 
 @pytest.mark.parametrize("unit", EVENLY, ids=repr)
 def test_time_grows_evenly_up_to_a_hundred_kilobytes(unit: str) -> None:
-    short, long = (_seconds((unit * 100_000)[:size]) for size in (25_000, 100_000))
-    assert long < 1.0
-    assert long < 8 * short + 0.05, (short, long)
+    tries = []
+    for _ in range(3):  # the same work takes several times as long in a bad moment of a busy machine
+        short, long = (_seconds((unit * 100_000)[:size]) for size in (25_000, 100_000))
+        if long < 1.0 and long < 8 * short + 0.05:
+            return
+        tries.append((short, long))
+    pytest.fail(f"seconds for 25 and 100 kB: {tries}")
 
 
 def _seconds(text: str) -> float:

@@ -127,7 +127,8 @@ async def test_a_visitors_cookie_leads_nowhere_once_another_process_forgot_them(
 async def test_an_open_page_sees_its_message_the_typing_sign_and_the_answer(app: App) -> None:
     async with visit(app) as li, listening(li) as page:
         assert (await page.next())[0] == "entries"
-        await say(li, "What does this mean?", panel())  # reading it takes long enough to be seen
+        # Nobody has read this one yet, which takes long enough for the sign to be seen.
+        await say(li, "What does this mean?", as_jpeg(draw_panel("F7")))
         seen: list[tuple[str, Any]] = []
         while not any(line["who"] == "bot" for _, data in seen for line in data.get("entries", ())):
             name, data, _ = await page.next()

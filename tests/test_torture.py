@@ -94,7 +94,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_another_bot_gets_the_same_card_and_is_seen_to_lose_messages(plain: dict[str, Any]) -> None:
-    assert plain["well"]["holds"], plain["well"]
+    assert plain["well"]["counts"]["lost"] == 0, plain["well"]  # nor has it an order on a busy machine
     assert plain["429"]["counts"]["lost"] > 0
     assert not plain["429"]["holds"]
 

@@ -88,14 +88,13 @@ def _describe(options: argparse.Namespace) -> int:
 def _prompts(options: argparse.Namespace) -> int:
     if options.job == "preview":
         return _preview(options)
-    company = _company()
+    company = _company(_settings(log_level="WARNING"))
     from bot.cli import prompts  # noqa: PLC0415  (jinja2)
 
     return prompts.lint(company=company) if options.job == "lint" else prompts.show(company=company)
 
 
-def _company() -> str:
-    settings = _settings(log_level="WARNING")
+def _company(settings: Settings) -> str:
     from bot.company import read_company  # noqa: PLC0415  (jinja2)
 
     return read_company(settings.data_dir)
@@ -106,14 +105,16 @@ def _preview(options: argparse.Namespace) -> int:
     from bot.cli import preview  # noqa: PLC0415  (imports most of the bot)
     from bot.language import language_of  # noqa: PLC0415
 
+    is_support = options.template == preview.SUPPORT
+    settings = _settings(log_level="WARNING") if is_support or options.answer else None
     return _in_loop(
         preview.run(
             options.template,
             picture=Path(options.picture) if options.picture else None,
             text=options.text,
             language=options.lang or language_of(options.text),
-            company=_company() if options.template == preview.SUPPORT else "",
-            studio=partial(open_studio_of, _settings(log_level="WARNING")) if options.answer else None,
+            company=_company(settings) if settings and is_support else "",
+            studio=partial(open_studio_of, settings) if settings and options.answer else None,
         )
     )
 

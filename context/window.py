@@ -192,9 +192,8 @@ class ContextWindow:
             self._breaker.left()
             raise
         self._breaker.succeeded()
-        if (
-            not self._is_refused
-        ):  # a full one can still be read, and even filled by a script that deletes first
+        # A full one can still be read, and even filled by a script that deletes first.
+        if not self._is_refused:
             self._note("")
         return answer
 

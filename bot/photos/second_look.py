@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 
 from bot.engines.labels import Labels
@@ -98,10 +99,12 @@ class SecondLook:
         if sha256 is None:
             return False
         jpeg = await self._photos.read(sha256)
-        # A photo that is not here any more has nothing on it; looking for it again would not help.
-        reading = Reading(()) if jpeg is None else await self._read(jpeg, self._reader, READING_S)
+        if jpeg is None:  # it is not here any more: looking for it again would not help
+            await self._readings.keep(sha256, Reading(()))
+            return True
+        reading = await self._read(jpeg, self._reader, READING_S, turn=nullcontext())
         await self._readings.keep(sha256, reading)
-        if jpeg is not None and (facts := await self._plates.read(sha256, jpeg, reading)):
+        if facts := await self._plates.read(sha256, jpeg, reading):
             await self._readings.add(sha256, facts)
         return True
 
@@ -116,19 +119,18 @@ class SecondLook:
         return await asyncio.shield(self._shown[sha256])
 
     async def _show(self, sha256: str, jpeg: bytes) -> Reading:
-        try:
-            async with asyncio.timeout(SHOWN_S), self._one_at_a_time:
-                reading = await self._read(jpeg, self._reader_for_staff, SHOWN_S)
-        except TimeoutError:
-            return Reading()
+        reading = await self._read(jpeg, self._reader_for_staff, SHOWN_S, turn=self._one_at_a_time)
         if reading.lines is not None:
             await self._readings.keep(sha256, reading)
         return reading
 
-    async def _read(self, jpeg: bytes, reader: Reader, limit_s: float) -> Reading:
+    async def _read(
+        self, jpeg: bytes, reader: Reader, limit_s: float, *, turn: AbstractAsyncContextManager[object]
+    ) -> Reading:
+        """What is on a photo, read within the limit, which includes the wait for a turn."""
         look = await asyncio.to_thread(_fingerprint, jpeg)
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(limit_s), turn:
                 lines = await reader.read(jpeg, enough=self._is_enough)
         except (OcrUnavailable, TimeoutError) as error:
             log.warning("a photo was not read: %s", type(error).__name__)

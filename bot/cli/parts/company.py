@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 from bot.cli.parts.standing import Asked, Standing
 from bot.errors import BadConfiguration
-from bot.guard import Guard
+
+if TYPE_CHECKING:
+    from bot.guard import Guard
 
 _NAMED = 10
 """So many places are named; of more, their number."""

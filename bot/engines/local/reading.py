@@ -21,7 +21,7 @@ class Reading:
     def __init__(self, row: Row, loaded: Loaded, prefixes: Prefixes) -> None:
         """Takes no memory for keys and values yet: that is for `begin`, when its turn has come."""
         self.row = row
-        self.ids = torch.tensor(row.tokens)
+        self.ids = torch.tensor(row.tokens) if row.said else row.prompt.ids
         """Of prompt and reply (tokens,), on the CPU."""
         self.cache: DynamicCache | None = None
         self.done = 0
